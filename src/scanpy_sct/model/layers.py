@@ -1,0 +1,185 @@
+"""Building blocks of the network.
+
+Between the blocks a bag travels as ``(batch, channels, 1, length)`` in channels-last memory, the layout in which
+convolutions are fastest on processors and GPUs alike; ``length`` is the number of cells times the positions of a cell.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GENE_NORM_EPS = 1e-5
+EXACT_NORM_POSITIONS = 512
+ROTARY_BASE = 10000.0
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Apply GELU in its tanh form, the only one the released network uses."""
+    return F.gelu(x, approximate="tanh")
+
+
+class GeneNorm(nn.Module):
+    """Layer normalisation over the positions of one cell, separately for every cell and channel."""
+
+    def __init__(self, n_positions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_positions))
+        self.bias = nn.Parameter(torch.zeros(n_positions))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` (batch, channels, 1, cells * positions)."""
+        batch, channels, _, length = x.shape
+        n_positions = len(self.weight)
+        cells = x.permute(0, 2, 3, 1).reshape(-1, n_positions, channels)
+        if n_positions <= EXACT_NORM_POSITIONS:
+            # Few positions cost little, and a variance of few numbers is where rounding errors show.
+            variance, mean = torch.var_mean(cells.float(), dim=1, correction=0, keepdim=True)
+            normed = ((cells - mean) * (variance + GENE_NORM_EPS).rsqrt()).to(x.dtype)
+        else:
+            # One group per channel: statistics over positions, in float32 whatever the type of x, in one pass.
+            normed = F.group_norm(cells.transpose(1, 2).unsqueeze(2), num_groups=channels, eps=GENE_NORM_EPS)
+            normed = normed.squeeze(2).transpose(1, 2)
+        normed = normed * self.weight.to(x.dtype)[:, None] + self.bias.to(x.dtype)[:, None]
+        return normed.reshape(batch, 1, length, channels).permute(0, 3, 1, 2)
+
+
+class NormConv(nn.Module):
+    """Gene norm, convolution (odd kernel, length kept), GELU."""
+
+    def __init__(self, n_positions: int, n_in: int, n_out: int, kernel: int) -> None:
+        super().__init__()
+        self.norm = GeneNorm(n_positions)
+        self.conv = nn.Conv2d(n_in, n_out, (1, kernel), padding=(0, kernel // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, n_in, 1, length) -> (batch, n_out, 1, length)."""
+        return gelu(self.conv(self.norm(x)))
+
+
+class NormUpConv(nn.Module):
+    """Gene norm, transposed convolution that doubles the length, GELU."""
+
+    def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.norm = GeneNorm(n_positions)
+        self.conv = nn.ConvTranspose2d(n_in, n_out, (1, 5), stride=(1, 2), padding=(0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, n_in, 1, length) -> (batch, n_out, 1, 2 * length)."""
+        # The reference pads 3 positions on the left and 2 on the right; torch pads evenly and gives one too many.
+        return gelu(self.conv(self.norm(x))[..., :-1])
+
+
+class DownBlock(nn.Module):
+    """One stage of the convolutional tower: two convolutions, then the length is halved."""
+
+    def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv = NormConv(n_positions, n_in, n_out, kernel=5)
+        self.pointwise = NormConv(n_positions, n_out, n_out, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, n_in, 1, length) -> (batch, n_out, 1, length / 2)."""
+        x = self.conv(x)
+        x = x + self.pointwise(x)
+        return F.avg_pool2d(x, (1, 2))
+
+
+class UpBlock(nn.Module):
+    """One stage of the mirrored tower: the length is doubled, then the stored input of the twin stage is added."""
+
+    def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv = NormUpConv(n_positions, n_in, n_out)
+        self.pointwise = NormConv(2 * n_positions, n_out, n_out, kernel=1)
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """(batch, n_in, 1, length) -> (batch, n_out, 1, 2 * length)."""
+        x = self.conv(x)
+        x = x + self.pointwise(x)
+        return x if skip is None else x + skip
+
+
+def rotary_angles(n_positions: int, key_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the rotary angles, each (n_positions, key_size / 2).
+
+    Always float32: at position 3,899 a bfloat16 angle is wrong by several radians.
+    """
+    frequencies = ROTARY_BASE ** (-torch.arange(0, key_size, 2, device=device, dtype=torch.float32) / key_size)
+    angles = torch.arange(n_positions, device=device, dtype=torch.float32)[:, None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate ``x`` (..., positions, key_size); component j is paired with component j + key_size / 2."""
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, with rotary positions unless ``rotary`` is off."""
+
+    def __init__(self, dim: int, heads: int, key_size: int, *, rotary: bool = True) -> None:
+        super().__init__()
+        self.heads, self.key_size, self.rotary = heads, key_size, rotary
+        self.query = nn.Linear(dim, heads * key_size)
+        self.key = nn.Linear(dim, heads * key_size)
+        self.value = nn.Linear(dim, heads * key_size)
+        self.output = nn.Linear(heads * key_size, dim)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, self.key_size)).transpose(1, 2)  # (batch, heads, positions, key_size)
+
+    def forward(self, x: Tensor, *, map_heads: tuple[int, ...] = ()) -> tuple[Tensor, dict[int, Tensor]]:
+        """(batch, positions, dim) -> the same shape, and the attention map (batch, positions, positions) per head."""
+        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
+        if self.rotary:
+            cos, sin = rotary_angles(x.shape[1], self.key_size, x.device)
+            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        maps = {
+            head: (query[:, head].float() @ key[:, head].float().transpose(1, 2) * self.key_size**-0.5).softmax(-1)
+            for head in map_heads
+        }
+        return self.output(attended.transpose(1, 2).flatten(2)), maps
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and gated (SwiGLU) feed-forward layer."""
+
+    def __init__(
+        self, dim: int, heads: int, key_size: int, ffn_dim: int, eps: float = 1e-5, *, rotary: bool = True
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim, eps=eps)
+        self.attention = Attention(dim, heads, key_size, rotary=rotary)
+        self.mlp_norm = nn.LayerNorm(dim, eps=eps)
+        self.mlp_in = nn.Linear(dim, 2 * ffn_dim, bias=False)
+        self.mlp_out = nn.Linear(ffn_dim, dim, bias=False)
+
+    def forward(self, x: Tensor, *, map_heads: tuple[int, ...] = ()) -> tuple[Tensor, dict[int, Tensor]]:
+        """(batch, positions, dim) -> the same shape, and the attention maps asked for."""
+        attended, maps = self.attention(self.attention_norm(x), map_heads=map_heads)
+        x = x + attended
+        gate, value = self.mlp_in(self.mlp_norm(x)).chunk(2, dim=-1)
+        return x + self.mlp_out(F.silu(gate) * value), maps
+
+
+class SpatialEncoding(nn.Module):
+    """A vector per cell from its position on the tissue, added to all its genes."""
+
+    def __init__(self, dim: int, num_scales: int, sigma_min: float, sigma_max: float) -> None:
+        super().__init__()
+        scales = torch.linspace(sigma_min, sigma_max, num_scales)
+        # The exponent is the scale itself, not its index: so the released network was trained.
+        wavelengths = sigma_min * (sigma_max / sigma_min) ** (scales / (num_scales - 1))
+        self.register_buffer("wavelengths", wavelengths, persistent=False)
+        self.linear = nn.Linear(2 * num_scales, dim)
+
+    def forward(self, coordinates: Tensor) -> Tensor:
+        """(batch, cells, 2 or more) -> (batch, cells, dim); the wavelengths are in the unit of the coordinates."""
+        x = coordinates[..., 0:1].float() / self.wavelengths
+        y = coordinates[..., 1:2].float() / self.wavelengths
+        return self.linear(torch.stack([x.cos(), y.sin()], dim=-1).flatten(-2))

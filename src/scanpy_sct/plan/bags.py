@@ -1,0 +1,106 @@
+"""Which cells are read together.
+
+To add a policy, write a function that gives every cell a point, and call :func:`plan_bags` with these points: cells
+whose points are close share a bag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Rows of the cells of one bag; the first ``n_targets`` are predicted, the rest only keep them company."""
+
+    rows: np.ndarray
+    n_targets: int
+
+
+def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: np.ndarray | None = None) -> list[Bag]:
+    """Divide the cells of each sample into bags; every cell is a target in exactly one of them.
+
+    The cells of a sample are spread evenly over as few bags as will hold them; each bag is then topped up to ``size``
+    with other cells of the sample. A sample of fewer than ``size`` cells is one smaller bag.
+
+    Parameters
+    ----------
+    samples
+        Sample of each cell, (n_cells,) integers: a bag never mixes samples.
+    size
+        Cells of a bag.
+    rng
+        Source of chance.
+    points
+        (n_cells, any dimension): a bag gathers cells close to one another. None: cells at random.
+    """
+    bags = []
+    for sample in np.unique(samples):
+        rows = np.flatnonzero(samples == sample)
+        n_bags = -(-len(rows) // size)
+        if points is None:
+            parts = np.array_split(rng.permutation(rows), n_bags)
+            bags += [_top_up_at_random(part, rows, size, rng) for part in parts]
+        else:
+            parts = divide(points, rows, n_bags)
+            bags += [_top_up_with_nearest(part, rows, size, points) for part in parts]
+    return bags
+
+
+def divide(points: np.ndarray, rows: np.ndarray, n_parts: int) -> list[np.ndarray]:
+    """Cut ``rows`` into compact parts of nearly equal size, halving along the direction of largest spread."""
+    if n_parts == 1:
+        return [rows]
+    centred = points[rows] - points[rows].mean(0)
+    direction = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    # The sign of an eigenvector is arbitrary: fix it, so that the same data give the same bags on every machine.
+    direction = direction * np.sign(direction[np.argmax(np.abs(direction))])
+    ordered = rows[np.argsort(centred @ direction, kind="stable")]
+    n_left = n_parts // 2
+    cut = round(len(rows) * n_left / n_parts)
+    return divide(points, ordered[:cut], n_left) + divide(points, ordered[cut:], n_parts - n_left)
+
+
+def _top_up_at_random(part: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> Bag:
+    others = np.setdiff1d(sample, part)
+    company = rng.choice(others, min(size - len(part), len(others)), replace=False)
+    return Bag(np.concatenate([part, company]), len(part))
+
+
+def _top_up_with_nearest(part: np.ndarray, sample: np.ndarray, size: int, points: np.ndarray) -> Bag:
+    others = np.setdiff1d(sample, part)
+    distance = ((points[others] - points[part].mean(0)) ** 2).sum(1)
+    company = others[np.argsort(distance, kind="stable")[: size - len(part)]]
+    return Bag(np.concatenate([part, company]), len(part))
+
+
+def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: int = 20) -> np.ndarray:
+    """Place cells by their expression: truncated SVD of depth-normalised log values.
+
+    Parameters
+    ----------
+    log_values
+        (cells, genes) of ``log1p`` values, visible entries only.
+    seed
+        Seed of the randomised SVD.
+    n_components
+        Dimensions of the result.
+
+    Returns
+    -------
+    (cells, up to ``n_components``) float array.
+    """
+    from sklearn.decomposition import TruncatedSVD
+
+    linear = log_values.astype(np.float32, copy=True)
+    linear.data = np.expm1(linear.data)
+    totals = np.maximum(np.asarray(linear.sum(1)).ravel(), 1e-12)
+    linear.data *= np.repeat(1e4 / totals, np.diff(linear.indptr)).astype(np.float32)
+    linear.data = np.log1p(linear.data)
+    n_components = min(n_components, min(linear.shape) - 1)
+    if n_components < 1:
+        return np.zeros((linear.shape[0], 1))
+    return TruncatedSVD(n_components, random_state=seed).fit_transform(linear)

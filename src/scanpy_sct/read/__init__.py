@@ -1,0 +1,1 @@
+"""Read an AnnData into plain arrays."""

@@ -1,0 +1,234 @@
+"""Everything a network needs to know about an AnnData, as plain arrays."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.scale import Scale, find_scale, to_log, token_values
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Expression of the genes a network knows, in the order of its vocabulary.
+
+    Parameters
+    ----------
+    log_values
+        Values on the input's log scale, CSR float32, shape `(n_cells, n_positions)`, positive entries only.
+    token_values
+        The values that are cut into bins, same entries.
+    measured
+        Whether the gene at a position is a column of the data, boolean, shape `(n_positions,)`.
+    samples
+        Number of the sample of each cell, shape `(n_cells,)`.
+    sample_names
+        Names of the samples.
+    coordinates
+        Place of each cell, float64, shape `(n_cells, 2)`, in the data's own unit; None without `obsm["spatial"]`.
+    genes
+        Which columns of the data stand at which positions.
+    scale
+        `"counts"`, `"linear"` or `"log"`.
+    n_vars
+        Columns of the data.
+    """
+
+    log_values: sparse.csr_matrix
+    token_values: sparse.csr_matrix
+    measured: np.ndarray
+    samples: np.ndarray
+    sample_names: tuple[str, ...]
+    coordinates: np.ndarray | None
+    genes: GeneMatch
+    scale: Scale
+    n_vars: int
+
+
+def read_expression(
+    adata: AnnData,
+    vocabulary: np.ndarray,
+    *,
+    token_scale: Literal["log1p_counts", "log1p_cp10k"],
+    layer: str | None = None,
+    library_key: str | None = None,
+    gene_names: str | None = None,
+    min_genes: int = 50,
+) -> Expression:
+    """Read an AnnData for a network; the object is never changed.
+
+    Cells keep their number and order; cells without any counts are rows without entries.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, human, counts or log-normalised values.
+    vocabulary
+        Ensembl id at each position of the network, `""` where there is none, shape `(n_positions,)`.
+    token_scale
+        Scale on which the network's bins are cut, see :func:`scanpy_sct.read.scale.token_values`.
+    layer
+        Layer to read, None for `adata.X`.
+    library_key
+        Column of `adata.obs` that names the sample of each cell.
+    gene_names
+        Column of `adata.var` with gene names, None for `adata.var_names`.
+    min_genes
+        Fewer matched genes are refused.
+
+    Raises
+    ------
+    KeyError
+        `layer`, `library_key` or `gene_names` is not there.
+    TypeError
+        `adata` is no AnnData, or the matrix does not hold numbers.
+    ValueError
+        No cells or genes, mouse genes, too few matched genes, NaN, infinite, negative or scaled values, cells without
+        a sample or a place.
+    """
+    _check_object(adata)
+    names = _read_names(adata, gene_names)
+    samples, sample_names = read_samples(adata, library_key)
+    coordinates = read_coordinates(adata)
+    # Names first: they are cheap, and a matrix on disk is read for nothing if no gene is known.
+    genes = match_genes(names, vocabulary)
+    _check_match(genes, names, vocabulary, adata, gene_names, min_genes)
+
+    matrix = read_matrix(adata, layer)
+    scale = find_scale(matrix)
+    if genes.duplicates:
+        totals = np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()
+        genes = match_genes(names, vocabulary, totals=totals)
+    # Row totals and units come from all genes of the data, so scales are changed before genes are picked.
+    n_positions = len(vocabulary)
+    measured = np.zeros(n_positions, dtype=bool)
+    measured[genes.positions] = True
+    return Expression(
+        log_values=_pick_genes(to_log(matrix, scale), genes, n_positions),
+        token_values=_pick_genes(token_values(matrix, scale, token_scale), genes, n_positions),
+        measured=measured,
+        samples=samples,
+        sample_names=sample_names,
+        coordinates=coordinates,
+        genes=genes,
+        scale=scale,
+        n_vars=adata.n_vars,
+    )
+
+
+def _check_object(adata: AnnData) -> None:
+    """Refuse what is no AnnData, or an empty one."""
+    if not isinstance(adata, AnnData):
+        msg = (
+            f"adata must be an AnnData, found {type(adata).__name__}. "
+            "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
+        )
+        raise TypeError(msg)
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        msg = f"adata has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
+        raise ValueError(msg)
+
+
+def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
+    """Gene name of each column, as text."""
+    if gene_names is None:
+        return pd.Series(adata.var_names.astype(str))
+    if gene_names not in adata.var:
+        columns = ", ".join(map(repr, adata.var.columns)) or "none"
+        msg = f"gene_names={gene_names!r} is not a column of adata.var; there are: {columns}. None uses var_names."
+        raise KeyError(msg)
+    return adata.var[gene_names].astype(object).reset_index(drop=True)
+
+
+def _check_match(
+    match: GeneMatch,
+    names: pd.Series,
+    vocabulary: np.ndarray,
+    adata: AnnData,
+    gene_names: str | None,
+    min_genes: int,
+) -> None:
+    """Refuse mouse genes and too few matched genes; say what would help."""
+    n_matched = len(match.columns)
+    used = "adata.var_names" if gene_names is None else f"adata.var[{gene_names!r}]"
+    other = _looks_like_mouse(names, vocabulary, n_matched)
+    if n_matched >= min_genes and not other:
+        logger.debug("%d of %d genes matched by %s.", n_matched, len(names), match.id_type)
+        return
+    examples = ", ".join(map(repr, names.dropna().head(5)))
+    found = f"{n_matched} of {len(names)} names in {used} ({examples}, ...; read as {match.id_type}s)"
+    if other:
+        msg = f"{found} are human genes of the model, which knows no others. {other}"
+    else:
+        msg = (
+            f"Only {found} are genes of the model, and at least {min_genes} are needed. Human gene symbols or Ensembl "
+            f"gene ids (ENSG...) are understood. {_better_column(adata, vocabulary, gene_names, n_matched)}"
+        )
+    raise ValueError(msg.strip())
+
+
+def _looks_like_mouse(names: pd.Series, vocabulary: np.ndarray, n_matched: int) -> str:
+    """Say what speaks for mouse genes, and the way out; empty for human genes.
+
+    A few dozen mouse symbols are also human ones (C3, F2), so a number of matches alone does not tell.
+    """
+    text = names.fillna("").astype(str)
+    if text.str.contains(r"ENSMUSG\d", regex=True).mean() > 0.5 and n_matched < len(text) / 10:
+        return "They are mouse Ensembl ids (ENSMUSG...): map them to human orthologues first."
+    if n_matched > len(text) / 2:
+        return ""
+    n_upper = len(match_genes(text.str.upper(), vocabulary).columns)
+    if n_upper <= 2 * max(n_matched, 5):
+        return ""
+    return (
+        f"In upper case {n_upper} names would match, so these look like genes of mouse or another species: map them to "
+        "human orthologues first (human genes written in lower case: `adata.var_names = adata.var_names.str.upper()`)."
+    )
+
+
+def _better_column(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None, n_matched: int) -> str:
+    """Name the column of `.var` that matches best, where one does better than the names used."""
+    candidates = {
+        column: values
+        for column, values in adata.var.items()
+        if column != gene_names and isinstance(column, str) and not pd.api.types.is_numeric_dtype(values)
+    }
+    if gene_names is not None:
+        candidates[None] = pd.Series(adata.var_names.astype(str))
+    n_by_column = {
+        column: len(match_genes(values.astype(object), vocabulary).columns) for column, values in candidates.items()
+    }
+    best = max(n_by_column, key=n_by_column.get, default=None)
+    if not n_by_column or n_by_column[best] <= n_matched:
+        return ""
+    where = "adata.var_names" if best is None else f"adata.var[{best!r}]"
+    return f"{n_by_column[best]} names in {where} would match: use gene_names={best!r}."
+
+
+def _pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:
+    """Columns of the data moved to their positions, shape `(n_cells, n_positions)`."""
+    position_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
+    position_of_column[genes.columns] = genes.positions
+    positions = position_of_column[matrix.indices]
+    kept = positions >= 0
+    n_before = np.concatenate([[0], np.cumsum(kept)])
+    picked = sparse.csr_matrix(
+        (matrix.data[kept].astype(np.float32), positions[kept], n_before[matrix.indptr]),
+        shape=(matrix.shape[0], n_positions),
+    )
+    picked.sort_indices()
+    return picked

@@ -1,0 +1,201 @@
+"""The scale of expression values: counts, linear or log, and from one to the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Scale = Literal["counts", "linear", "log"]
+
+MAX_LOG = 20.0
+"""No log expression value is larger (a million is 13.8 in natural, 19.9 in binary logarithms)."""
+
+INTEGER_TOLERANCE = 1e-3
+"""Counts that went through logarithms and back are this close to integers."""
+
+N_SAMPLED_ROWS = 2_000
+"""Questions about the data as a whole are answered on this many evenly spaced rows."""
+
+N_BLOCK_ROWS = 10_000
+"""Rows worked on at a time."""
+
+_LOG_BASES = (np.e, 2.0, 10.0)
+_SAME_TOTAL = 1e-3  # relative spread of row totals below which rows count as normalised to one total
+_MAX_SMALLEST_COUNT = 3  # a cell's smallest non-zero count is 1, rarely 2 or 3
+_LARGEST_TESTED_RATIO = 20.0  # beyond, every ratio is close to an integer in relative terms
+_INTEGER_FRACTION = 0.95
+
+
+def find_scale(matrix: sparse.csr_matrix) -> Scale:
+    """Tell counts, linear values (CPM, TPM, corrected counts) and log values apart.
+
+    Integers are counts. Otherwise values above 20 are linear, and so are rows that all have one total
+    (normalised, no logarithm taken); everything else is log. The base of the logarithm does not matter.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, no negative values. Integers and totals are looked for in up to 2,000 evenly spaced rows, the
+        largest value in all of them.
+    """
+    sample = _sample_rows(matrix)
+    if matrix.nnz == 0 or _are_integers(sample.data):
+        return "counts"
+    if matrix.data.max() > MAX_LOG or _have_one_total(sample):
+        return "linear"
+    return "log"
+
+
+def to_log(matrix: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
+    """Put values on the input's log scale: `log1p` of counts and linear values, log values as they are.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, positive entries only.
+    scale
+        What :func:`find_scale` said.
+    """
+    return matrix if scale == "log" else _with_values(matrix, np.log1p(matrix.data))
+
+
+def token_values(
+    matrix: sparse.csr_matrix, scale: Scale, target: Literal["log1p_counts", "log1p_cp10k"]
+) -> sparse.csr_matrix:
+    """Compute the values that are cut into bins, as alike as possible for counts and log-normalised values.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, all genes of the data set, positive entries only.
+    scale
+        What :func:`find_scale` said.
+    target
+        `"log1p_counts"`: log1p of counts; normalised values are turned back into counts where they were counts
+        (within a cell, all are integer multiples of the same unit). `"log1p_cp10k"`: log1p of values normalised to
+        10,000 a cell; log values are normalised anew only where every cell has one total, so that nothing is
+        missing from it. Log values that cannot be turned back are used as they are.
+
+    Returns
+    -------
+    CSR float32, the same entries as `matrix`.
+    """
+    if target not in ("log1p_counts", "log1p_cp10k"):
+        msg = f"target must be 'log1p_counts' or 'log1p_cp10k', found {target!r}."
+        raise ValueError(msg)
+    base, sample = None, _sample_rows(matrix)
+    if scale == "log":
+        base = _find_base(sample, _were_counts if target == "log1p_counts" else _have_one_total)
+        if base is None:
+            return matrix
+        sample = _with_values(sample, _exp1m(sample.data, base))
+    were_counts = scale != "counts" and _were_counts(sample)
+
+    values = np.empty(matrix.nnz, dtype=np.float32)
+    # Every step looks at one row at a time, so blocks of rows only limit the memory.
+    for start in range(0, matrix.shape[0], N_BLOCK_ROWS):
+        block = matrix[start : start + N_BLOCK_ROWS]
+        linear = block if base is None else _with_values(block, _exp1m(block.data, base))
+        if scale == "counts":
+            linear = _with_values(linear, _rounded(linear.data))
+        elif were_counts:
+            linear = _recover_counts(linear)
+        first = matrix.indptr[start]
+        values[first : first + block.nnz] = np.log1p(linear.data if target == "log1p_counts" else _per_10k(linear))
+    return _with_values(matrix, values)
+
+
+def _find_base(sample: sparse.csr_matrix, looks_right: Callable[[sparse.csr_matrix], bool]) -> float | None:
+    """First base of log(x + 1) for which the values before it look right, None if there is none."""
+    for base in _LOG_BASES:
+        if looks_right(_with_values(sample, _exp1m(sample.data, base))):
+            return base
+    return None
+
+
+def _exp1m(values: np.ndarray, base: float) -> np.ndarray:
+    """`base**values - 1` in float64, exact for small values."""
+    return np.expm1(values.astype(np.float64) * np.log(base))
+
+
+def _per_10k(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Entries normalised to 10,000 a row."""
+    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    return matrix.data * (1e4 / np.repeat(totals, np.diff(matrix.indptr)))
+
+
+def _have_one_total(matrix: sparse.csr_matrix) -> bool:
+    """Whether at least three rows hold something, and the same total."""
+    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    totals = totals[totals > 0]
+    return len(totals) >= 3 and np.ptp(totals) <= _SAME_TOTAL * totals.mean()
+
+
+def _were_counts(matrix: sparse.csr_matrix) -> bool:
+    """Whether normalised values were counts: nearly all stand in rows of integer multiples."""
+    is_multiple = (_smallest_counts(matrix) > 0)[_row_of_entry(matrix)]
+    return matrix.nnz > 0 and is_multiple.mean() >= _INTEGER_FRACTION
+
+
+def _recover_counts(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Turn normalised values back into counts; rows that were no counts stay as they are."""
+    smallest = _smallest_counts(matrix)[_row_of_entry(matrix)]
+    counts = np.rint(_ratios(matrix) * smallest)
+    # float32 like counts that were read, so that their logarithms agree to the last bit.
+    return _with_values(matrix, np.where(smallest > 0, counts, matrix.data).astype(np.float32))
+
+
+def _smallest_counts(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
+    rows, ratios = _row_of_entry(matrix), _ratios(matrix)
+    tested = ratios < _LARGEST_TESTED_RATIO
+    n_tested = np.bincount(rows[tested], minlength=matrix.shape[0])
+    found = np.zeros(matrix.shape[0], dtype=int)
+    for smallest in range(_MAX_SMALLEST_COUNT, 0, -1):
+        counts = ratios[tested] * smallest
+        close = np.abs(counts - np.rint(counts)) < 0.01 * counts / smallest + 0.01
+        n_close = np.bincount(rows[tested], weights=close, minlength=matrix.shape[0])
+        # The smallest count that fits is set last and stays.
+        found[(n_tested > 0) & (n_close >= _INTEGER_FRACTION * n_tested)] = smallest
+    return found
+
+
+def _ratios(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Each entry over the smallest of its row."""
+    sizes = np.diff(matrix.indptr)
+    smallest = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][sizes > 0]) if matrix.nnz else matrix.data
+    return matrix.data.astype(np.float64) / np.repeat(smallest, sizes[sizes > 0])
+
+
+def _row_of_entry(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Row number of each entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def _rounded(counts: np.ndarray) -> np.ndarray:
+    """Counts without rounding errors; what would become zero stays."""
+    rounded = np.rint(counts)
+    return np.where(rounded > 0, rounded, counts)
+
+
+def _are_integers(values: np.ndarray) -> bool:
+    """Whether all values are integers, up to rounding."""
+    return bool(np.all(np.abs(values - np.rint(values)) <= INTEGER_TOLERANCE))
+
+
+def _sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Evenly spaced rows, all of them in small data; always the same ones."""
+    n_rows = matrix.shape[0]
+    if n_rows <= N_SAMPLED_ROWS:
+        return matrix
+    return matrix[np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)]
+
+
+def _with_values(matrix: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
+    """Keep the entries, with other values; indices are shared."""
+    return sparse.csr_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)

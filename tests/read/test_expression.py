@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.expression import read_expression
+from scanpy_sct.read.genes import load_gene_table, released_vocabulary
+
+VOCABULARY = released_vocabulary()
+
+
+@pytest.fixture
+def genes():
+    """120 coding genes with unique symbols."""
+    table = load_gene_table()
+    table = table[(table["sct_position"] >= 0) & ~table["symbol"].duplicated(keep=False)]
+    return table.iloc[100:220]
+
+
+@pytest.fixture
+def adata(genes):
+    """30 cells x 124 columns: known genes, then three unknown ones and a non-coding one; cell 4 is empty."""
+    rng = np.random.default_rng(0)
+    values = rng.poisson(0.7, size=(30, 124)).astype(np.float32)
+    values[4] = 0
+    names = [*genes["symbol"], "no_gene", "spike", "barcode", "XIST"]
+    result = ad.AnnData(sparse.csr_matrix(values), var=pd.DataFrame(index=names))
+    result.var["gene_ids"] = [f"{name}.3" for name in [*genes.index, "x1", "x2", "x3", "ENSG00000229807"]]
+    result.obs["section"] = ["s1"] * 10 + ["s2"] * 20
+    result.obsm["spatial"] = rng.random((30, 2))
+    return result
+
+
+def read(adata, **arguments):
+    return read_expression(adata, VOCABULARY, **{"token_scale": "log1p_counts", **arguments})
+
+
+def same(a, b):
+    for field in ("log_values", "token_values"):
+        x, y = getattr(a, field), getattr(b, field)
+        np.testing.assert_array_equal(x.indices, y.indices)
+        np.testing.assert_array_equal(x.indptr, y.indptr)
+        np.testing.assert_array_equal(x.data, y.data)
+    np.testing.assert_array_equal(a.measured, b.measured)
+
+
+def test_values_stand_at_the_positions_of_their_genes(adata, genes):
+    expression = read(adata, library_key="section")
+    assert expression.log_values.shape == (30, 19_968)
+    np.testing.assert_array_equal(
+        expression.log_values[:, genes["sct_position"].to_numpy()].toarray(), np.log1p(adata.X[:, :120].toarray())
+    )
+    assert expression.log_values.nnz == adata.X[:, :120].nnz
+    assert expression.log_values.has_sorted_indices
+    assert expression.token_values.has_sorted_indices
+    assert sorted(np.flatnonzero(expression.measured)) == sorted(genes["sct_position"])
+    assert expression.samples.tolist() == [0] * 10 + [1] * 20
+    assert expression.sample_names == ("s1", "s2")
+    assert expression.coordinates.shape == (30, 2)
+    assert expression.scale == "counts"
+    assert expression.n_vars == 124
+    assert expression.genes.unmatched == ("no_gene", "spike", "barcode", "XIST")
+
+
+def test_a_measured_gene_without_counts_is_measured(adata):
+    adata.X = adata.X.toarray()
+    adata.X[:, 0] = 0
+    expression = read(adata)
+    position = expression.genes.positions[0]
+    assert expression.measured[position]
+    assert expression.log_values[:, position].nnz == 0
+
+
+def test_empty_cells_keep_their_row(adata):
+    expression = read(adata)
+    assert expression.log_values[4].nnz == 0
+    assert expression.log_values.shape[0] == 30
+    assert read(adata[[4]]).log_values.nnz == 0
+
+
+def test_symbols_ids_and_columns_give_the_same(adata):
+    expected = read(adata)
+    same(read(adata, gene_names="gene_ids"), expected)
+    by_id = adata.copy()
+    by_id.var["symbol"] = pd.Categorical(by_id.var_names)
+    by_id.var_names = by_id.var.pop("gene_ids")
+    same(read(by_id), expected)
+    same(read(by_id, gene_names="symbol"), expected)
+    assert read(by_id).genes.id_type == "ensembl"
+
+
+@pytest.mark.parametrize("token_scale", ["log1p_counts", "log1p_cp10k"])
+def test_every_storage_gives_the_same(adata, token_scale, tmp_path):
+    expected = read(adata, token_scale=token_scale)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    same(read(backed, token_scale=token_scale), expected)
+    for make in (sparse.csc_matrix, lambda x: x.toarray(), lambda x: x.astype(np.int64), lambda x: x.astype(float)):
+        other = adata.copy()
+        other.X = make(adata.X)
+        same(read(other, token_scale=token_scale), expected)
+    wider = ad.concat([adata, adata], index_unique="-")
+    same(read(wider[:30], token_scale=token_scale), expected)
+
+
+@pytest.mark.parametrize("token_scale", ["log1p_counts", "log1p_cp10k"])
+def test_counts_and_log_normalised_values_give_the_same_tokens(adata, token_scale):
+    expected = read(adata, token_scale=token_scale).token_values
+    adata.layers["counts"] = adata.X.copy()
+    # what scanpy's normalize_total (to the median) and log1p do
+    totals = adata.X.sum(axis=1).A1
+    factors = np.divide(np.median(totals[totals > 0]), totals, out=np.zeros_like(totals), where=totals > 0)
+    adata.X.data = np.log1p(adata.X.data * np.repeat(factors, np.diff(adata.X.indptr))).astype(np.float32)
+    found = read(adata, token_scale=token_scale)
+    assert found.scale == "log"
+    np.testing.assert_array_equal(found.token_values.data, expected.data)
+    np.testing.assert_array_equal(found.token_values.indices, expected.indices)
+    np.testing.assert_allclose(found.log_values.sum(), adata.X[:, :120].sum(), rtol=1e-5)
+    assert read(adata, token_scale=token_scale, layer="counts").scale == "counts"
+
+
+def test_the_object_is_left_alone(adata):
+    before = adata.copy()
+    read(adata, library_key="section")
+    assert (adata.X != before.X).nnz == 0
+    pd.testing.assert_frame_equal(adata.obs, before.obs)
+    pd.testing.assert_frame_equal(adata.var, before.var)
+    assert not adata.uns
+    view = adata[5:9]
+    read(view)
+    assert view.is_view
+
+
+def test_duplicated_names(adata):
+    names = adata.var_names.to_numpy().copy()
+    names[1] = names[0]
+    adata.X = adata.X.toarray()
+    adata.X[:, 1] = 9  # the larger one
+    adata.var_names = names
+    expression = read(adata)
+    assert expression.genes.duplicates == (names[0],)
+    assert 0 not in expression.genes.columns
+    assert expression.log_values[:, expression.genes.positions[0]].nnz == 30
+
+
+def test_without_coordinates_and_samples(adata):
+    del adata.obsm["spatial"]
+    expression = read(adata)
+    assert expression.coordinates is None
+    assert expression.sample_names == ("all",)
+
+
+def mouse(genes):
+    return [symbol.title() for symbol in genes["symbol"]]
+
+
+def test_mouse_symbols(adata, genes):
+    adata.var_names = [*mouse(genes), "a", "b", "c", "d"]
+    with pytest.raises(ValueError, match=r"look like genes of mouse.*orthologues"):
+        read(adata)
+
+
+def test_mouse_symbols_with_chance_matches(adata, genes):
+    # more matches than min_genes do not make a mouse human
+    adata.var_names = [*genes["symbol"][:20], *mouse(genes)[20:], "a", "b", "c", "d"]
+    with pytest.raises(ValueError, match="look like genes of mouse"):
+        read(adata, min_genes=10)
+
+
+def test_mouse_ids(adata):
+    adata.var_names = [f"ENSMUSG{number:011d}" for number in range(124)]
+    with pytest.raises(ValueError, match="mouse Ensembl ids"):
+        read(adata)
+
+
+def test_human_and_mouse_reads_side_by_side(adata, genes):
+    names = [f"GRCh38_{name}" for name in genes.index[:50]] + [f"mm10___ENSMUSG{n:011d}" for n in range(74)]
+    adata.var_names = names
+    assert read(adata).measured.sum() == 50
+
+
+def test_too_few_genes_names_the_better_column(adata):
+    adata.var_names = [str(number) for number in range(124)]
+    with pytest.raises(ValueError, match=r"Only 0 of 124 names in adata.var_names \('0', '1'.*gene_names='gene_ids'"):
+        read(adata)
+    assert read(adata, gene_names="gene_ids").measured.sum() == 120
+
+
+def test_too_few_genes_names_the_index(adata):
+    adata.var["code"] = "x"
+    with pytest.raises(ValueError, match=r"Only 0 of 124 names in adata.var\['code'\].*gene_names='gene_ids'"):
+        read(adata, gene_names="code")
+    del adata.var["gene_ids"]
+    with pytest.raises(ValueError, match=r"120 names in adata.var_names would match: use gene_names=None"):
+        read(adata, gene_names="code")
+
+
+def test_min_genes(adata):
+    few = adata[:, :40].copy()
+    with pytest.raises(ValueError, match=r"Only 40 of 40 names.*at least 50 are needed"):
+        read(few)
+    assert read(few, min_genes=40).measured.sum() == 40
+
+
+def test_wrong_arguments(adata):
+    with pytest.raises(KeyError, match=r"gene_names='symbol' is not a column of adata.var; there are: 'gene_ids'"):
+        read(adata, gene_names="symbol")
+    with pytest.raises(KeyError, match="layer='x'"):
+        read(adata, layer="x")
+    with pytest.raises(KeyError, match="library_key='x'"):
+        read(adata, library_key="x")
+    with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
+        read(pd.DataFrame())
+    with pytest.raises(ValueError, match="0 cells"):
+        read(adata[:0])
+    with pytest.raises(ValueError, match="0 genes"):
+        read(adata[:, :0])
+    with pytest.raises(ValueError, match="target must be"):
+        read(adata, token_scale="cpm")
+
+
+def test_scaled_data(adata):
+    adata.X = adata.X.toarray() - 1
+    with pytest.raises(ValueError, match=r"scaled or centred.*layer="):
+        read(adata)
+
+
+def test_a_vocabulary_of_its_own(adata, genes):
+    vocabulary = np.array(["", *genes.index[::-1], ""])
+    expression = read_expression(adata, vocabulary, token_scale="log1p_counts")
+    assert expression.measured.tolist() == [False] + [True] * 120 + [False]
+    np.testing.assert_array_equal(
+        expression.log_values[:, 1:-1].toarray(), np.log1p(adata.X[:, :120].toarray()[:, ::-1])
+    )
+
+
+@pytest.mark.parametrize("file", ["dev/heart_dev_ST_CN73.h5ad", "train/midbrain_ipsc_lamanno.h5ad"])
+def test_real_data_by_symbol_and_by_id(data_dir, file):
+    adata = ad.read_h5ad(data_dir / file)
+    by_id, by_symbol = read(adata), read(adata, gene_names="gene_symbol")
+    both = by_id.measured & by_symbol.measured
+    assert both.sum() > 0.999 * by_id.measured.sum()
+    totals = [np.asarray(e.log_values.sum(axis=0, dtype=float)).ravel()[both] for e in (by_id, by_symbol)]
+    assert np.isclose(*totals).mean() > 0.999

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from scanpy_sct.read.samples import read_coordinates, read_samples
+
+
+@pytest.fixture
+def adata():
+    obs = pd.DataFrame(
+        {
+            "text": ["b", "a", "b"],
+            "number": [2, 1, 2],
+            "category": pd.Categorical(["y", "x", "y"], categories=["z", "y", "x"]),
+            "gaps": ["a", None, np.nan],
+        },
+        index=["1", "2", "3"],
+    )
+    return ad.AnnData(np.ones((3, 2), dtype=np.float32), obs=obs)
+
+
+@pytest.mark.parametrize(
+    ("key", "codes", "names"),
+    [
+        (None, [0, 0, 0], ("all",)),
+        ("text", [1, 0, 1], ("a", "b")),
+        ("number", [1, 0, 1], ("1", "2")),
+        ("category", [0, 1, 0], ("y", "x")),
+    ],
+)
+def test_samples(adata, key, codes, names):
+    found, found_names = read_samples(adata, key)
+    assert found.tolist() == codes
+    assert found_names == names
+
+
+def test_bad_samples(adata):
+    with pytest.raises(KeyError, match=r"library_key='sample' is not a column of adata.obs; .*'text', 'number'"):
+        read_samples(adata, "sample")
+    with pytest.raises(ValueError, match="missing for 2 of 3 cells"):
+        read_samples(adata, "gaps")
+
+
+def test_coordinates(adata):
+    assert read_coordinates(adata) is None
+    adata.obsm["spatial"] = np.arange(9).reshape(3, 3)
+    found = read_coordinates(adata)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [[0, 1], [3, 4], [6, 7]])
+    adata.obsm["spatial"] = pd.DataFrame({"x": [0, 1, 2], "y": [3, 4, 5]}, index=adata.obs_names)
+    np.testing.assert_array_equal(read_coordinates(adata), [[0, 3], [1, 4], [2, 5]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_coordinates(adata, bad):
+    adata.obsm["spatial"] = np.array([[0, 1], [bad, 2], [3, 4]])
+    with pytest.raises(ValueError, match="for 1 of 3 cells"):
+        read_coordinates(adata)
+    adata.obsm["spatial"] = np.ones((3, 1))
+    with pytest.raises(ValueError, match=r"columns x and y, found shape \(3, 1\)"):
+        read_coordinates(adata)
+    adata.obsm["spatial"] = np.array([["a", "b"]] * 3, dtype=object)
+    with pytest.raises(ValueError, match="must hold numbers"):
+        read_coordinates(adata)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read import scale as scale_module
+from scanpy_sct.read.scale import find_scale, to_log, token_values
+
+
+@pytest.fixture
+def counts():
+    rng = np.random.default_rng(0)
+    means = rng.gamma(0.5, 2.0, size=300)
+    values = rng.poisson(means * rng.lognormal(0, 0.5, size=(80, 1)))
+    values[7] = 0  # an empty cell
+    values[8] *= values[8] == 2  # a cell in which every count is 2
+    values[9] = np.where(values[9] > 0, values[9] + 1, 0)  # smallest count 2
+    return sparse.csr_matrix(values.astype(np.float32))
+
+
+def normalised(counts, target=1e4):
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    factors = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
+    found = counts.copy()
+    found.data = found.data * np.repeat(factors, np.diff(found.indptr)).astype(np.float32)
+    return found
+
+
+def logged(matrix, base=np.e):
+    matrix = matrix.copy()
+    matrix.data = (np.log1p(matrix.data) / np.log(base)).astype(np.float32)
+    return matrix
+
+
+def equal(a, b):
+    np.testing.assert_array_equal(a.indices, b.indices)
+    np.testing.assert_array_equal(a.indptr, b.indptr)
+    np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_find_scale(counts):
+    assert find_scale(counts) == "counts"
+    assert find_scale(normalised(counts)) == "linear"
+    assert find_scale(normalised(counts, target=30)) == "linear"  # small values, but each row has the same total
+    assert find_scale(normalised(counts, target=1)) == "linear"
+    for base in (np.e, 2, 10):
+        assert find_scale(logged(normalised(counts), base)) == "log"
+        assert find_scale(logged(counts, base)) == "log"
+    assert find_scale(counts * 1.37) == "linear"
+    nearly = counts.copy()
+    nearly.data = np.expm1(np.log1p(nearly.data)).astype(np.float32)
+    assert find_scale(nearly) == "counts"
+    assert find_scale(sparse.csr_matrix((5, 4), dtype=np.float32)) == "counts"
+
+
+def test_find_scale_on_many_rows(counts):
+    many = sparse.vstack([counts] * 30, format="csr")
+    assert many.shape[0] > 2_000
+    assert find_scale(many) == "counts"
+    assert find_scale(logged(normalised(many))) == "log"
+
+
+def test_to_log(counts):
+    np.testing.assert_allclose(to_log(counts, "counts").toarray(), np.log1p(counts.toarray()), rtol=1e-6)
+    np.testing.assert_allclose(to_log(counts, "linear").data, np.log1p(counts.data), rtol=1e-6)
+    equal(to_log(counts, "log"), counts)
+    assert to_log(counts, "counts").dtype == np.float32
+
+
+@pytest.mark.parametrize("base", [np.e, 2, 10])
+@pytest.mark.parametrize("target", [1e4, 537.0, 1e6])
+def test_log1p_counts_come_back_exactly_from_normalised_values(counts, base, target):
+    counts = counts[[i for i in range(80) if i != 8]]
+    expected = token_values(counts, "counts", "log1p_counts")
+    np.testing.assert_allclose(expected.data, np.log1p(counts.data), rtol=1e-6)
+    log = logged(normalised(counts, target), base)
+    equal(token_values(log, find_scale(log), "log1p_counts"), expected)
+    linear = normalised(counts, target)
+    equal(token_values(linear, find_scale(linear), "log1p_counts"), expected)
+
+
+def test_counts_come_back_for_some_of_the_genes(counts):
+    counts = counts[[i for i in range(80) if i not in (8, 9)]]
+    chosen = np.flatnonzero(counts.mean(axis=0).A1 > 0.5)
+    log = logged(normalised(counts))[:, chosen]
+    found = token_values(log, "log", "log1p_counts").toarray()
+    expected = np.log1p(counts[:, chosen].toarray())
+    assert (np.abs(found - expected) < 1e-6).mean() > 0.99
+
+
+def test_logs_of_unnormalised_counts(counts):
+    counts = counts[[i for i in range(80) if i != 8]]
+    equal(token_values(logged(counts), "log", "log1p_counts"), token_values(counts, "counts", "log1p_counts"))
+
+
+def test_a_cell_of_equal_counts_is_a_cell_of_ones(counts):
+    # nothing in normalised values tells 1, 1, 1 from 2, 2, 2
+    found = token_values(logged(normalised(counts)), "log", "log1p_counts")[8]
+    np.testing.assert_allclose(found.data, np.log(2), rtol=1e-6)
+
+
+def test_continuous_values_stay_as_they_are():
+    rng = np.random.default_rng(1)
+    values = sparse.random(60, 200, density=0.3, format="csr", dtype=np.float32, rng=rng)
+    values.data = rng.gamma(2.0, 1.0, size=values.nnz).astype(np.float32)
+    equal(token_values(values, "log", "log1p_counts"), values)
+    equal(token_values(values, "log", "log1p_cp10k"), values)
+    equal(token_values(values, "linear", "log1p_counts"), to_log(values, "linear"))
+
+
+@pytest.mark.parametrize("base", [np.e, 2])
+@pytest.mark.parametrize("target", [1e4, 537.0])
+def test_log1p_cp10k_is_the_same_from_counts_and_logs(counts, base, target):
+    counts = counts[[i for i in range(80) if i != 8]]
+    expected = token_values(counts, "counts", "log1p_cp10k")
+    np.testing.assert_allclose(expected.toarray(), logged(normalised(counts)).toarray(), rtol=1e-5)
+    equal(token_values(logged(normalised(counts, target), base), "log", "log1p_cp10k"), expected)
+    equal(token_values(normalised(counts, target), "linear", "log1p_cp10k"), expected)
+
+
+def test_log1p_cp10k_leaves_logs_of_some_genes_alone(counts):
+    log = logged(normalised(counts))[:, ::3]
+    equal(token_values(log, "log", "log1p_cp10k"), log)
+
+
+@pytest.mark.parametrize("target", ["log1p_counts", "log1p_cp10k"])
+@pytest.mark.parametrize("scale", ["counts", "linear", "log"])
+def test_empty_matrices_and_dtype(counts, target, scale):
+    empty = sparse.csr_matrix((3, 5), dtype=np.float32)
+    assert token_values(empty, scale, target).nnz == 0
+    found = token_values(logged(counts) if scale == "log" else counts, scale, target)
+    assert found.dtype == np.float32
+    assert found.nnz == counts.nnz
+    assert (found.data > 0).all()
+
+
+@pytest.mark.parametrize("target", ["log1p_counts", "log1p_cp10k"])
+def test_blocks_of_rows_change_nothing(counts, target, monkeypatch):
+    matrices = {"counts": counts, "linear": normalised(counts), "log": logged(normalised(counts))}
+    expected = {scale: token_values(matrix, scale, target) for scale, matrix in matrices.items()}
+    monkeypatch.setattr(scale_module, "N_BLOCK_ROWS", 7)
+    for scale, matrix in matrices.items():
+        equal(token_values(matrix, scale, target), expected[scale])
+
+
+def test_counts_with_rounding_errors(counts):
+    nearly = counts.copy()
+    nearly.data = nearly.data - np.float32(1e-4)
+    for target in ("log1p_counts", "log1p_cp10k"):
+        equal(token_values(nearly, "counts", target), token_values(counts, "counts", target))
+
+
+def test_input_is_left_alone(counts):
+    for matrix, scale in ((counts, "counts"), (normalised(counts), "linear"), (logged(normalised(counts)), "log")):
+        before = matrix.copy()
+        for target in ("log1p_counts", "log1p_cp10k"):
+            token_values(matrix, scale, target)
+        equal(matrix, before)
+
+
+def test_unknown_target(counts):
+    with pytest.raises(ValueError, match=r"target must be.*'cpm'"):
+        token_values(counts, "counts", "cpm")
