@@ -1,0 +1,16 @@
+"""Trained networks on disk: our folder format, the released files, the hub, and what is known by name."""
+
+from scanpy_sct.checkpoints.checkpoint import Checkpoint, LabelHead, TokenSettings
+from scanpy_sct.checkpoints.folder import read_checkpoint, save_checkpoint
+from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.checkpoints.released import read_released
+
+__all__ = [
+    "Checkpoint",
+    "LabelHead",
+    "TokenSettings",
+    "load_model",
+    "read_checkpoint",
+    "read_released",
+    "save_checkpoint",
+]

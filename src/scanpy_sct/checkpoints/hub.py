@@ -1,0 +1,149 @@
+"""Checkpoints from the Hugging Face hub: downloaded once, kept as a folder of ours in the cache, then read offline.
+
+The cache folder of a repository is chosen by its name and the revision asked for, so a second load asks nobody: the
+network is needed once, and what was downloaded stays what it was until another revision is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from scanpy_sct.checkpoints import folder as ours
+from scanpy_sct.checkpoints import released
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY_PATTERN = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+NEWEST = "main"
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A checkpoint on the hub that this package knows by its repository."""
+
+    revision: str
+    """Full commit hash that is downloaded unless another revision is asked for."""
+    parameters: int
+    genes: int
+    license: str
+    description: str
+
+
+HUB_MODELS = {
+    "InstaDeepAI/sCellTransformer": HubModel(
+        revision="361dd8fb8ac04c9d2656f8d00b0f972928cf139e",
+        parameters=79_204_163,
+        genes=19_937,
+        license=released.RELEASED_LICENSE,
+        description="The network released by its authors, trained on about 50 million cells (317 MB).",
+    )
+}
+
+
+def is_repository(name: str) -> bool:
+    """Tell whether ``name`` looks like a repository of the hub, ``owner/name``."""
+    return REPOSITORY_PATTERN.fullmatch(name) is not None
+
+
+def cached_folder(repository: str, revision: str | None = None) -> Path:
+    """Folder of the cache in which the checkpoint is or will be."""
+    from scanpy_sct.settings import settings
+
+    revision = revision or _default_revision(repository)
+    return settings.cache_dir / "models" / repository.replace("/", "--") / revision.replace("/", "--")
+
+
+def fetch(repository: str, revision: str | None = None) -> Path:
+    """Return the folder of a hub checkpoint in our format; download and convert it if it is not there yet.
+
+    Parameters
+    ----------
+    repository
+        ``owner/name``, in our folder format or in that of the released network.
+    revision
+        Branch, tag or full commit hash. By default the pinned commit of a known checkpoint, and of others the newest
+        state at the first download.
+
+    Raises
+    ------
+    ValueError
+        If the repository, the revision or one of its files does not exist, or access needs a login.
+    ConnectionError
+        If it is not in the cache and the hub cannot be reached.
+    """
+    target = cached_folder(repository, revision)
+    if ours.is_checkpoint(target):
+        return target
+    revision = revision or _default_revision(repository)
+    source = _download(repository, revision)
+    commit = _commit_of(source, revision)
+    if ours.is_checkpoint(source):
+        with ours.replaced_folder(target) as new:
+            for name in ours.ALL_FILES:
+                if (source / name).exists():
+                    shutil.copyfile(source / name, new / name)
+            ours.write_config(new, ours.read_config(source) | {"name": repository, "revision": commit})
+    else:
+        logger.info("Converting %s once, to %s", repository, target)
+        checkpoint = dataclasses.replace(released.read_released(source, name=repository), revision=commit)
+        ours.save_checkpoint(target, checkpoint, dtype="float32")
+    return target
+
+
+def _default_revision(repository: str) -> str:
+    return HUB_MODELS[repository].revision if repository in HUB_MODELS else NEWEST
+
+
+def _download(repository: str, revision: str) -> Path:
+    """Download the files of a checkpoint in either layout, and return the folder that holds them."""
+    config = _download_file(repository, ours.CONFIG_FILE, revision, optional=True)
+    if config is not None and ours.is_checkpoint(config.parent):
+        for name in ours.REQUIRED_FILES:
+            _download_file(repository, name, revision)
+        for name in (ours.LABEL_HEAD_FILE, ours.CARD_FILE):
+            _download_file(repository, name, revision, optional=True)
+        return config.parent
+    for name in (released.CONFIG_FILE, released.WEIGHTS_FILE):
+        path = _download_file(repository, f"{released.SUBFOLDER}/{name}", revision)
+    return path.parent
+
+
+def _download_file(repository: str, name: str, revision: str, *, optional: bool = False) -> Path | None:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    place = f"model={repository!r}, revision={revision!r}"
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
+    except errors.LocalEntryNotFoundError as error:
+        msg = (
+            f"{place}: {name} is not in the cache and the hub cannot be reached. Run "
+            f"scanpy_sct.models.download({repository!r}) where there is a connection, copy the folder it returns to "
+            "this machine, and pass that folder as the model."
+        )
+        raise ConnectionError(msg) from error
+    except errors.EntryNotFoundError as error:
+        if optional:
+            return None
+        msg = f"{place}: the repository has no {name}; it is no checkpoint of scanpy_sct nor in the released layout."
+        raise ValueError(msg) from error
+    except errors.RevisionNotFoundError as error:
+        msg = f"{place}: there is no such revision; give a branch, a tag, or a full commit hash of 40 characters."
+        raise ValueError(msg) from error
+    except errors.RepositoryNotFoundError as error:
+        msg = f"{place}: no such repository on the hub, or it needs a login (`hf auth login`)."
+        raise ValueError(msg) from error
+    except errors.HfHubHTTPError as error:
+        msg = f"{place}: downloading {name} failed: {error}"
+        raise ConnectionError(msg) from error
+
+
+def _commit_of(folder: Path, revision: str) -> str:
+    """Read the commit off the path: the hub's own cache keeps files in `snapshots/<commit>/`."""
+    parts = folder.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else revision

@@ -1,0 +1,228 @@
+"""The files of the released network: `config.json` and `params.joblib`, in the layout of the JAX library Haiku.
+
+Names and layouts of the stored arrays:
+
+* a linear map is stored as (in, out), torch wants (out, in);
+* a convolution as (kernel, in, out), torch wants (out, in, 1, kernel); its bias as (out, 1);
+* a transposed convolution as (kernel, out, in), torch wants (in, out, 1, kernel) with the kernel reversed;
+* a transposed convolution with kernel 1 is a plain map from channels to channels, stored as (1, out, in).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scanpy_sct.checkpoints.checkpoint import (
+    Checkpoint,
+    TokenSettings,
+    build_network,
+    check_names,
+    mention_license,
+    shorten,
+)
+from scanpy_sct.checkpoints.unpickle import read_arrays
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from scanpy_sct.model import SctConfig
+
+RELEASED_LICENSE = "CC BY-NC-SA 4.0"
+RELEASED_MASK_FRACTION = 0.15
+RELEASED_POSITIONS = 19_968
+CONFIG_FILE, WEIGHTS_FILE, SUBFOLDER = "config.json", "params.joblib", "jax_params"
+PREFIXES = ("long_range_nt/", "s_ct/")
+"""First part of all stored names: the network's name in the reference, or its default name."""
+
+Convert = Callable[[np.ndarray], np.ndarray]
+
+
+class Rule(NamedTuple):
+    """Where a stored array goes."""
+
+    stored: str
+    """Module path and array name in the file, such as ``stem/conv1_d w``."""
+    name: str
+    """Name in the torch network."""
+    convert: Convert
+
+
+def is_released(folder: str | PathLike[str]) -> bool:
+    """Tell whether ``folder`` holds the released files, itself or in its subfolder `jax_params`."""
+    return _find_folder(folder) is not None
+
+
+def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Checkpoint:
+    """Read a network in the layout of the released one.
+
+    Parameters
+    ----------
+    folder
+        Folder with `config.json` and `params.joblib`, or with a subfolder `jax_params` that has them.
+    name
+        Name of the checkpoint; by default that of the folder.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, the weights file holds anything but arrays (see
+        :func:`~scanpy_sct.checkpoints.unpickle.read_arrays`), or the arrays are not exactly those that the
+        configuration describes.
+    """
+    from scanpy_sct.model import SctConfig
+
+    source = _find_folder(folder)
+    if source is None:
+        msg = f"folder={str(folder)!r} holds no {CONFIG_FILE} and {WEIGHTS_FILE}, neither in a subfolder {SUBFOLDER}."
+        raise ValueError(msg)
+    config = SctConfig.from_dict(json.loads((source / CONFIG_FILE).read_text(encoding="utf-8")))
+    weights = source / WEIGHTS_FILE
+    arrays = _flatten(read_arrays(weights))
+    n_genes = _count_genes(arrays, weights)
+    network = build_network(config, n_genes, _to_tensors(arrays, config, weights), str(weights))
+    name = name or Path(folder).resolve().name
+    mention_license(name, RELEASED_LICENSE)
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Checkpoint(
+        name=name,
+        config=config,
+        # The reference's data are normalised to 10,000 counts a cell. It codes unmeasured genes as measured zeros,
+        # which misleads; hidden is what they are.
+        tokens=TokenSettings(n_bins=config.num_bins - 1, scale="log1p_cp10k", unmeasured="mask"),
+        mask_fraction=RELEASED_MASK_FRACTION,
+        genes=_genes(n_genes),
+        network=network,
+        license=RELEASED_LICENSE,
+        sha256=sha256,
+    )
+
+
+def _find_folder(folder: str | PathLike[str]) -> Path | None:
+    for candidate in (Path(folder), Path(folder) / SUBFOLDER):
+        if (candidate / CONFIG_FILE).is_file() and (candidate / WEIGHTS_FILE).is_file():
+            return candidate
+    return None
+
+
+def _flatten(modules: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """``{"stem/conv1_d w": array, ...}``, without the common prefix."""
+    for prefix in PREFIXES:
+        if all(path.startswith(prefix) for path in modules):
+            modules = {path.removeprefix(prefix): arrays for path, arrays in modules.items()}
+            break
+    return {f"{path} {name}": array for path, arrays in modules.items() for name, array in arrays.items()}
+
+
+def _count_genes(arrays: dict[str, np.ndarray], weights: Path) -> int:
+    """Take the gene positions from the first gene norm, which has one number for each."""
+    first_norm = "conv_block_0/conv_block/layer_norm scale"
+    if first_norm not in arrays:
+        msg = f"{weights} holds no array {first_norm!r}; is it an sCT network?"
+        raise ValueError(msg)
+    return arrays[first_norm].size
+
+
+def _genes(n_genes: int) -> np.ndarray:
+    """Ensembl ids of the released vocabulary; a network of another size has a vocabulary we do not know."""
+    if n_genes != RELEASED_POSITIONS:
+        return np.full(n_genes, "", dtype=str)
+    from scanpy_sct.read.genes import released_vocabulary
+
+    return released_vocabulary()
+
+
+def _to_tensors(arrays: dict[str, np.ndarray], config: SctConfig, weights: Path) -> dict:
+    """Convert all arrays for torch; each rule needs its array, each array its rule."""
+    import torch
+
+    rules = list(_rules(config))
+    check_names(arrays, {rule.stored: None for rule in rules}, str(weights))
+    tensors, wrong = {}, []
+    for rule in rules:
+        array = arrays[rule.stored]
+        try:
+            tensors[rule.name] = torch.from_numpy(np.ascontiguousarray(rule.convert(array), dtype=np.float32))
+        except ValueError:  # an array without the axes that the rule moves
+            wrong.append(f"{rule.stored} {array.shape}")
+    if wrong:
+        msg = f"{weights} holds arrays of the wrong shape: {shorten(wrong)}."
+        raise ValueError(msg)
+    return tensors
+
+
+def _rules(config: SctConfig) -> Iterator[Rule]:
+    """Yield the rule of every array of a network with this configuration."""
+    yield Rule("~/embed embeddings", "token_embedding.weight", _as_is)
+    if config.use_spatial_information:
+        yield from _linear("spatial_encoding/~/spatial_fully_connected", "spatial_encoding.linear")
+    yield from _convolution("stem/conv1_d", "stem", _convolution_weight)
+    for i in range(config.num_downsamples):
+        for path, part in (("conv_block", "conv"), ("residual_conv_block/conv_block", "pointwise")):
+            yield from _norm(f"conv_block_{i}/{path}/layer_norm", f"down.{i}.{part}.norm")
+            yield from _convolution(f"conv_block_{i}/{path}/conv1_d", f"down.{i}.{part}.conv", _convolution_weight)
+    for i in range(config.num_layers):
+        yield from _transformer_layer(f"attention_layer_{i}/~", f"layers.{i}")
+    for i in range(config.num_downsamples):
+        for path, part, convert in (
+            ("de_conv_block", "conv", _transposed_weight),
+            ("residual_de_conv_block/de_conv_block", "pointwise", _pointwise_weight),
+        ):
+            yield from _norm(f"deconv_block_{i}/{path}/layer_norm", f"up.{i}.{part}.norm")
+            yield from _convolution(f"deconv_block_{i}/{path}/conv1_d_transpose", f"up.{i}.{part}.conv", convert)
+    for i in range(config.num_hidden_layers_head + 1):
+        yield from _linear(f"linear_{i}" if i else "linear", f"head.{i}")
+
+
+def _transformer_layer(path: str, name: str) -> Iterator[Rule]:
+    yield from _norm(f"{path}/self_attention_layer_norm", f"{name}.attention_norm")
+    for stored, part in (("query", "query"), ("key", "key"), ("value", "value"), ("mha_output", "output")):
+        yield from _linear(f"{path}/self_attention/{stored}", f"{name}.attention.{part}")
+    yield from _norm(f"{path}/final_layer_norm", f"{name}.mlp_norm")
+    yield Rule(f"{path}/fc1 w", f"{name}.mlp_in.weight", np.transpose)
+    yield Rule(f"{path}/fc2 w", f"{name}.mlp_out.weight", np.transpose)
+
+
+def _norm(path: str, name: str) -> Iterator[Rule]:
+    yield Rule(f"{path} scale", f"{name}.weight", _as_is)
+    yield Rule(f"{path} offset", f"{name}.bias", _as_is)
+
+
+def _linear(path: str, name: str) -> Iterator[Rule]:
+    yield Rule(f"{path} w", f"{name}.weight", np.transpose)
+    yield Rule(f"{path} b", f"{name}.bias", _as_is)
+
+
+def _convolution(path: str, name: str, convert: Convert) -> Iterator[Rule]:
+    yield Rule(f"{path} w", f"{name}.weight", convert)
+    yield Rule(f"{path} b", f"{name}.bias", _convolution_bias)
+
+
+def _as_is(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _convolution_bias(array: np.ndarray) -> np.ndarray:
+    """(out, 1) -> (out,)."""
+    return array.squeeze(1)
+
+
+def _convolution_weight(array: np.ndarray) -> np.ndarray:
+    """(kernel, in, out) -> (out, in, 1, kernel)."""
+    return array.transpose(2, 1, 0)[:, :, None]
+
+
+def _transposed_weight(array: np.ndarray) -> np.ndarray:
+    """(kernel, out, in) -> (in, out, 1, kernel), reversed: torch's transposed convolution runs the other way."""
+    return array[::-1].transpose(2, 1, 0)[:, :, None]
+
+
+def _pointwise_weight(array: np.ndarray) -> np.ndarray:
+    """(1, out, in) -> (out, in, 1, 1)."""
+    return array.transpose(1, 2, 0)[:, :, None]

@@ -1,0 +1,53 @@
+"""Small networks with known outputs, and checkpoints made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scanpy_sct.checkpoints import Checkpoint, LabelHead, TokenSettings, checkpoint, read_released
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder with weights and outputs of small random networks, computed by the reference implementation."""
+    return GOLDEN
+
+
+@pytest.fixture(autouse=True)
+def forgotten_licenses():
+    """Let every test see the licence notices as if it came first."""
+    checkpoint.mention_license.cache_clear()
+
+
+@pytest.fixture
+def tiny(golden_dir: Path) -> Checkpoint:
+    """The smallest golden network as a checkpoint with genes, a label head and unusual settings."""
+    released = read_released(golden_dir / "f_spatial_scales")
+    genes = np.full(16, "", dtype="<U15")
+    genes[[0, 3, 7]] = ["ENSG00000075624", "ENSG00000141510", "ENSG00000111640"]
+    rng = np.random.default_rng(0)
+    head = LabelHead(
+        labels=("B cell", "T cell", "Zelle, groß"),
+        weight=rng.normal(size=(3, 32)).astype(np.float32),
+        bias=rng.normal(size=3).astype(np.float32),
+        feature_mean=rng.normal(size=32).astype(np.float32),
+        feature_scale=rng.uniform(0.5, 2, size=32).astype(np.float32),
+        temperature=1.7,
+    )
+    return dataclasses.replace(
+        released,
+        name="tiny",
+        tokens=TokenSettings(binning="quantile", scale="log1p_counts", unmeasured="zero"),
+        mask_fraction=0.3,
+        temperature=0.9,
+        genes=genes,
+        label_head=head,
+        license="BSD-3-Clause",
+        revision="abc",
+    )

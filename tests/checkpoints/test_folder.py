@@ -1,0 +1,215 @@
+"""Our folder format: what is written comes back, and nothing half-written or foreign gets in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from scanpy_sct.checkpoints import folder as folder_module
+from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
+from scanpy_sct.checkpoints.folder import check_replaceable
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def saved(tiny, tmp_path):
+    return save_checkpoint(tmp_path / "saved", tiny)
+
+
+def test_float32_comes_back_exactly(tiny, saved):
+    found = read_checkpoint(saved)
+    for name, tensor in tiny.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor), name
+    plain = ("name", "config", "tokens", "mask_fraction", "temperature", "embedding", "license", "revision")
+    assert {name: getattr(found, name) for name in plain} == {name: getattr(tiny, name) for name in plain}
+    np.testing.assert_array_equal(found.genes, tiny.genes)
+    assert (found.label_head.labels, found.label_head.temperature) == (tiny.label_head.labels, 1.7)
+    for name in ("weight", "bias", "feature_mean", "feature_scale"):
+        np.testing.assert_array_equal(getattr(found.label_head, name), getattr(tiny.label_head, name), strict=True)
+    assert not found.network.training
+    assert found.sha256 == read_checkpoint(saved).sha256 != ""
+
+
+def test_float16_comes_back_rounded(tiny, tmp_path):
+    folder = save_checkpoint(tmp_path / "half", tiny, dtype="float16")
+    found = read_checkpoint(folder).network.state_dict()
+    for name, tensor in tiny.network.state_dict().items():
+        assert found[name].dtype == torch.float32
+        assert torch.equal(found[name], tensor.half().float()), name
+    size = (folder / "model.safetensors").stat().st_size
+    assert size < 0.6 * (save_checkpoint(tmp_path / "full", tiny) / "model.safetensors").stat().st_size
+
+
+def test_a_network_with_our_own_options_comes_back(tiny, tmp_path):
+    from scanpy_sct.model import Sct
+
+    config = dataclasses.replace(tiny.config, context=True, cell_dim=8)
+    checkpoint = dataclasses.replace(tiny, config=config, network=Sct(config, 16), embedding="cell", label_head=None)
+    found = read_checkpoint(save_checkpoint(tmp_path / "own", checkpoint))
+    for name, tensor in checkpoint.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor), name
+    assert (found.embedding, found.label_head) == ("cell", None)
+    assert not (tmp_path / "own" / "label_head.safetensors").exists()
+
+
+def test_genes_are_written_with_their_symbols(saved):
+    table = pd.read_csv(saved / "genes.tsv", sep="\t", keep_default_na=False)
+    assert table["position"].tolist() == list(range(16))
+    assert table.loc[[0, 1, 3, 7], "symbol"].tolist() == ["ACTB", "", "TP53", "GAPDH"]
+
+
+def test_model_card(tiny, saved, tmp_path):
+    assert (saved / "README.md").read_text() == f"# tiny\n\n{tiny.describe()}\n"
+    other = save_checkpoint(tmp_path / "other", tiny, readme="# My card\n")
+    assert (other / "README.md").read_text() == "# My card\n"
+
+
+def test_too_large_for_float16(tiny, tmp_path):
+    with torch.no_grad():
+        tiny.network.stem.bias[0] = 1e6
+    with pytest.raises(ValueError, match=r"stem\.bias.*float16"):
+        save_checkpoint(tmp_path / "x", tiny, dtype="float16")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="dtype='int8'"):
+        save_checkpoint(tmp_path / "x", tiny, dtype="int8")
+
+
+@pytest.mark.parametrize("step", ["_write_weights", "_write_genes", "write_config", "_swap"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_failure_leaves_the_old_folder_and_nothing_else(tiny, saved, monkeypatch, step, error):
+    before = files(saved)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(folder_module, step, fail)
+    with pytest.raises(type(error)):
+        save_checkpoint(saved, dataclasses.replace(tiny, name="new"))
+    assert files(saved) == before
+    assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+
+
+def test_failure_of_the_last_renaming_brings_the_old_folder_back(tiny, saved, monkeypatch):
+    before = files(saved)
+    rename = folder_module.Path.rename
+
+    def fail_for_new(path, target):
+        if path.name.endswith(".new"):
+            msg = "renaming failed"
+            raise OSError(msg)
+        return rename(path, target)
+
+    monkeypatch.setattr(folder_module.Path, "rename", fail_for_new)
+    with pytest.raises(OSError, match="renaming failed"):
+        save_checkpoint(saved, dataclasses.replace(tiny, name="new"))
+    assert files(saved) == before
+    assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+
+
+def test_an_older_checkpoint_is_replaced_as_a_whole(tiny, saved):
+    save_checkpoint(saved, dataclasses.replace(tiny, name="new", label_head=None))
+    assert read_checkpoint(saved).name == "new"
+    assert sorted(files(saved)) == ["README.md", "config.json", "genes.tsv", "model.safetensors"]
+    assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+
+
+def test_foreign_folders_are_not_replaced(tiny, saved, tmp_path):
+    (saved / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"notes\.txt.*new folder"):
+        save_checkpoint(saved, tiny)
+    other = tmp_path / "other"
+    other.mkdir()
+    check_replaceable(other)
+    (other / "README.md").write_text("mine")
+    with pytest.raises(ValueError, match="something else"):
+        save_checkpoint(other, tiny)
+    with pytest.raises(ValueError, match="something else"):
+        check_replaceable(other / "README.md")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "genes.tsv", "label_head.safetensors"])
+def test_missing_files_are_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        read_checkpoint(saved)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "label_head.safetensors"])
+def test_damaged_files_are_named(saved, name):
+    (saved / name).write_bytes((saved / name).read_bytes()[:-8])
+    with pytest.raises(ValueError, match=f"{name}.*damaged"):
+        read_checkpoint(saved)
+
+
+def test_missing_unknown_and_misshapen_weights_are_named(saved):
+    path = saved / "model.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"adapter.weight": torch.ones(2)}, path)
+    with pytest.raises(ValueError, match=r"unknown: adapter\.weight"):
+        read_checkpoint(saved)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "stem.bias"}, path)
+    with pytest.raises(ValueError, match=r"missing: stem\.bias"):
+        read_checkpoint(saved)
+    save_file(tensors | {"stem.bias": torch.ones(31)}, path)
+    with pytest.raises(ValueError, match=r"stem\.bias \(31,\), expected \(32,\)"):
+        read_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, r"version 2.*newer"),
+        ({"format": "other"}, "not a checkpoint"),
+        ({"surprise": 1}, "surprise"),
+        ({"mask_fraction": ...}, r"lacks.*mask_fraction"),
+        ({"mask_fraction": 1.5}, r"mask_fraction=1\.5"),
+        ({"temperature": 0}, "temperature"),
+        ({"embedding": "bag"}, "embedding='bag'"),
+        ({"embedding": "cell"}, "cell_dim"),
+        ({"tokens": {"n_bins": 4}}, "binning"),
+        ({"tokens": {"n_bins": 4, "binning": "log", "scale": "log1p_counts", "unmeasured": "mask"}}, "binning='log'"),
+        ({"tokens": {"n_bins": 5, "binning": "uniform", "scale": "log1p_counts", "unmeasured": "mask"}}, "n_bins=5"),
+        ({"n_genes": 20}, "wrong shape"),
+        ({"n_genes": 17}, "n_genes=17"),
+        ({"label_head": {"labels": ["a"], "temperature": 1.0}}, "label head"),
+        ({"label_head": {"labels": ["a", "b", "c"]}}, "temperature"),
+    ],
+)
+def test_inconsistent_configurations_are_refused(saved, changes, message):
+    change_config(saved, **changes)
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(saved)
+
+
+def test_gene_tables_must_be_complete_and_in_order(saved):
+    path = saved / "genes.tsv"
+    lines = path.read_text().splitlines(keepends=True)
+    for wrong in (lines[:-1], [lines[0], lines[2], lines[1], *lines[3:]], ["a\tb\tc\n", *lines[1:]]):
+        path.write_text("".join(wrong))
+        with pytest.raises(ValueError, match=r"genes\.tsv must have"):
+            read_checkpoint(saved)
+
+
+def test_folders_can_be_moved_and_linked(tiny, saved, tmp_path):
+    shutil.move(saved, tmp_path / "moved")
+    (tmp_path / "link").symlink_to(tmp_path / "moved")
+    assert read_checkpoint(tmp_path / "link").name == "tiny"
+    save_checkpoint(tmp_path / "link", dataclasses.replace(tiny, name="new"))
+    assert (tmp_path / "link").is_symlink()
+    assert read_checkpoint(tmp_path / "moved").name == "new"
