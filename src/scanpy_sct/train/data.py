@@ -1,0 +1,140 @@
+"""Training data: counts of many files in one vocabulary, and bags drawn from them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+
+from scanpy_sct.plan.bags import similarity_points
+from scanpy_sct.plan.tokens import TokenRules, make_tokens
+from scanpy_sct.read.expression import read_expression
+from scanpy_sct.train.config import PretrainConfig
+
+logger = logging.getLogger(__name__)
+
+MIN_PANEL, MAX_PANEL = 300, 5000
+HIDDEN_GENES = 0.25
+MIN_DEPTH = 0.2
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One file: counts at the positions of the vocabulary, and where its cells are."""
+
+    name: str
+    log_counts: sparse.csr_matrix
+    measured: np.ndarray
+    samples: np.ndarray
+    points: np.ndarray
+    """Cells close to one another here make good bags: tissue coordinates, else expression."""
+    held_out: np.ndarray
+    """Cells never trained on, (n_cells,) bool."""
+
+
+def read_datasets(
+    files: Sequence[Path], vocabulary: np.ndarray, *, validation_share: float, seed: int, library_key: str = "sample"
+) -> list[Dataset]:
+    """Read h5ad files of counts; ``library_key`` is used where a file has it."""
+    datasets = []
+    for number, file in enumerate(files):
+        adata = ad.read_h5ad(file)
+        key = library_key if library_key in adata.obs else None
+        expression = read_expression(adata, vocabulary, token_scale="log1p_counts", library_key=key)
+        points = expression.coordinates
+        if points is None:
+            points = similarity_points(expression.log_values, seed)
+        held_out = np.random.default_rng([seed, number]).random(len(expression.samples)) < validation_share
+        datasets.append(
+            Dataset(
+                Path(file).stem, expression.token_values, expression.measured, expression.samples, points, held_out
+            )
+        )
+        logger.info("%s: %d cells, %d genes", file, len(held_out), expression.measured.sum())
+    return datasets
+
+
+@dataclass(frozen=True)
+class TrainingBag:
+    """Tokens of one bag, the places that were hidden, and the truth there."""
+
+    tokens: np.ndarray
+    """(cells, positions) uint8."""
+    places: np.ndarray
+    """Hidden places of the flattened tokens."""
+    truth: np.ndarray
+    """Token that stood there."""
+
+
+def draw_bag(
+    datasets: Sequence[Dataset],
+    rules: TokenRules,
+    config: PretrainConfig,
+    rng: np.random.Generator,
+    size: int,
+    *,
+    validation: bool = False,
+) -> TrainingBag:
+    """Draw a data set (by the root of its size), cells, a depth, a panel and what is hidden, and make the tokens."""
+    usable = [np.flatnonzero(dataset.held_out == validation) for dataset in datasets]
+    weights = np.sqrt([len(rows) for rows in usable])
+    number = rng.choice(len(datasets), p=weights / weights.sum())
+    dataset = datasets[number]
+    rows = _draw_cells(dataset, usable[number], size, rng, near=rng.random() < config.near_share)
+    counts = dataset.log_counts[rows]
+    if not validation and rng.random() < config.thin_share:
+        counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
+    measured = dataset.measured
+    if not validation and rng.random() < config.panel_share:
+        measured = _draw_panel(measured, rng)
+    hidden = _draw_hidden(dataset.measured, len(rows), config, rng, validation=validation)
+    nothing = np.zeros_like(hidden)
+    truth = make_tokens(counts, counts, nothing, dataset.measured, rules).tokens
+    # Genes outside the panel are unmeasured: hidden in every cell.
+    tokens = make_tokens(counts, counts, hidden | ~measured, measured, rules).tokens
+    places = np.flatnonzero((hidden | (dataset.measured & ~measured & (rng.random(hidden.shape) < 0.1))).ravel())
+    if len(places) > config.max_hidden_entries:
+        places = np.sort(rng.choice(places, config.max_hidden_entries, replace=False))
+    return TrainingBag(tokens, places, truth.ravel()[places])
+
+
+def _draw_cells(
+    dataset: Dataset, usable: np.ndarray, size: int, rng: np.random.Generator, *, near: bool
+) -> np.ndarray:
+    first = rng.choice(usable)
+    rows = usable[dataset.samples[usable] == dataset.samples[first]]
+    if not near or len(rows) <= size:
+        return rng.permutation(rows)[:size]
+    distance = ((dataset.points[rows] - dataset.points[first]) ** 2).sum(1)
+    return rows[np.argpartition(distance, size)[:size]]
+
+
+def _thin(log_counts: sparse.csr_matrix, depth: float, rng: np.random.Generator) -> sparse.csr_matrix:
+    thinned = log_counts.copy()
+    counts = np.rint(np.expm1(thinned.data)).astype(np.int64)
+    thinned.data = np.log1p(rng.binomial(counts, depth)).astype(np.float32)
+    thinned.eliminate_zeros()
+    return thinned
+
+
+def _draw_panel(measured: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    positions = np.flatnonzero(measured)
+    size = int(np.exp(rng.uniform(np.log(MIN_PANEL), np.log(MAX_PANEL))))
+    panel = np.zeros_like(measured)
+    panel[rng.choice(positions, min(size, len(positions)), replace=False)] = True
+    return panel
+
+
+def _draw_hidden(
+    measured: np.ndarray, n_cells: int, config: PretrainConfig, rng: np.random.Generator, *, validation: bool
+) -> np.ndarray:
+    fraction = config.mask_fraction if validation else rng.uniform(*config.mask_range)
+    hidden = rng.random((n_cells, len(measured)), dtype=np.float32) < fraction
+    if not validation and rng.random() < config.hidden_gene_share:
+        hidden |= rng.random(len(measured)) < HIDDEN_GENES
+    return hidden & measured

@@ -1,0 +1,62 @@
+"""The order of the genes, and how often each shows which level: facts of the training data, found before training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from scanpy_sct.plan.bags import divide, similarity_points
+from scanpy_sct.plan.tokens import TokenRules, make_tokens
+from scanpy_sct.train.data import Dataset
+
+GENES_A_LEAF = 4
+CHUNK = 1000
+PSEUDO_CELLS = 2.0
+
+
+def coexpression_vectors(datasets: Sequence[Dataset], n_components: int, seed: int) -> np.ndarray:
+    """Place genes by the cells that express them: truncated SVD of standardised, depth-normalised log values.
+
+    Returns (positions, n_components); genes never seen are all zero.
+    """
+    from sklearn.decomposition import TruncatedSVD
+
+    log_counts = sparse.vstack([dataset.log_counts[~dataset.held_out] for dataset in datasets]).tocsr()
+    linear = log_counts.copy()
+    linear.data = np.expm1(linear.data)
+    totals = np.maximum(np.asarray(linear.sum(1)).ravel(), 1)
+    linear.data *= np.repeat(1e4 / totals, np.diff(linear.indptr)).astype(np.float32)
+    linear.data = np.log1p(linear.data)
+    squares = np.asarray(linear.multiply(linear).mean(0)).ravel()
+    scaled = linear @ sparse.diags(np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 1e-4))
+    svd = TruncatedSVD(n_components, random_state=seed).fit(scaled.tocsr().astype(np.float32))
+    return (svd.components_ * svd.singular_values_[:, None] / np.sqrt(len(totals))).T.astype(np.float32)
+
+
+def coexpression_order(vectors: np.ndarray) -> np.ndarray:
+    """Order genes so that neighbours are expressed by the same cells: repeated halving along the widest direction."""
+    length = np.linalg.norm(vectors, axis=1)
+    seen = np.flatnonzero(length > 0)
+    directions = vectors / np.maximum(length, 1e-12)[:, None]
+    parts = divide(directions, seen, max(1, len(seen) // GENES_A_LEAF))
+    return np.concatenate([*parts, np.flatnonzero(length == 0)])
+
+
+def level_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarray:
+    """Frequency of each level of each gene over all training cells in which it was measured, (positions, levels).
+
+    Shrunk with the weight of two cells towards the frequencies over all genes.
+    """
+    n_levels = rules.n_bins + 1
+    counts = np.zeros((len(rules.vocabulary), n_levels))
+    for dataset in datasets:
+        rows = np.flatnonzero(~dataset.held_out)
+        for start in range(0, len(rows), CHUNK):
+            cells = dataset.log_counts[rows[start : start + CHUNK]]
+            nothing = np.zeros(cells.shape, dtype=bool)
+            tokens = make_tokens(cells, cells, nothing, dataset.measured, rules).tokens
+            counts += np.stack([(tokens == level).sum(0) for level in range(n_levels)], axis=1) * dataset.measured[:, None]
+    overall = counts.sum(0) / counts.sum()
+    return (counts + PSEUDO_CELLS * overall) / (counts.sum(1, keepdims=True) + PSEUDO_CELLS)
