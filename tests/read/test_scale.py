@@ -80,6 +80,17 @@ def test_log1p_counts_come_back_exactly_from_normalised_values(counts, base, tar
     equal(token_values(linear, find_scale(linear), "log1p_counts"), expected)
 
 
+def test_a_cell_that_was_no_counts_stays_as_it_is(counts):
+    counts = counts[[i for i in range(80) if i != 8]]
+    log = logged(normalised(counts))
+    cell = slice(log.indptr[20], log.indptr[21])
+    log.data[cell] = np.random.default_rng(2).gamma(5.0, 1.0, size=counts[20].nnz)
+    found = token_values(log, "log", "log1p_counts")
+    np.testing.assert_allclose(found.data[cell], log.data[cell], rtol=1e-6)
+    others = np.delete(np.arange(79), 20)
+    equal(found[others], token_values(counts, "counts", "log1p_counts")[others])
+
+
 def test_counts_come_back_for_some_of_the_genes(counts):
     counts = counts[[i for i in range(80) if i not in (8, 9)]]
     chosen = np.flatnonzero(counts.mean(axis=0).A1 > 0.5)

@@ -88,7 +88,9 @@ class SctConfig:
         """Make a configuration from the content of a `config.json`; unknown names are an error."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
-            msg = f"Unknown network options {unknown} in the configuration; this version of scanpy_sct is too old for it."
+            msg = (
+                f"Unknown network options {unknown} in the configuration; this version of scanpy_sct is too old for it."
+            )
             raise ValueError(msg)
         values = dict(values)
         values["embeddings_layers_to_save"] = tuple(values.get("embeddings_layers_to_save", ()))

@@ -59,7 +59,7 @@ class BagProfile(nn.Module):
         power = self.log_depth_power.exp()
 
         prior_zero = (self.log_prior[:, 0] * (power * bag_depth).exp()[..., None]).exp()
-        prior_levels = (self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY))
+        prior_levels = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
         weight = self.log_prior_weight.exp()
         n_visible = others.sum(-1)
         zero = (others[..., 0] + weight * prior_zero) / (n_visible + weight)

@@ -1,13 +1,67 @@
-"""Fit predictions to the data at hand: the network knows which cells, the data know how often and how strongly."""
+"""Fit predictions to the data at hand: the network knows which cells, the data know how often and how strongly.
+
+Entries come as flat arrays. Each belongs to a *group*, one gene in one pass; a group is fitted to the entries of its
+gene that were visible in that pass.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 PRIOR_CELLS = 2.0
-NEWTON_STEPS = 8
+NEWTON_STEPS = 6
 MAX_STEP = 2.0
 MIN_PROBABILITY = 1e-6
+
+
+def calibrate_detection(
+    detection: np.ndarray, group: np.ndarray, n_expressed: np.ndarray, n_visible: np.ndarray
+) -> np.ndarray:
+    """Shift the log-odds of each group so that it is predicted expressed as often as it is seen expressed.
+
+    Parameters
+    ----------
+    detection
+        (entries,) predicted probability that a hidden entry is expressed.
+    group
+        (entries,) group of each entry.
+    n_expressed, n_visible
+        (groups,) number of cells in which the gene was visible and expressed, and visible at all. The share is shrunk
+        towards the mean prediction with the weight of two cells.
+
+    Returns
+    -------
+    (entries,) float32.
+    """
+    n_groups = len(n_expressed)
+    size = np.maximum(np.bincount(group, minlength=n_groups), 1)
+    mean = np.bincount(group, detection, n_groups) / size
+    target = np.clip(
+        (n_expressed + PRIOR_CELLS * mean) / (n_visible + PRIOR_CELLS), MIN_PROBABILITY, 1 - MIN_PROBABILITY
+    )
+    log_odds = _log_odds(detection).astype(np.float32)
+    shift = _log_odds(target) - _log_odds(mean)
+    for _ in range(NEWTON_STEPS):
+        p = _probability(log_odds + shift.astype(np.float32)[group])
+        slope = np.bincount(group, p * (1 - p), n_groups) / size
+        error = target - np.bincount(group, p, n_groups) / size
+        shift += np.clip(error / np.maximum(slope, MIN_PROBABILITY), -MAX_STEP, MAX_STEP)
+    return _probability(log_odds + shift.astype(np.float32)[group])
+
+
+def calibrate_level(
+    level: np.ndarray, detection: np.ndarray, group: np.ndarray, sum_values: np.ndarray, n_expressed: np.ndarray
+) -> np.ndarray:
+    """Scale the level predicted for expressing cells to the mean level seen, group by group.
+
+    ``sum_values`` (groups,) is the sum of the gene's visible values and ``n_expressed`` their number; the factor is
+    shrunk towards 1 with the weight of two cells. Other arguments as in :func:`calibrate_detection`.
+    """
+    n_groups = len(n_expressed)
+    weight = np.maximum(np.bincount(group, detection, n_groups), MIN_PROBABILITY)
+    mean = np.maximum(np.bincount(group, detection * level, n_groups) / weight, MIN_PROBABILITY)
+    factor = (sum_values / mean + PRIOR_CELLS) / (n_expressed + PRIOR_CELLS)
+    return level * factor.astype(np.float32)[group]
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:
@@ -15,48 +69,5 @@ def _log_odds(p: np.ndarray) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
-def calibrate_detection(detection: np.ndarray, predicted: np.ndarray, n_expressed: np.ndarray, n_visible: int | np.ndarray
-                        ) -> np.ndarray:
-    """Shift each gene's log-odds so that it is predicted expressed as often as it is seen expressed.
-
-    Parameters
-    ----------
-    detection
-        (cells, genes) predicted probabilities that hidden entries are expressed.
-    predicted
-        (cells, genes) bool: entries that were predicted; the others are ignored and returned as they are.
-    n_expressed, n_visible
-        For each gene, in how many cells it was visible and expressed, and visible at all. The share is shrunk
-        towards the mean prediction with the weight of two cells.
-
-    Returns
-    -------
-    (cells, genes) float32.
-    """
-    n_predicted = np.maximum(predicted.sum(0), 1)
-    mean = np.where(predicted, detection, 0).sum(0) / n_predicted
-    target = (n_expressed + PRIOR_CELLS * mean) / (np.asarray(n_visible) + PRIOR_CELLS)
-    log_odds = _log_odds(detection).astype(np.float32)
-    shift = _log_odds(target) - _log_odds(mean)
-    for _ in range(NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-(log_odds + shift.astype(np.float32))))
-        p[~predicted] = 0
-        slope = np.maximum((p * (1 - p)).sum(0), MIN_PROBABILITY)
-        step = (n_predicted * target - p.sum(0)) / slope
-        shift = shift + np.clip(step, -MAX_STEP, MAX_STEP)
-    calibrated = 1 / (1 + np.exp(-(log_odds + shift.astype(np.float32))))
-    return np.where(predicted, calibrated, detection).astype(np.float32)
-
-
-def calibrate_level(level: np.ndarray, detection: np.ndarray, predicted: np.ndarray, sum_values: np.ndarray,
-                    n_expressed: np.ndarray) -> np.ndarray:
-    """Scale each gene's predicted level among expressing cells to the mean level that is seen.
-
-    ``sum_values`` is the sum of the gene's visible values, ``n_expressed`` their number, per gene. The factor is
-    shrunk towards 1 with the weight of two cells.
-    """
-    weight = np.where(predicted, detection, 0)
-    mean = np.where(predicted, weight * level, 0).sum(0) / np.maximum(weight.sum(0), MIN_PROBABILITY)
-    mean = np.maximum(mean, MIN_PROBABILITY)
-    factor = (sum_values / mean + PRIOR_CELLS) / (n_expressed + PRIOR_CELLS)
-    return np.where(predicted, level * factor.astype(np.float32), level)
+def _probability(log_odds: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-log_odds))

@@ -68,6 +68,7 @@ def read_expression(
     library_key: str | None = None,
     gene_names: str | None = None,
     min_genes: int = 50,
+    hide: sparse.csr_matrix | None = None,
 ) -> Expression:
     """Read an AnnData for a network; the object is never changed.
 
@@ -89,6 +90,8 @@ def read_expression(
         Column of `adata.var` with gene names, None for `adata.var_names`.
     min_genes
         Fewer matched genes are refused.
+    hide
+        Entries to read as zero, boolean, shape `(n_obs, n_vars)`: not even units and scales are told from them.
 
     Raises
     ------
@@ -109,6 +112,9 @@ def read_expression(
     _check_match(genes, names, vocabulary, adata, gene_names, min_genes)
 
     matrix = read_matrix(adata, layer)
+    if hide is not None:
+        matrix = (matrix - matrix.multiply(hide)).tocsr()
+        matrix.eliminate_zeros()
     scale = find_scale(matrix)
     if genes.duplicates:
         totals = np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()

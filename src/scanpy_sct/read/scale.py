@@ -100,13 +100,12 @@ def token_values(
     # Every step looks at one row at a time, so blocks of rows only limit the memory.
     for start in range(0, matrix.shape[0], N_BLOCK_ROWS):
         block = matrix[start : start + N_BLOCK_ROWS]
-        linear = block if base is None else _with_values(block, _exp1m(block.data, base))
-        if scale == "counts":
-            linear = _with_values(linear, _rounded(linear.data))
-        elif were_counts:
-            linear = _recover_counts(linear)
+        if base is not None:
+            block = _with_values(block, _exp1m(block.data, base))
+        block = _recover_counts(block) if were_counts else block
+        block = _with_values(block, _rounded(block.data)) if scale == "counts" else block
         first = matrix.indptr[start]
-        values[first : first + block.nnz] = np.log1p(linear.data if target == "log1p_counts" else _per_10k(linear))
+        values[first : first + block.nnz] = np.log1p(block.data if target == "log1p_counts" else _per_10k(block))
     return _with_values(matrix, values)
 
 
@@ -138,30 +137,33 @@ def _have_one_total(matrix: sparse.csr_matrix) -> bool:
 
 def _were_counts(matrix: sparse.csr_matrix) -> bool:
     """Whether normalised values were counts: nearly all stand in rows of integer multiples."""
-    is_multiple = (_smallest_counts(matrix) > 0)[_row_of_entry(matrix)]
+    is_multiple = (_smallest_counts(matrix, _ratios(matrix)) > 0)[_row_of_entry(matrix)]
     return matrix.nnz > 0 and is_multiple.mean() >= _INTEGER_FRACTION
 
 
 def _recover_counts(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """Turn normalised values back into counts; rows that were no counts stay as they are."""
-    smallest = _smallest_counts(matrix)[_row_of_entry(matrix)]
-    counts = np.rint(_ratios(matrix) * smallest)
+    ratios = _ratios(matrix)
+    smallest = _smallest_counts(matrix, ratios)[_row_of_entry(matrix)]
+    counts = np.rint(ratios * smallest)
     # float32 like counts that were read, so that their logarithms agree to the last bit.
     return _with_values(matrix, np.where(smallest > 0, counts, matrix.data).astype(np.float32))
 
 
-def _smallest_counts(matrix: sparse.csr_matrix) -> np.ndarray:
+def _smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarray:
     """Smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
-    rows, ratios = _row_of_entry(matrix), _ratios(matrix)
+    n_rows, row_of_entry = matrix.shape[0], _row_of_entry(matrix)
+    found = np.zeros(n_rows, dtype=np.int32)
     tested = ratios < _LARGEST_TESTED_RATIO
-    n_tested = np.bincount(rows[tested], minlength=matrix.shape[0])
-    found = np.zeros(matrix.shape[0], dtype=int)
-    for smallest in range(_MAX_SMALLEST_COUNT, 0, -1):
-        counts = ratios[tested] * smallest
-        close = np.abs(counts - np.rint(counts)) < 0.01 * counts / smallest + 0.01
-        n_close = np.bincount(rows[tested], weights=close, minlength=matrix.shape[0])
-        # The smallest count that fits is set last and stays.
-        found[(n_tested > 0) & (n_close >= _INTEGER_FRACTION * n_tested)] = smallest
+    # A row is settled by the first that fits, and left out of what follows.
+    for smallest in range(1, _MAX_SMALLEST_COUNT + 1):
+        rows, counts = row_of_entry[tested], ratios[tested] * smallest
+        is_close = np.abs(counts - np.rint(counts)) < 0.01 * counts / smallest + 0.01
+        n_tested = np.bincount(rows, minlength=n_rows)
+        n_close = np.bincount(rows[is_close], minlength=n_rows)
+        fits = (n_tested > 0) & (n_close >= _INTEGER_FRACTION * n_tested)
+        found[fits] = smallest
+        tested &= ~fits[row_of_entry]
     return found
 
 
@@ -178,7 +180,7 @@ def _row_of_entry(matrix: sparse.csr_matrix) -> np.ndarray:
 
 
 def _rounded(counts: np.ndarray) -> np.ndarray:
-    """Counts without rounding errors; what would become zero stays."""
+    """Remove rounding errors from counts; what would become zero stays."""
     rounded = np.rint(counts)
     return np.where(rounded > 0, rounded, counts)
 

@@ -40,10 +40,9 @@ def find_genes(names: pd.Series, preferred: np.ndarray) -> pd.DataFrame:
     """
     genes = _choose(_candidates(names.unique(), preferred))
     found = _rows_of(genes, names)
-    # A name like "TBCE-1" is a second TBCE only where TBCE itself is among the names.
+    # A name like "TBCE-1" is a second TBCE only where TBCE itself is among the names, and so in `genes`.
     unknown = names[(found["evidence"] == Evidence.UNKNOWN).to_numpy()]
-    base = unknown.str.extract(_MADE_UNIQUE, expand=False)
-    base = base[base.isin(names)]
+    base = unknown.str.extract(_MADE_UNIQUE, expand=False).dropna()
     second = _rows_of(genes, base)
     second["evidence"] = second["evidence"].where(second["evidence"] == Evidence.UNKNOWN, int(Evidence.SUFFIX))
     found.loc[base.index] = second

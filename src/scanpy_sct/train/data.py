@@ -51,9 +51,7 @@ def read_datasets(
             points = similarity_points(expression.log_values, seed)
         held_out = np.random.default_rng([seed, number]).random(len(expression.samples)) < validation_share
         datasets.append(
-            Dataset(
-                Path(file).stem, expression.token_values, expression.measured, expression.samples, points, held_out
-            )
+            Dataset(Path(file).stem, expression.token_values, expression.measured, expression.samples, points, held_out)
         )
         logger.info("%s: %d cells, %d genes", file, len(held_out), expression.measured.sum())
     return datasets
@@ -103,9 +101,7 @@ def draw_bag(
     return TrainingBag(tokens, places, truth.ravel()[places])
 
 
-def _draw_cells(
-    dataset: Dataset, usable: np.ndarray, size: int, rng: np.random.Generator, *, near: bool
-) -> np.ndarray:
+def _draw_cells(dataset: Dataset, usable: np.ndarray, size: int, rng: np.random.Generator, *, near: bool) -> np.ndarray:
     first = rng.choice(usable)
     rows = usable[dataset.samples[usable] == dataset.samples[first]]
     if not near or len(rows) <= size:

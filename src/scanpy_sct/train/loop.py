@@ -55,7 +55,9 @@ def train(
             group["lr"] = learning_rate(step, config)
         losses.append(_train_step(fabric, model, optimizer, datasets, rules, config, step))
         if not math.isfinite(losses[-1]):
-            msg = f"The loss became {losses[-1]} at step {step}. The last good state is in {folder}: lower learning_rate."
+            msg = (
+                f"The loss became {losses[-1]} at step {step}. The last good state is in {folder}: lower learning_rate."
+            )
             raise FloatingPointError(msg)
         done = step + 1
         if done % config.report_every == 0 or done == config.steps:

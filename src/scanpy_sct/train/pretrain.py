@@ -34,7 +34,7 @@ def pretrain(
     *,
     device: str = "auto",
     precision: str = "32-true",
-    license: str = "unknown",  # noqa: A002
+    license: str = "unknown",
 ) -> Path:
     """Train a network by predicting hidden entries of single cells and sections.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.plan.bags import divide, similarity_points
+from scanpy_sct.plan.bags import divide
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.train.data import Dataset
 
@@ -57,6 +57,8 @@ def level_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndar
             cells = dataset.log_counts[rows[start : start + CHUNK]]
             nothing = np.zeros(cells.shape, dtype=bool)
             tokens = make_tokens(cells, cells, nothing, dataset.measured, rules).tokens
-            counts += np.stack([(tokens == level).sum(0) for level in range(n_levels)], axis=1) * dataset.measured[:, None]
+            counts += (
+                np.stack([(tokens == level).sum(0) for level in range(n_levels)], axis=1) * dataset.measured[:, None]
+            )
     overall = counts.sum(0) / counts.sum()
     return (counts + PSEUDO_CELLS * overall) / (counts.sum(1, keepdims=True) + PSEUDO_CELLS)

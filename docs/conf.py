@@ -1,0 +1,101 @@
+"""Sphinx configuration: `sphinx-build -W docs docs/_build/html` in an environment with `.[docs]`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+info = metadata("scanpy_sct")
+project = info["Name"]
+author = copyright = "scanpy_sct authors"
+version = release = info["Version"]
+
+# A note from Sphinx to the authors of this extension, once a page.
+warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_autodoc_typehints",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_templates", "**.ipynb_checkpoints"]
+templates_path = ["_templates"]  # class pages show what a class adds, not all it inherits from torch
+
+# Notebooks live in tutorials/ at the top of the repository, where people look for them; Sphinx only sees this folder.
+for notebook in (HERE.parent / "tutorials").glob("*.ipynb"):
+    shutil.copy2(notebook, HERE / "tutorials" / notebook.name)
+
+# -- pages and notebooks
+# The first one is what the generated reference pages are written in.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+
+# -- reference pages
+autosummary_generate = True
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_numpy_docstring = True
+napoleon_use_rtype = False
+typehints_defaults = "braces"
+always_use_bars_union = True
+default_role = "literal"
+
+# -- links to other projects
+# Where there is no network (the check before a change lands), links to other projects are left out rather than broken;
+# links within this project must always hold. With DOCS_ONLINE=1 the others are looked up too.
+nitpicky = True
+online = bool(os.environ.get("DOCS_ONLINE") or os.environ.get("READTHEDOCS"))
+intersphinx_mapping = {
+    name: (f"https://{place}/", None)
+    for name, place in {
+        "anndata": "anndata.readthedocs.io/en/stable",
+        "matplotlib": "matplotlib.org/stable",
+        "numpy": "numpy.org/doc/stable",
+        "pandas": "pandas.pydata.org/pandas-docs/stable",
+        "python": "docs.python.org/3",
+        "scanpy": "scanpy.readthedocs.io/en/stable",
+        "scipy": "docs.scipy.org/doc/scipy",
+        "squidpy": "squidpy.readthedocs.io/en/stable",
+        "torch": "docs.pytorch.org/docs/stable",
+    }.items()
+    if online
+}
+# The inner parts have no pages; docstrings may name them all the same.
+nitpick_ignore_regex = [("py:.*", r"scanpy_sct\.(read|plan|predict|evaluate\.baselines)\b.*")]
+if not online:
+    nitpick_ignore_regex.append(("py:.*", r"(?!scanpy_sct)[A-Za-z_]\w*(\.\w+)*"))
+
+# -- looks
+html_theme = "sphinx_book_theme"
+html_title = project
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+
+
+def keep_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from reading the text before a colon in an attribute's docstring as the attribute's type."""
+    if what in {"attribute", "property"} and lines:
+        lines[0] = f": {lines[0]}"
+
+
+def show_fields_as_code(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Show the fields in a Returns section, which napoleon sets in bold, as code."""
+    lines[:] = [re.sub(r"\*\*`([^`]+)`\*\*", r"``\1``", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", keep_colons, priority=1)  # before napoleon
+    app.connect("autodoc-process-docstring", show_fields_as_code, priority=900)  # after napoleon

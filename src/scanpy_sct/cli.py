@@ -1,0 +1,295 @@
+"""The command `sct`: the verbs of the package on h5ad and zarr files."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import scanpy_sct as sct
+from scanpy_sct import files
+
+# What a user can put right gets a plain message; anything else is a defect and keeps its traceback.
+USER_ERRORS = (ValueError, TypeError, KeyError, OSError)
+
+
+class Commands(TyperGroup):
+    """Commands whose user errors are one plain message instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except USER_ERRORS as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # as in `sct --help | head`
+                raise
+            # The text of a KeyError comes in quotes; its argument does not.
+            message = error.args[0] if isinstance(error, KeyError) and error.args else error
+            typer.secho(f"Error: {message}", err=True, fg="red")
+            typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows where this came from.)", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The single-Cell Transformer on h5ad and zarr files.",
+)
+models_app = typer.Typer(no_args_is_help=True, help="The checkpoints that can be used by name.")
+app.add_typer(models_app, name="models")
+
+Input = Annotated[Path, typer.Argument(help="Cells x genes, .h5ad or .zarr.", metavar="CELLS")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes, .h5ad or .zarr.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists, even the input.")]
+Model = Annotated[str, typer.Option(help="Name of a checkpoint, a folder, or OWNER/NAME on the Hugging Face hub.")]
+Layer = Annotated[str | None, typer.Option(help="Layer to read; without it, X.")]
+LibraryKey = Annotated[str | None, typer.Option(help="Column of .obs that names the sample of each cell.")]
+GeneNames = Annotated[str | None, typer.Option(help="Column of .var with gene names; without it, the index.")]
+Bags = Annotated[str, typer.Option(help="Cells read together: auto, spatial, similar or random.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+BatchSize = Annotated[str, typer.Option(help="Bags computed at once: auto or a number.")]
+Rng = Annotated[int, typer.Option(help="Seed; the same seed gives the same numbers.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(sct.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more while working.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Set what holds for all commands."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    sct.settings.progress = not quiet
+
+
+def _batch_size(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        msg = f"--batch-size {text} is neither 'auto' nor a positive whole number."
+        raise ValueError(msg)
+    return int(text)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def _save(adata: Any, output: Path, *, overwrite: bool) -> None:
+    files.write_cells(adata, output, overwrite=overwrite)
+    typer.echo(f"Wrote {output}")
+
+
+@app.command()
+def check(
+    cells: Input,
+    model: Model = "sct-mini",
+    layer: Layer = None,
+    library_key: LibraryKey = None,
+    gene_names: GeneNames = None,
+) -> None:
+    """Report what would be used of a file: genes, scale, samples, bags, time. Changes nothing."""
+    adata = files.read_cells(cells)
+    typer.echo(sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names))
+
+
+@app.command()
+def impute(
+    cells: Input,
+    output: Output,
+    genes: Annotated[str | None, typer.Option(help="Unmeasured genes to predict too, with commas between.")] = None,
+    model: Model = "sct-mini",
+    layer: Layer = None,
+    library_key: LibraryKey = None,
+    gene_names: GeneNames = None,
+    bags: Bags = "auto",
+    calibrate: Annotated[bool, typer.Option(help="Fit each gene's rate of detection to these data.")] = True,
+    key_added: Annotated[str, typer.Option(help="Name of the result.")] = "sct",
+    store_bins: Annotated[
+        bool, typer.Option("--store-bins", help="Keep the most probable bin and its probability too.")
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = "auto",
+    rng: Rng = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict every measured value from all others, and unmeasured genes on request."""
+    files.check_output(output, overwrite=overwrite)
+    adata = files.read_cells(cells)
+    sct.tl.impute(
+        adata,
+        _names(genes),
+        model=model,
+        layer=layer,
+        library_key=library_key,
+        gene_names=gene_names,
+        bags=bags,
+        calibrate=calibrate,
+        key_added=key_added,
+        store_bins=store_bins,
+        device=device,
+        precision=precision,
+        batch_size=_batch_size(batch_size),
+        rng=rng,
+    )
+    _save(adata, output, overwrite=overwrite)
+
+
+@app.command()
+def embed(
+    cells: Input,
+    output: Output,
+    model: Model = "sct-mini",
+    layer: Layer = None,
+    library_key: LibraryKey = None,
+    gene_names: GeneNames = None,
+    source: Annotated[str, typer.Option(help="Part of the network: auto, transformer or cell.")] = "auto",
+    bags: Bags = "random",
+    key_added: Annotated[str, typer.Option(help="Name of the result.")] = "X_sct",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = "auto",
+    rng: Rng = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compute one vector per cell."""
+    files.check_output(output, overwrite=overwrite)
+    adata = files.read_cells(cells)
+    sct.tl.embed(
+        adata,
+        model=model,
+        layer=layer,
+        library_key=library_key,
+        gene_names=gene_names,
+        source=source,
+        bags=bags,
+        key_added=key_added,
+        device=device,
+        precision=precision,
+        batch_size=_batch_size(batch_size),
+        rng=rng,
+    )
+    _save(adata, output, overwrite=overwrite)
+
+
+@app.command()
+def annotate(
+    cells: Input,
+    output: Output,
+    reference: Annotated[Path | None, typer.Option(help="Labelled cells, .h5ad or .zarr.")] = None,
+    labels_key: Annotated[str | None, typer.Option(help="Column of the reference's .obs with the labels.")] = None,
+    markers: Annotated[
+        Path | None, typer.Option(help="Marker genes: .json (name -> genes), or .csv / .tsv (a table).")
+    ] = None,
+    model: Model = "sct-mini",
+    layer: Layer = None,
+    library_key: LibraryKey = None,
+    gene_names: GeneNames = None,
+    bags: Bags = "auto",
+    threshold: Annotated[float, typer.Option(help="Cells less sure than this are 'unknown'.")] = 0.5,
+    key_added: Annotated[str, typer.Option(help="Name of the result.")] = "sct_label",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = "auto",
+    rng: Rng = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Name cells by a labelled reference, by marker genes, or by the checkpoint's own labels."""
+    files.check_output(output, overwrite=overwrite)
+    adata = files.read_cells(cells)
+    sct.tl.annotate(
+        adata,
+        reference=None if reference is None else files.read_cells(reference),
+        labels_key=labels_key,
+        markers=None if markers is None else files.read_markers(markers),
+        model=model,
+        layer=layer,
+        library_key=library_key,
+        gene_names=gene_names,
+        bags=bags,
+        threshold=threshold,
+        key_added=key_added,
+        device=device,
+        precision=precision,
+        batch_size=_batch_size(batch_size),
+        rng=rng,
+    )
+    _save(adata, output, overwrite=overwrite)
+
+
+@app.command()
+def pretrain(
+    data: Annotated[list[Path], typer.Argument(help="Files of counts to train on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the checkpoint.")],
+    config: Annotated[Path | None, typer.Option(help="Settings that differ from the defaults, .toml or .json.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a checkpoint; the same command continues a run that was stopped."""
+    sct.train.pretrain(data, _pretrain_config(config), output, device=device)
+    typer.echo(f"Wrote {output}")
+
+
+def _pretrain_config(path: Path | None) -> Any:
+    """Put the settings of a file over the defaults."""
+    defaults = sct.train.PretrainConfig()
+    values = {} if path is None else files.read_mapping(path)
+    network = values.pop("network", {})
+    return _with_values(defaults, {**values, "network": _with_values(defaults.network, network, "network.")})
+
+
+def _with_values(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
+    known = {field.name for field in fields(config)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        msg = f"--config has {', '.join(prefix + name for name in unknown)}; known are: {', '.join(sorted(known))}."
+        raise ValueError(msg)
+    # Files have lists where the settings have tuples.
+    return replace(config, **{name: tuple(item) if isinstance(item, list) else item for name, item in values.items()})
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sct-demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer cells.")] = False,
+) -> None:
+    """Impute, embed and annotate real cells that come with scanpy, and plot them. Needs no network."""
+    from scanpy_sct.demo import run_demo
+
+    run_demo(output, quick=quick)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the checkpoints that are known by name."""
+    typer.echo(sct.models.list().to_string())
+
+
+@models_app.command("describe")
+def describe_model(name: Annotated[str, typer.Argument(help="Name, folder, or downloaded hub repository.")]) -> None:
+    """Show the model card: data, licence, metrics."""
+    typer.echo(sct.models.describe(name))
+
+
+@models_app.command("download")
+def download_model(
+    name: Annotated[str, typer.Argument(help="Name, or OWNER/NAME on the Hugging Face hub.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or full commit hash.")] = None,
+) -> None:
+    """Download a checkpoint and show its folder."""
+    typer.echo(sct.models.download(name, revision=revision))

@@ -1,0 +1,8 @@
+"""Real data to try things out."""
+
+from __future__ import annotations
+
+from scanpy_sct.datasets.her2st import her2st
+from scanpy_sct.datasets.pbmc68k import pbmc68k
+
+__all__ = ["her2st", "pbmc68k"]

@@ -1,0 +1,108 @@
+"""Files of the command line: cells in and out, marker lists, settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    from anndata import AnnData
+
+CELL_SUFFIXES = (".h5ad", ".zarr")
+
+
+def read_cells(path: Path) -> AnnData:
+    """Read an h5ad or zarr file into memory."""
+    import anndata
+
+    _check_suffix(path, CELL_SUFFIXES)
+    if not path.exists():
+        msg = f"{path} does not exist."
+        raise FileNotFoundError(msg)
+    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that could not be written, before any computing starts."""
+    _check_suffix(path, CELL_SUFFIXES)
+    if path.exists() and not overwrite:
+        msg = f"{path} exists; choose another --output, or replace it with --overwrite."
+        raise FileExistsError(msg)
+    if not path.absolute().parent.is_dir():
+        msg = f"The folder of {path} does not exist; make it first."
+        raise FileNotFoundError(msg)
+
+
+def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
+    """Write an h5ad or zarr file in one go: a write that fails leaves what was there before."""
+    check_output(path, overwrite=overwrite)
+    with _replacing(path) as temporary:
+        if path.suffix == ".h5ad":
+            adata.write_h5ad(temporary)
+        else:
+            adata.write_zarr(temporary)
+
+
+def read_markers(path: Path) -> dict[str, list[str]] | pd.DataFrame:
+    """Read marker genes: a mapping from JSON, a table from CSV or TSV (also gzipped)."""
+    import pandas as pd
+
+    if path.suffix == ".json":
+        return read_mapping(path)
+    name = path.name.removesuffix(".gz")
+    _check_suffix(Path(name), (".csv", ".tsv", ".json"))
+    return pd.read_csv(path, sep="\t" if name.endswith(".tsv") else ",")
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a mapping from a JSON or TOML file."""
+    _check_suffix(path, (".json", ".toml"))
+    text = path.read_text(encoding="utf-8")
+    values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    if not isinstance(values, dict):
+        msg = f"{path} must hold a mapping at its top, not a {type(values).__name__}."
+        raise ValueError(msg)
+    return values
+
+
+def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix not in suffixes:
+        msg = f"{path} has an ending that is not understood; use {' or '.join(suffixes)}."
+        raise ValueError(msg)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary place beside `path`, and put it in the place of `path` once it is complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        if path.is_dir():
+            # A folder cannot be replaced in one step: the old one steps aside until the new one is in place.
+            aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(aside)
+            try:
+                temporary.rename(path)
+            except OSError:
+                aside.rename(path)
+                raise
+            shutil.rmtree(aside)
+        else:
+            temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

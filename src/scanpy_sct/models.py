@@ -1,0 +1,5 @@
+"""The checkpoints that can be loaded by name: list, describe, download."""
+
+from scanpy_sct.checkpoints.models import describe, download, list
+
+__all__ = ["describe", "download", "list"]

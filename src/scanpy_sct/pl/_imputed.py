@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scanpy_sct.get import imputed as get_imputed
+from scanpy_sct.get._find import find_imputed
+from scanpy_sct.pl._common import read_observed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANEL_INCHES = (4.0, 3.4)
+HIGHEST_SHOWN = 99.5
+"""Percentile of the values at which the colours end, so that a few cells do not take them all."""
+
+
+def imputed(
+    adata: AnnData,
+    genes: str | Sequence[str],
+    *,
+    key: str = "sct",
+    basis: str | None = None,
+    cmap: Any = "viridis",
+    size: float | None = None,
+    figsize: tuple[float, float] | None = None,
+    axes: np.ndarray | None = None,
+    show: bool = False,
+    **kwargs: Any,
+) -> np.ndarray:
+    """Plot observed beside imputed expression, on tissue or on an embedding: one row a gene.
+
+    Every panel has its own colours: imputed values are expectations, which vary less than observed counts.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, after :func:`scanpy_sct.tl.impute`.
+    genes
+        Genes, measured or not. Of a gene that was not measured, only the imputed panel has values.
+    key
+        Name of the result, the `key_added` of :func:`scanpy_sct.tl.impute`.
+    basis
+        Field of `.obsm` with two coordinates, with or without its `X_`. `"spatial"` is drawn by
+        :func:`squidpy.pl.spatial_scatter` (one section at a time), all others by :func:`scanpy.pl.embedding`. None:
+        `"spatial"` if the object has it, else `"umap"`.
+    cmap
+        Colours, as matplotlib takes them.
+    size
+        Area of a point; by default such that neighbours on the tissue nearly touch.
+    figsize
+        Width and height of the whole figure in inches.
+    axes
+        Where to draw, (genes, 2); by default a new figure.
+    show
+        Show the figure at once.
+    kwargs
+        For the function that draws a panel.
+
+    Returns
+    -------
+    The axes, (genes, 2): observed, imputed.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result, gene or basis.
+    ValueError
+        If `axes` has another shape.
+
+    Examples
+    --------
+    >>> import scanpy_sct as sct
+    >>> adata = sct.datasets.pbmc68k()
+    >>> sct.tl.impute(adata)
+    >>> axes = sct.pl.imputed(adata, ["CD3E", "MS4A1"], basis="umap")
+    """
+    import matplotlib.pyplot as plt
+
+    results = get_imputed(adata, genes, key=key)
+    field = _find_basis(adata, basis)
+    columns = find_imputed(adata, genes, key).columns
+    observed = read_observed(adata, key)
+    axes = _make_axes(axes, results.n_vars, figsize)
+    points = AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={field: np.asarray(adata.obsm[field])[:, :2]})
+    if size is None and field == "spatial":
+        size = _touching(points.obsm[field], axes[0, 0])
+    for number, (gene, column) in enumerate(zip(results.var_names, columns, strict=True)):
+        left, right = axes[number]
+        style = {"cmap": cmap, "size": size, **kwargs}
+        if column < 0:
+            _draw(points, field, None, left, title=f"{gene}, not measured", **style)
+        else:
+            _draw(points, field, observed[:, [column]].toarray().ravel(), left, title=f"{gene}, observed", **style)
+        _draw(points, field, results.X[:, number], right, title=f"{gene}, imputed", **style)
+    if show:
+        plt.show()
+    return axes
+
+
+def _find_basis(adata: AnnData, basis: str | None) -> str:
+    candidates = ["spatial", "X_umap"] if basis is None else [basis, f"X_{basis}"]
+    found = [name for name in candidates if name in adata.obsm]
+    if not found:
+        msg = f"basis={basis!r}: none of {candidates} is in adata.obsm, which has {list(adata.obsm)}."
+        raise KeyError(msg)
+    return found[0]
+
+
+def _make_axes(axes: np.ndarray | None, n_genes: int, figsize: tuple[float, float] | None) -> np.ndarray:
+    import matplotlib.pyplot as plt
+
+    if axes is None:
+        figsize = figsize or (2 * PANEL_INCHES[0], n_genes * PANEL_INCHES[1])
+        return plt.subplots(n_genes, 2, figsize=figsize, squeeze=False, layout="constrained")[1]
+    axes = np.asarray(axes, dtype=object)
+    if axes.shape != (n_genes, 2) and not (n_genes == 1 and axes.shape == (2,)):
+        msg = f"axes has shape {axes.shape}; {n_genes} genes need ({n_genes}, 2): observed and imputed of each."
+        raise ValueError(msg)
+    return axes.reshape(n_genes, 2)
+
+
+def _touching(coordinates: np.ndarray, ax: Axes) -> float:
+    """Area of points, in square points, that leaves a small gap between neighbours."""
+    from sklearn.neighbors import NearestNeighbors
+
+    extent = np.maximum(np.ptp(coordinates, axis=0), 1e-12)
+    if len(coordinates) < 2:
+        return 100.0
+    distance = np.median(NearestNeighbors(n_neighbors=2).fit(coordinates).kneighbors()[0][:, 0])
+    box = ax.get_position()
+    inches = np.array([box.width, box.height]) * ax.figure.get_size_inches()
+    # With an equal aspect the tighter direction sets the scale; the colour bar and the margins take a share.
+    return float(np.clip((0.75 * 72 * (inches / extent).min() * distance) ** 2, 1.0, 400.0))
+
+
+def _draw(
+    points: AnnData, field: str, values: np.ndarray | None, ax: Axes, *, title: str, cmap: Any, size: Any, **kwargs: Any
+) -> None:
+    """Draw one panel; grey points where there are no values."""
+    from matplotlib.colors import Normalize
+
+    if values is not None:
+        points.obs["value"] = np.asarray(values, dtype=np.float32)
+        low, high = float(np.min(values)), float(np.percentile(values, HIGHEST_SHOWN))
+        high = high if high > low else float(np.max(values))
+        kwargs = {"norm": Normalize(low, high if high > low else low + 1), "cmap": cmap, **kwargs}
+    color = None if values is None else "value"
+    if field == "spatial":
+        import squidpy as sq
+
+        kwargs = {"shape": None, "axis_label": ["x", "y"], **kwargs}
+        if values is None:
+            kwargs["na_color"] = "lightgrey"
+        sq.pl.spatial_scatter(points, color=color, ax=ax, size=size, title=title, **kwargs)
+        return
+    import scanpy as sc
+
+    sc.pl.embedding(points, field, color=color, ax=ax, size=size, show=False, title=title, **kwargs)
+    if values is None:
+        ax.set_title(title)

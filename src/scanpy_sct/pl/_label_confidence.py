@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scanpy_sct.write import AnnotationKeys
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def label_confidence(
+    adata: AnnData, *, key: str = "sct_label", ax: Axes | None = None, show: bool = False, **kwargs: Any
+) -> Axes:
+    """Plot how sure the names of the cells are: one box a label, of the probability of the name given.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, after :func:`scanpy_sct.tl.annotate`.
+    key
+        Name of the result, the `key_added` of :func:`scanpy_sct.tl.annotate`.
+    ax
+        Where to draw; by default a new figure.
+    show
+        Show the figure at once.
+    kwargs
+        For :meth:`matplotlib.axes.Axes.boxplot`.
+
+    Returns
+    -------
+    The axes: labels with their numbers of cells, the surest on top. The dotted line is the threshold below which
+    cells were called unknown, where there was one.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result.
+
+    Examples
+    --------
+    >>> import scanpy_sct as sct
+    >>> adata = sct.datasets.pbmc68k()
+    >>> sct.tl.annotate(adata, reference=adata, labels_key="bulk_labels")
+    >>> ax = sct.pl.label_confidence(adata)
+    """
+    import matplotlib.pyplot as plt
+
+    keys = AnnotationKeys.of(key)
+    if keys.labels not in adata.obs or keys.score not in adata.obs:
+        found = [name for name in adata.obs if f"{name}_score" in adata.obs]
+        there = f"; there are: {', '.join(map(repr, found))}" if found else ""
+        msg = f"key={key!r}: the object has no such annotation{there}. Run sct.tl.annotate(adata, ...) first."
+        raise KeyError(msg)
+    table = pd.DataFrame({"label": adata.obs[keys.labels].astype(object), "score": adata.obs[keys.score]}).dropna()
+    scores = table.groupby("label")["score"]
+    labels = scores.median().sort_values(kind="stable").index
+    groups = [scores.get_group(label).to_numpy() for label in labels]
+    names = [f"{label} ({len(group):,})" for label, group in zip(labels, groups, strict=True)]
+
+    if ax is None:
+        ax = plt.subplots(figsize=(6.0, 1.2 + 0.32 * len(groups)), layout="constrained")[1]
+    style = {"patch_artist": True, "boxprops": {"facecolor": "lightsteelblue"}, "medianprops": {"color": "black"}}
+    style |= {"flierprops": {"marker": ".", "markersize": 3, "alpha": 0.5}, "widths": 0.6}
+    ax.boxplot(groups, orientation="horizontal", tick_labels=names, **style | kwargs)
+    threshold = adata.uns.get(key, {}).get("params", {}).get("threshold")
+    if isinstance(threshold, float):
+        ax.axvline(threshold, color="grey", linewidth=1, linestyle=":")
+    ax.set(xlabel="probability of the label", xlim=(0, 1.02))
+    if show:
+        plt.show()
+    return ax

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.plan.bags import Bag
+from scanpy_sct.plan.passes import Passes
+from scanpy_sct.predict.inputs import bag_inputs, choose_bag_policy, plan, token_rules
+from scanpy_sct.predict.runner import Runner
+from scanpy_sct.read.expression import Expression, read_expression
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from anndata import AnnData
+
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+
+NAMES_SHOWN = 4
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What :func:`scanpy_sct.tl.impute` would use of an object; shows itself as a short table."""
+
+    model: str
+    """Name of the checkpoint."""
+    license: str
+    """Licence of its weights."""
+    genes_matched: int
+    """Columns of the data that the model knows; these are read and predicted."""
+    genes_unmatched: tuple[str, ...]
+    """Columns the model does not know; their values stay as they are."""
+    genes_ambiguous: tuple[str, ...]
+    """Names that fit several genes; not used."""
+    genes_duplicate: tuple[str, ...]
+    """Columns not used because another column of the same gene has more."""
+    genes_not_measured: int
+    """Genes the model knows that the data lack; masked, and predicted on request."""
+    id_type: str
+    """`"symbol"` or `"ensembl"`."""
+    scale: str
+    """`"counts"`, `"log"`, or `"linear"`: neither, treated like counts."""
+    n_cells: int
+    n_empty_cells: int
+    """Cells without any expressed gene that the model knows."""
+    samples: dict[str, int]
+    """Cells of each sample."""
+    bag_policy: str
+    """`"spatial"`, `"similar"` or `"random"`."""
+    n_bags: int
+    """Bags in each pass."""
+    bag_size: int
+    """Cells read together; a smaller sample is a smaller bag."""
+    n_passes: int
+    device: str
+    precision: str
+    seconds: float | None
+    """Expected time of an imputation: that of one bag, which was run, times bags and passes. None: not measured."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of the table: what, and what was found."""
+        small = sum(n < self.bag_size for n in self.samples.values())
+        samples = f"{len(self.samples):,}" + (f", {small:,} of them smaller than a bag" if small else "")
+        genes = [
+            ("genes used", f"{self.genes_matched:,}, by {self.id_type}"),
+            ("genes not known", _count(self.genes_unmatched)),
+            ("ambiguous names", _count(self.genes_ambiguous)),
+            ("duplicate genes", _count(self.genes_duplicate)),
+            ("genes not measured", f"{self.genes_not_measured:,}, masked; can be asked for"),
+        ]
+        return [
+            ("model", f"{self.model} (licence of the weights: {self.license})"),
+            *genes,
+            ("values", _SCALES[self.scale]),
+            ("cells", f"{self.n_cells:,}" + (f", {self.n_empty_cells:,} of them empty" if self.n_empty_cells else "")),
+            ("samples", samples),
+            ("bags", f"{self.n_bags:,} of {self.bag_size:,} cells, {self.bag_policy}"),
+            ("passes", f"{self.n_passes:,}"),
+            ("device", f"{self.device}, {self.precision}"),
+            ("expected time", "not measured" if self.seconds is None else f"about {_duration(self.seconds)} to impute"),
+        ]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        style = 'style="text-align: left"'
+        cells = (
+            f"<tr><th {style}>{escape(name)}</th><td {style}>{escape(value)}</td></tr>" for name, value in self.rows()
+        )
+        return f"<table>{''.join(cells)}</table>"
+
+
+def check(
+    adata: AnnData,
+    *,
+    model: str | PathLike[str] | Checkpoint = "sct-mini",
+    layer: str | None = None,
+    library_key: str | None = None,
+    gene_names: str | None = None,
+    bags: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+) -> Report:
+    """Report what would be used of an object: genes, scale, samples, bags, time. Changes nothing.
+
+    Arguments mean what they mean in :func:`scanpy_sct.tl.impute`. One bag is run through the network to measure its
+    time; deciding which cells share a bag is not part of the expected time.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes: counts, or log-normalised values.
+    model
+        Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`.
+    layer
+        Layer to read instead of `X`.
+    library_key
+        Column of `.obs` that names the sample of each cell; a bag never mixes samples.
+    gene_names
+        Column of `.var` with symbols or Ensembl ids to use instead of `.var_names`.
+    bags
+        Which cells are read together: `"auto"`, `"spatial"`, `"similar"` or `"random"`.
+    device, precision
+        Where and how to compute.
+
+    Returns
+    -------
+    A report with one plain field for each fact. It prints as a few lines, in a notebook as a table.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When an argument or the object cannot be used: the same errors, with the same ways out, as those of the verbs.
+
+    Examples
+    --------
+    >>> import scanpy_sct as sct
+    >>> report = sct.pp.check(sct.datasets.pbmc68k())
+    >>> report.scale
+    'log'
+    """
+    checkpoint = load_model(model)
+    expression = read_expression(
+        adata,
+        checkpoint.genes,
+        token_scale=checkpoint.tokens.scale,
+        layer=layer,
+        library_key=library_key,
+        gene_names=gene_names,
+    )
+    policy = choose_bag_policy(bags, expression)
+    runner = Runner(checkpoint, device, precision, batch_size=1)
+    passes = Passes.for_fraction(checkpoint.mask_fraction, seed=0)
+    # Random bags are as many and as large as those of any policy, and take no time to plan.
+    planned = plan(expression, checkpoint.config.num_cells, "random", seed=0)
+    largest = max(planned, key=lambda bag: len(bag.rows))
+    seconds = _seconds_for_a_bag(runner, expression, largest, passes)
+    genes = expression.genes
+    counts = np.bincount(expression.samples, minlength=len(expression.sample_names))
+    return Report(
+        model=checkpoint.name,
+        license=checkpoint.license,
+        genes_matched=len(genes.columns),
+        genes_unmatched=genes.unmatched,
+        genes_ambiguous=genes.ambiguous,
+        genes_duplicate=genes.duplicates,
+        genes_not_measured=int(((checkpoint.genes != "") & ~expression.measured).sum()),
+        id_type=genes.id_type,
+        scale=expression.scale,
+        n_cells=adata.n_obs,
+        n_empty_cells=int((np.diff(expression.log_values.indptr) == 0).sum()),
+        samples=dict(zip(expression.sample_names, counts.tolist(), strict=True)),
+        bag_policy=policy,
+        n_bags=len(planned),
+        bag_size=checkpoint.config.num_cells,
+        n_passes=passes.n,
+        device=str(runner.device),
+        precision=str(runner.dtype).removeprefix("torch."),
+        seconds=seconds * len(planned) * passes.n,
+    )
+
+
+def _seconds_for_a_bag(runner: Runner, expression: Expression, bag: Bag, passes: Passes) -> float:
+    """Time from tokens to probabilities of one bag, as in the first pass of an imputation."""
+    n_positions = len(expression.measured)
+
+    def hidden_of(rows: np.ndarray) -> np.ndarray:
+        return (passes.assigned(rows, n_positions) == 0) & expression.measured
+
+    seconds = 0.0
+    # An accelerator spends its first bag on getting ready.
+    for _ in range(1 if runner.device.type == "cpu" else 2):
+        start = time.perf_counter()
+        inputs = bag_inputs(expression, [bag], token_rules(runner.checkpoint), hidden_of, expression.measured)
+        for _bag, _probabilities in runner.probabilities(inputs):
+            seconds = time.perf_counter() - start
+    return seconds
+
+
+_SCALES = {
+    "counts": "counts; results are on the log1p scale",
+    "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",
+    "log": "log-normalised; results are on the same scale",
+}
+
+
+def _count(names: tuple[str, ...]) -> str:
+    """Return the number of names and the first few of them."""
+    if not names:
+        return "0"
+    shown = ", ".join(names[:NAMES_SHOWN])
+    return f"{len(names):,} ({shown}{', ...' if len(names) > NAMES_SHOWN else ''})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,126 @@
+"""What holds for every call of a session: device, precision, cache folder, progress bars."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?|xpu(:\d+)?")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+CACHE_VARIABLE = "SCANPY_SCT_CACHE_DIR"
+
+
+class Settings:
+    """Defaults of the session; each assignment is checked at once.
+
+    Parameters
+    ----------
+    device
+        Where the network runs when a verb is called with ``device="auto"``: ``"auto"`` (the best there is),
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``, or a `torch.device`.
+    precision
+        Numbers the network computes with when a verb is called with ``precision="auto"``: ``"auto"``,
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    cache_dir
+        Folder for downloaded weights and data sets. `None` means the environment variable
+        ``SCANPY_SCT_CACHE_DIR`` or else the usual cache folder of the operating system.
+    progress
+        Whether progress bars are shown.
+
+    Examples
+    --------
+    >>> from scanpy_sct.settings import Settings
+    >>> settings = Settings(device="cpu")
+    >>> settings.progress = False
+    >>> settings.device
+    'cpu'
+    """
+
+    __slots__ = ("_cache_dir", "_device", "_precision", "_progress")
+
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: str = "auto",
+        cache_dir: str | Path | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.device = device
+        self.precision = precision
+        self.cache_dir = cache_dir
+        self.progress = progress
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, such as ``"auto"``, ``"cpu"`` or ``"cuda:0"``."""
+        return self._device
+
+    @device.setter
+    def device(self, value: Any) -> None:
+        # A torch.device prints as its name, so torch need not be imported to accept one.
+        name = str(value)
+        if not DEVICE_PATTERN.fullmatch(name):
+            msg = f"device={value!r} is not known; use 'auto', 'cpu', 'mps', 'cuda', 'xpu' or a numbered one, 'cuda:0'."
+            raise ValueError(msg)
+        self._device = name
+
+    @property
+    def precision(self) -> str:
+        """Numbers the network computes with: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, value: str) -> None:
+        if value not in PRECISIONS:
+            msg = f"precision={value!r} is not known; use one of {', '.join(map(repr, PRECISIONS))}."
+            raise ValueError(msg)
+        self._precision = value
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder for downloaded weights and data sets; it is made when something is first put there."""
+        if self._cache_dir is not None:
+            return self._cache_dir
+        if os.environ.get(CACHE_VARIABLE):
+            return Path(os.environ[CACHE_VARIABLE]).expanduser()
+        import pooch  # looked up late: importing it takes longer than all of scanpy_sct
+
+        return Path(pooch.os_cache("scanpy_sct"))
+
+    @cache_dir.setter
+    def cache_dir(self, value: str | Path | None) -> None:
+        if value is None:
+            self._cache_dir = None
+            return
+        if not isinstance(value, str | os.PathLike):
+            msg = f"cache_dir={value!r} is not a path; give a folder as str or pathlib.Path, or None for the default."
+            raise TypeError(msg)
+        path = Path(value).expanduser()
+        if path.exists() and not path.is_dir():
+            msg = f"cache_dir={str(path)!r} is a file; give a folder."
+            raise ValueError(msg)
+        self._cache_dir = path
+
+    @property
+    def progress(self) -> bool:
+        """Whether progress bars are shown."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            msg = f"progress={value!r} is not a truth value; use True or False."
+            raise TypeError(msg)
+        self._progress = value
+
+    def __repr__(self) -> str:
+        return (
+            f"Settings(device={self.device!r}, precision={self.precision!r}, "
+            f"cache_dir={str(self.cache_dir)!r}, progress={self.progress!r})"
+        )
+
+
+settings = Settings()
+"""The settings of this session."""

@@ -1,0 +1,6 @@
+"""Tools: impute, embed and annotate cells."""
+
+from scanpy_sct.tl._embed import embed
+from scanpy_sct.tl._impute import impute
+
+__all__ = ["embed", "impute"]

@@ -1,0 +1,96 @@
+"""What every test may use: a plotting backend without a window, and the shared real data where they are at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Before anything imports matplotlib, and inherited by the processes that tests start.
+os.environ["MPLBACKEND"] = "Agg"
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _shared_folder(name: str, variable: str) -> Path:
+    """Folder named by the environment variable, else `shared/<name>` beside the repository; skip when absent."""
+    folder = Path(os.environ.get(variable) or REPOSITORY.parent / "shared" / name)
+    if not folder.is_dir():
+        pytest.skip(f"{name} not found at {folder}; set {variable} to its folder to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the real data sets (`train/`, `dev/`, `genes/`, ...); the test is skipped where it is absent."""
+    return _shared_folder("data", "SCANPY_SCT_DATA_DIR")
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Folder of the reference outputs of the released network; the test is skipped where it is absent."""
+    return _shared_folder("reference", "SCANPY_SCT_REFERENCE_DIR")
+
+
+@pytest.fixture(autouse=True)
+def private_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep tests away from the user's own cache folder."""
+    monkeypatch.setenv("SCANPY_SCT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Close what a test has drawn, so that figures do not pile up."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="session")
+def pbmc():
+    """700 blood cells x 765 genes, log-normalised, as scanpy ships them; copy before changing."""
+    from scanpy_sct.datasets import pbmc68k
+
+    return pbmc68k()
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(pbmc):
+    """Make a random small network that knows 509 genes of `pbmc`, on 512 positions: for plumbing, not for results."""
+    import numpy as np
+    import torch
+
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
+    from scanpy_sct.model import Sct, SctConfig
+    from scanpy_sct.read.genes import released_vocabulary, to_ensembl
+
+    config = SctConfig(
+        num_downsamples=3,
+        token_embed_dim=32,
+        embed_dim=32,
+        ffn_embed_dim=32,
+        num_layers=1,
+        attention_heads=2,
+        key_size=16,
+        num_cells=8,
+        context=True,
+        cell_dim=16,
+        cell_layers=1,
+    )
+    ids = to_ensembl(list(pbmc.var_names)).ensembl_ids
+    genes = np.full(512, "", dtype="<U15")
+    genes[:509] = np.unique(ids[np.isin(ids, released_vocabulary()) & (ids != "")])[:509]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Sct(config, 512).eval()
+    return Checkpoint(
+        name="tiny",
+        config=config,
+        tokens=TokenSettings(),
+        mask_fraction=0.25,
+        genes=genes,
+        network=network,
+        embedding="cell",
+    )

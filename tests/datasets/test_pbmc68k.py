@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+
+from scanpy_sct.datasets import pbmc68k
+from scanpy_sct.read.expression import read_expression
+from scanpy_sct.read.genes import released_vocabulary
+
+
+def test_log_normalised_values_and_labels():
+    adata = pbmc68k()
+    assert adata.shape == (700, 765)
+    assert adata.raw is None
+    assert adata.X.format == "csr"
+    assert adata.X.dtype == np.float32
+    assert adata.X.data.min() > 0
+    assert adata.obs["bulk_labels"].nunique() == 10
+    assert set(adata.obsm) == {"X_umap", "X_pca"}
+    # a marker of monocytes and dendritic cells, so that rows and labels belong together
+    lyz = adata[:, "LYZ"].X.toarray().ravel()
+    is_monocyte = adata.obs["bulk_labels"].isin(["CD14+ Monocyte", "Dendritic"]).to_numpy()
+    assert lyz[is_monocyte].mean() > 2 * lyz[~is_monocyte].mean()
+
+
+def test_it_can_be_read():
+    expression = read_expression(pbmc68k(), released_vocabulary(), token_scale="log1p_counts")
+    assert expression.scale == "log"
+    assert expression.measured.sum() > 700
+    # the counts behind the values come back
+    counts = np.expm1(expression.token_values.data)
+    np.testing.assert_allclose(counts, np.rint(counts), atol=1e-3)
+
+
+def test_it_can_be_written(tmp_path):
+    pbmc68k().write_h5ad(tmp_path / "a.h5ad")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.predict import predict_embedding, predict_entries, predict_hidden
+from scanpy_sct.read.expression import read_expression
+from scanpy_sct.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(settings, "progress", False)
+
+
+@pytest.fixture(scope="module")
+def expression(pbmc, tiny_checkpoint):
+    return read_expression(pbmc[:60], tiny_checkpoint.genes, token_scale="log1p_counts")
+
+
+def scrambled(expression, hidden):
+    """Return the same data with other values at the hidden entries, zeros becoming expressed and the reverse."""
+    from dataclasses import replace
+
+    def change(values):
+        dense = values.toarray()
+        dense[hidden] = np.where(dense[hidden] > 0, 0, 3.21)
+        return sparse.csr_matrix(dense)
+
+    return replace(expression, log_values=change(expression.log_values), token_values=change(expression.token_values))
+
+
+@pytest.mark.parametrize("bags", ["random", "similar"])
+def test_hidden_truth_has_no_influence(expression, tiny_checkpoint, bags):
+    hidden = (np.random.default_rng(0).random(expression.log_values.shape) < 0.2) & expression.measured
+    one = predict_hidden(tiny_checkpoint, expression, hidden, bags=bags)
+    other = predict_hidden(tiny_checkpoint, scrambled(expression, hidden), hidden, bags=bags)
+    predicted = hidden[:, one.positions]
+    assert np.isfinite(one.value[predicted]).all()
+    np.testing.assert_array_equal(one.value[predicted], other.value[predicted])
+
+
+def test_entries_hidden_by_the_user_have_no_influence_on_anything(expression, tiny_checkpoint):
+    hidden = (np.random.default_rng(0).random(expression.log_values.shape) < 0.1) & expression.measured
+    hide = sparse.csr_matrix(hidden)
+    one = predict_entries(tiny_checkpoint, expression, hide=hide)
+    other = predict_entries(tiny_checkpoint, scrambled(expression, hidden), hide=hide)
+    np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_no_value_takes_part_in_its_own_prediction(expression, tiny_checkpoint):
+    one = predict_entries(tiny_checkpoint, expression, calibrate=False, bags="random")
+    entry = np.zeros(expression.log_values.shape, dtype=bool)
+    entry[17, one.positions[40]] = True
+    other = predict_entries(tiny_checkpoint, scrambled(expression, entry), calibrate=False, bags="random")
+    assert one.value[17, 40] == other.value[17, 40]
+    assert not np.array_equal(one.value, other.value)
+
+
+def test_everything_measured_is_predicted(expression, tiny_checkpoint):
+    prediction = predict_entries(tiny_checkpoint, expression, keep_bins=True)
+    assert prediction.value.shape == (60, expression.measured.sum())
+    assert np.isfinite(prediction.value).all()
+    assert ((prediction.detection > 0) & (prediction.detection < 1)).all()
+    assert prediction.bins.max() <= 4
+
+
+def test_batch_size_changes_nothing(expression, tiny_checkpoint):
+    one, other = (predict_entries(tiny_checkpoint, expression, batch_size=size, rng=3).value for size in (1, 5))
+    np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_seed_matters_and_repeats(expression, tiny_checkpoint):
+    one, again, other = (predict_entries(tiny_checkpoint, expression, rng=seed).value for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_calibration_meets_visible_rates(expression, tiny_checkpoint):
+    seen = (expression.log_values > 0).toarray().mean(0)
+    errors = []
+    for calibrate in (False, True):
+        prediction = predict_entries(tiny_checkpoint, expression, calibrate=calibrate)
+        errors.append(np.abs(prediction.detection.mean(0) - seen[prediction.positions]).mean())
+    assert errors[1] < errors[0] / 3
+    assert errors[1] < 0.02
+
+
+def test_out_of_memory_halves_the_batch(expression, tiny_checkpoint, monkeypatch):
+    import torch
+
+    from scanpy_sct.predict.runner import Runner
+
+    whole = Runner._probabilities
+
+    def small_device(self, batch):
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError
+        return whole(self, batch)
+
+    expected = predict_entries(tiny_checkpoint, expression, batch_size=8).value
+    monkeypatch.setattr(Runner, "_probabilities", small_device)
+    np.testing.assert_allclose(predict_entries(tiny_checkpoint, expression, batch_size=8).value, expected, atol=2e-5)
+
+
+def test_order_of_cells_in_embedding(expression, tiny_checkpoint):
+    # A bag of one sample holds all eight of its cells: shuffled rows give the same bags, and so the same vectors.
+    from dataclasses import replace
+
+    order = np.random.default_rng(0).permutation(8)
+    small = {
+        name: replace(
+            expression,
+            log_values=expression.log_values[rows],
+            token_values=expression.token_values[rows],
+            samples=np.zeros(8, int),
+        )
+        for name, rows in {"given": np.arange(8), "shuffled": order}.items()
+    }
+    vectors = {name: predict_embedding(tiny_checkpoint, part, bags="random") for name, part in small.items()}
+    np.testing.assert_allclose(vectors["shuffled"], vectors["given"][order], atol=1e-5)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scanpy_sct
+
+HEAVY = {
+    "torch",
+    "squidpy",
+    "scanpy",
+    "anndata",
+    "pandas",
+    "matplotlib",
+    "huggingface_hub",
+    "lightning",
+    "sklearn",
+    "dask",
+}
+SECONDS = 1.0
+
+SCRIPT = """
+import json, sys, time
+start = time.perf_counter()
+import scanpy_sct
+seconds = time.perf_counter() - start
+scanpy_sct.settings.device = "cpu"
+names = dir(scanpy_sct)
+print(json.dumps({"seconds": seconds, "modules": sorted({name.split(".")[0] for name in sys.modules}), "dir": names}))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh() -> dict:
+    result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+def test_import_is_light(fresh):
+    assert HEAVY & set(fresh["modules"]) == set()
+
+
+def test_import_is_quick(fresh):
+    assert fresh["seconds"] < SECONDS
+
+
+def test_names_are_offered_for_completion(fresh):
+    assert {*scanpy_sct.__all__, "__version__"} <= set(fresh["dir"])
+
+
+@pytest.mark.parametrize("name", [*scanpy_sct.__all__, "__version__"])
+def test_every_name_is_there(name):
+    assert getattr(scanpy_sct, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'magic'"):
+        _ = scanpy_sct.magic
+    assert not hasattr(scanpy_sct, "torch")
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(scanpy_sct.__file__).parent / "py.typed").is_file()

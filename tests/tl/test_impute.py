@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import scanpy_sct as sct
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(sct.settings, "progress", False)
+
+
+@pytest.fixture
+def adata(pbmc):
+    return pbmc[:40].copy()
+
+
+def snapshot(adata):
+    return adata.copy()
+
+
+def assert_same(one, other):
+    from anndata.tests.helpers import assert_equal
+
+    assert_equal(one, other)
+
+
+def test_fields_written_and_the_rest_untouched(adata, tiny_checkpoint):
+    before = snapshot(adata)
+    assert sct.tl.impute(adata, model=tiny_checkpoint, store_bins=True) is None
+    assert adata.layers["sct"].shape == adata.shape
+    assert adata.layers["sct"].dtype == np.float32
+    assert adata.layers["sct_bins"].dtype == np.uint8
+    assert adata.layers["sct_confidence"].dtype == np.float32
+    assert adata.var["sct_imputed"].sum() == 509
+    assert adata.uns["sct"]["params"]["rng"] == 0
+    assert adata.uns["sct"]["model"]["name"] == "tiny"
+    for key in ("sct", "sct_bins", "sct_confidence"):
+        del adata.layers[key]
+    adata.var = adata.var.drop(columns=["sct_imputed", "sct_recovery"])
+    del adata.uns["sct"]
+    assert_same(adata, before)
+
+
+def test_genes_outside_the_vocabulary_keep_their_values(adata, tiny_checkpoint):
+    sct.tl.impute(adata, model=tiny_checkpoint)
+    kept = ~adata.var["sct_imputed"].to_numpy()
+    np.testing.assert_array_equal(adata.layers["sct"][:, kept], adata[:, kept].X.toarray())
+
+
+def test_recovery_is_the_correlation_of_observed_and_predicted(adata, tiny_checkpoint):
+    sct.tl.impute(adata, model=tiny_checkpoint)
+    observed = adata.X.toarray()
+    for gene in np.flatnonzero(adata.var["sct_imputed"])[[0, 100, 300]]:
+        expected = np.corrcoef(observed[:, gene], adata.layers["sct"][:, gene])[0, 1]
+        np.testing.assert_allclose(adata.var["sct_recovery"].iloc[gene], expected, atol=1e-4)
+    assert adata.var["sct_recovery"][~adata.var["sct_imputed"]].isna().all()
+
+
+def test_copy_leaves_the_object(adata, tiny_checkpoint):
+    before = snapshot(adata)
+    changed = sct.tl.impute(adata, model=tiny_checkpoint, copy=True)
+    assert_same(adata, before)
+    assert "sct" in changed.layers
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "dense", "view", "counts"])
+def test_array_types_give_the_same_numbers(pbmc, tiny_checkpoint, kind):
+    adata = pbmc[:40].copy()
+    expected = sct.tl.impute(adata, model=tiny_checkpoint, copy=True).layers["sct"]
+    if kind == "csc":
+        adata.X = sparse.csc_matrix(adata.X)
+    elif kind == "dense":
+        adata.X = adata.X.toarray()
+    elif kind == "view":
+        adata = pbmc[:40]
+    elif kind == "counts":
+        adata.layers["given"] = adata.X
+        adata.X = sparse.csr_matrix(adata.shape, dtype=np.float32)
+    layer = "given" if kind == "counts" else None
+    result = sct.tl.impute(adata, model=tiny_checkpoint, layer=layer, copy=True)
+    np.testing.assert_allclose(result.layers["sct"], expected, atol=1e-5)
+
+
+def test_some_genes_only(adata, tiny_checkpoint):
+    whole = sct.tl.impute(adata, model=tiny_checkpoint, copy=True)
+    genes = list(adata.var_names[whole.var["sct_imputed"]][:3])
+    sct.tl.impute(adata, genes, model=tiny_checkpoint)
+    assert list(adata.var_names[adata.var["sct_imputed"]]) == genes
+    np.testing.assert_allclose(adata[:, genes].layers["sct"], whole[:, genes].layers["sct"], atol=1e-5)
+
+
+def test_unmeasured_genes_by_name(adata, tiny_checkpoint):
+    known = sct.tl.impute(adata, model=tiny_checkpoint, copy=True).var["sct_imputed"]
+    gene = adata.var_names[known][5]
+    without = adata[:, adata.var_names != gene].copy()
+    sct.tl.impute(without, [gene], model=tiny_checkpoint)
+    table = without.obsm["sct_unmeasured"]
+    assert list(table.columns) == [gene]
+    assert table.index.equals(without.obs_names)
+    assert np.isfinite(table.to_numpy()).all()
+    assert not without.var["sct_imputed"].any()
+
+
+def test_hidden_entries_do_not_count(adata, tiny_checkpoint):
+    hide = np.random.default_rng(0).random(adata.shape) < 0.1
+    changed = adata.copy()
+    dense = changed.X.toarray()
+    dense[hide] = 2.5
+    changed.X = sparse.csr_matrix(dense)
+    one, other = (sct.tl.impute(each, model=tiny_checkpoint, hide=hide, copy=True) for each in (adata, changed))
+    known = one.var["sct_imputed"].to_numpy()
+    np.testing.assert_array_equal(one.layers["sct"][:, known], other.layers["sct"][:, known])
+    np.testing.assert_array_equal(one.var["sct_recovery"], other.var["sct_recovery"])
+
+
+def test_survives_files(adata, tiny_checkpoint, tmp_path):
+    sct.tl.impute(adata, model=tiny_checkpoint)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert_same(ad.read_h5ad(tmp_path / "a.h5ad"), adata)
+    adata.write_zarr(tmp_path / "a.zarr")
+    assert_same(ad.read_zarr(tmp_path / "a.zarr"), adata)
+
+
+def test_empty_cells_and_tiny_samples(adata, tiny_checkpoint):
+    dense = adata.X.toarray()
+    dense[[0, 7]] = 0
+    adata.X = sparse.csr_matrix(dense)
+    adata.obs["sample"] = pd.Categorical(["a"] * 39 + ["b"])
+    sct.tl.impute(adata, model=tiny_checkpoint, library_key="sample")
+    assert np.isfinite(adata.layers["sct"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"genes": ["NOTAGENE"]}, KeyError, "NOTAGENE"),
+        ({"layer": "missing"}, KeyError, "missing"),
+        ({"library_key": "missing"}, KeyError, "missing"),
+        ({"bags": "triangles"}, ValueError, "bags='triangles'"),
+        ({"bags": "spatial"}, ValueError, "spatial"),
+        ({"hide": "missing"}, KeyError, "hide='missing'"),
+        ({"hide": np.zeros((2, 2), bool)}, ValueError, "hide has shape"),
+        ({"batch_size": 0}, ValueError, "batch_size=0"),
+        ({"precision": "float8"}, ValueError, "precision='float8'"),
+        ({"device": "toaster"}, ValueError, "device='toaster'"),
+        ({"rng": "seed"}, TypeError, "rng='seed'"),
+        ({"key_added": "a/b"}, ValueError, "key_added"),
+    ],
+)
+def test_errors_come_first_and_change_nothing(adata, tiny_checkpoint, arguments, error, named):
+    before = snapshot(adata)
+    with pytest.raises(error, match=named):
+        sct.tl.impute(adata, model=tiny_checkpoint, **arguments)
+    assert_same(adata, before)
