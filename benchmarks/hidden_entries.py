@@ -20,7 +20,7 @@ import anndata as ad
 import pandas as pd
 
 import scanpy_sct as sct
-from scanpy_sct.evaluate.imputation import METHODS, imputation
+from scanpy_sct.evaluate.imputation import METHODS, SCT_PATHS, imputation
 from scanpy_sct.read.genes import released_vocabulary
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +35,7 @@ SAMPLE_KEY = "sample"
 PACKAGES = ("scanpy_sct", "anndata", "numpy", "scipy", "scikit-learn", "torch")
 # Code on which the numbers depend: a change to it makes what is in the cache worthless.
 TASK_CODE = ("read", "plan", "evaluate/hidden.py", "evaluate/imputation.py", "evaluate/metrics.py")
-METHOD_CODE = {"sct": ("model", "checkpoints", "predict")}
+METHOD_CODE = dict.fromkeys(SCT_PATHS, ("model", "checkpoints", "predict"))
 BASELINE_CODE = ("evaluate/baselines.py",)
 # Title of each table.
 METRICS = {
@@ -58,9 +58,10 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    default_data = os.environ.get("SCANPY_SCT_DATA_DIR") or HERE.parents[1] / "shared" / "data"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=default_data, help="folder that holds dev/ (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=default_data(), help="folder that holds dev/ (default: %(default)s)"
+    )
     parser.add_argument("--data-sets", nargs="+", choices=DATA_SETS, default=list(DATA_SETS), metavar="NAME")
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
     parser.add_argument("--model", default="sct-mini", help="name, folder or hub id; 'none' for the baselines alone")
@@ -70,8 +71,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="compute again what is in the cache")
     options = parser.parse_args()
     if options.methods is None:
-        options.methods = [method for method in METHODS if method != "sct" or options.model != "none"]
+        options.methods = [method for method in METHODS if method not in SCT_PATHS or options.model != "none"]
     return options
+
+
+def default_data() -> Path:
+    """Folder of the real data sets."""
+    return Path(os.environ.get("SCANPY_SCT_DATA_DIR") or HERE.parents[1] / "shared" / "data")
 
 
 def run(name: str, options: argparse.Namespace, checkpoint: sct.checkpoints.Checkpoint | None) -> pd.DataFrame:
@@ -85,7 +91,7 @@ def run(name: str, options: argparse.Namespace, checkpoint: sct.checkpoints.Chec
         table = imputation(ad.read_h5ad(path), methods=missing, model=checkpoint, **arguments)
         table = table.assign(data_set=name, fraction=options.fraction, seed=options.seed, **circumstances())
         for method, rows in table.groupby("method"):
-            is_model = method == "sct"
+            is_model = method in SCT_PATHS
             rows = rows.assign(model=checkpoint.name if is_model else "", weights=checkpoint.sha256 if is_model else "")
             files[method].parent.mkdir(parents=True, exist_ok=True)
             rows.to_csv(files[method], index=False)
@@ -104,7 +110,7 @@ def cache_file(
         "seed": options.seed,
         "genes": hashlib.sha256("\n".join(vocabulary).encode()).hexdigest(),
         "code": hash_of_code(*TASK_CODE, *METHOD_CODE.get(method, BASELINE_CODE)),
-        "weights": checkpoint.sha256 if method == "sct" else "",
+        "weights": checkpoint.sha256 if method in SCT_PATHS else "",
     }
     key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
     return sct.settings.cache_dir / "benchmarks" / f"hidden_entries-{path.stem}-{method}-{key}.csv"

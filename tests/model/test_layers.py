@@ -22,7 +22,7 @@ def test_gene_norm_equals_layer_norm_of_each_cell_and_channel(n_positions):
 
 @torch.no_grad()
 def test_upward_convolution_by_its_formula():
-    """out[2m] = b + W1 x[m-1] + W3 x[m]; out[2m+1] = b + W0 x[m-1] + W2 x[m] + W4 x[m+1], W as the reference stores it."""
+    """As in the reference: out[2m] = b + W1 x[m-1] + W3 x[m]; out[2m+1] = b + W0 x[m-1] + W2 x[m] + W4 x[m+1]."""
     torch.manual_seed(0)
     conv = NormUpConv(6, 3, 4).conv
     x = torch.randn(1, 3, 1, 6)

@@ -94,10 +94,10 @@ def test_out_of_memory_halves_the_batch(expression, tiny_checkpoint, monkeypatch
 
     whole = Runner._probabilities
 
-    def small_device(self, batch):
+    def small_device(self, batch, path):
         if len(batch) > 2:
             raise torch.OutOfMemoryError
-        return whole(self, batch)
+        return whole(self, batch, path)
 
     expected = predict_entries(tiny_checkpoint, expression, batch_size=8).value
     monkeypatch.setattr(Runner, "_probabilities", small_device)

@@ -22,6 +22,7 @@ Binning = Literal["uniform", "quantile"]
 Scale = Literal["log1p_counts", "log1p_cp10k"]
 Unmeasured = Literal["mask", "zero"]
 Embedding = Literal["transformer", "cell"]
+Path = Literal["full", "direct"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class Checkpoint:
     """Logits are divided by it before they become probabilities."""
     embedding: Embedding = "transformer"
     """Which output stands for a cell: the mean of the transformer's positions, or the direct cell embedding."""
+    path: Path = "full"
+    """Part of the network that predicts unless the user says otherwise: all of it, or only the direct paths."""
     label_head: LabelHead | None = None
     license: str = "unknown"
     revision: str | None = None
@@ -130,6 +133,10 @@ class Checkpoint:
             raise ValueError(msg)
         _check_positive("temperature", self.temperature)
         _check_choice("embedding", self.embedding, Embedding)
+        _check_choice("path", self.path, Path)
+        if self.path == "direct" and not self.config.context:
+            msg = "path='direct' needs a network with direct paths (context=True)."
+            raise ValueError(msg)
         if self.embedding == "cell" and not self.config.cell_dim:
             msg = "embedding='cell' needs a network with a direct cell embedding (cell_dim > 0)."
             raise ValueError(msg)
@@ -154,6 +161,7 @@ class Checkpoint:
             f"- bags in training: {config.num_cells} cells"
             + (", with coordinates" if config.use_spatial_information else ""),
             f"- embedding: {self.embedding}",
+            f"- path of predictions by default: {self.path}",
         ]
         if self.label_head is not None:
             lines.append(f"- labels: {', '.join(self.label_head.labels)}")

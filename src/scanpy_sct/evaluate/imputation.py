@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-METHODS = (*BASELINES, "sct")
+SCT_PATHS = {"sct": "auto", "sct_direct": "direct", "sct_full": "full"}
+"""Names under which the model takes part, and the path through the network that each stands for."""
+
+METHODS = (*BASELINES, *SCT_PATHS)
 """Names that :func:`imputation` knows."""
 
 _BAG_SIZE = 50
@@ -45,7 +48,7 @@ _MIN_CELLS = 3
 def imputation(
     adata: AnnData,
     *,
-    methods: Iterable[str] = METHODS,
+    methods: Iterable[str] = (*BASELINES, "sct"),
     model: str | PathLike[str] | Checkpoint | None = "sct-mini",
     fraction: float = 0.15,
     layer: str | None = None,
@@ -103,12 +106,16 @@ def imputation(
     checkpoint = _load(model)
     vocabulary = released_vocabulary() if checkpoint is None else checkpoint.genes
     hiding, bagging, predicting = np.random.default_rng(rng).spawn(3)
+    seed = int(predicting.integers(2**31))
     names = {"library_key": library_key, "gene_names": gene_names}
     task = hide(adata, vocabulary, fraction=fraction, layer=layer, hiding=hiding, bagging=bagging, **names)
     tables = []
     for method in methods:
         logger.info("Predicting %d hidden entries by %s.", len(task.truth), method)
-        guess = BASELINES[method](task.observed) if method in BASELINES else _sct(task, checkpoint, predicting, names)
+        if method in BASELINES:
+            guess = BASELINES[method](task.observed)
+        else:
+            guess = _sct(task, checkpoint, SCT_PATHS[method], seed, names)
         tables.append(score(task, guess).assign(method=method))
     columns = ["task", "method", "metric", "value", "n_entries"]
     return pd.concat(tables, ignore_index=True).assign(task="hidden entries")[columns]
@@ -197,13 +204,15 @@ def _bin_mcc(task: HiddenTask, guess: Guess, cell: np.ndarray) -> float:
     return bin_mcc(truth, predicted)
 
 
-def _sct(task: HiddenTask, checkpoint: Checkpoint, rng: np.random.Generator, names: dict[str, str | None]) -> Guess:
+def _sct(task: HiddenTask, checkpoint: Checkpoint, path: str, seed: int, names: dict[str, str | None]) -> Guess:
     """Let the model predict what it does not see."""
     from scanpy_sct.predict import predict_hidden
 
     expression = read_expression(task.seen, checkpoint.genes, token_scale=checkpoint.tokens.scale, **names)
-    prediction = predict_hidden(checkpoint, expression, task.hidden, rng=int(rng.integers(2**31)))
-    return Guess(prediction.detection[task.hidden], prediction.value[task.hidden])
+    prediction = predict_hidden(checkpoint, expression, task.hidden, path=path, rng=seed)
+    # Positions are predicted in increasing order, as the hidden entries are listed.
+    hidden = task.hidden[:, prediction.positions]
+    return Guess(prediction.detection[hidden], prediction.value[hidden])
 
 
 def _observe(
@@ -262,8 +271,9 @@ def _check_methods(methods: Iterable[str], model: object) -> list[str]:
         found = ", ".join(map(repr, unknown)) or "none"
         msg = f"`methods` must be some of {', '.join(METHODS)}; found {found}."
         raise ValueError(msg)
-    if "sct" in methods and model is None:
-        msg = '`methods` contains "sct", but `model` is None: name a model, or leave "sct" out.'
+    with_model = [method for method in methods if method in SCT_PATHS]
+    if with_model and model is None:
+        msg = f"`methods` contains {with_model}, but `model` is None: name a model, or leave them out."
         raise ValueError(msg)
     return methods
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class Sct(nn.Module):
         )
         hidden = [config.embed_dim] * config.num_hidden_layers_head
         sizes = [widths[0], *hidden, config.alphabet_size]
-        self.head = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+        self.head = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
         if config.context:
             self.profile = BagProfile(n_genes, config.num_bins)
             self.profile_embedding = nn.Linear(config.num_bins, dim)

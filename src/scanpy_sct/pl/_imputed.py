@@ -14,7 +14,8 @@ from scanpy_sct.pl._common import read_observed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_INCHES = (4.0, 3.4)
+PANEL_WIDTH = 4.0
+"""Inches."""
 HIGHEST_SHOWN = 99.5
 """Percentile of the values at which the colours end, so that a few cells do not take them all."""
 
@@ -51,7 +52,7 @@ def imputed(
     cmap
         Colours, as matplotlib takes them.
     size
-        Area of a point; by default such that neighbours on the tissue nearly touch.
+        Area of a point in square points (1/72 inch); by default such that neighbours on the tissue nearly touch.
     figsize
         Width and height of the whole figure in inches.
     axes
@@ -85,18 +86,18 @@ def imputed(
     field = _find_basis(adata, basis)
     columns = find_imputed(adata, genes, key).columns
     observed = read_observed(adata, key)
-    axes = _make_axes(axes, results.n_vars, figsize)
     points = AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={field: np.asarray(adata.obsm[field])[:, :2]})
-    if size is None and field == "spatial":
-        size = _touching(points.obsm[field], axes[0, 0])
+    axes = _make_axes(axes, points.obsm[field], results.n_vars, figsize)
+    style = {"cmap": cmap, "size": size, **kwargs}
     for number, (gene, column) in enumerate(zip(results.var_names, columns, strict=True)):
         left, right = axes[number]
-        style = {"cmap": cmap, "size": size, **kwargs}
         if column < 0:
             _draw(points, field, None, left, title=f"{gene}, not measured", **style)
         else:
             _draw(points, field, observed[:, [column]].toarray().ravel(), left, title=f"{gene}, observed", **style)
         _draw(points, field, results.X[:, number], right, title=f"{gene}, imputed", **style)
+    if size is None and field == "spatial":
+        _fit_points(axes, points.obsm[field])
     if show:
         plt.show()
     return axes
@@ -111,31 +112,22 @@ def _find_basis(adata: AnnData, basis: str | None) -> str:
     return found[0]
 
 
-def _make_axes(axes: np.ndarray | None, n_genes: int, figsize: tuple[float, float] | None) -> np.ndarray:
+def _make_axes(
+    axes: np.ndarray | None, coordinates: np.ndarray, n_genes: int, figsize: tuple[float, float] | None
+) -> np.ndarray:
     import matplotlib.pyplot as plt
 
     if axes is None:
-        figsize = figsize or (2 * PANEL_INCHES[0], n_genes * PANEL_INCHES[1])
+        # Rows as high as the tissue needs, so that no panel has empty bands and colour bars fit.
+        width, height = np.maximum(np.ptp(coordinates, axis=0), 1e-12)
+        row = 0.85 * PANEL_WIDTH * float(np.clip(height / width, 0.4, 2.0)) + 0.5
+        figsize = figsize or (2 * PANEL_WIDTH, n_genes * row)
         return plt.subplots(n_genes, 2, figsize=figsize, squeeze=False, layout="constrained")[1]
     axes = np.asarray(axes, dtype=object)
     if axes.shape != (n_genes, 2) and not (n_genes == 1 and axes.shape == (2,)):
         msg = f"axes has shape {axes.shape}; {n_genes} genes need ({n_genes}, 2): observed and imputed of each."
         raise ValueError(msg)
     return axes.reshape(n_genes, 2)
-
-
-def _touching(coordinates: np.ndarray, ax: Axes) -> float:
-    """Area of points, in square points, that leaves a small gap between neighbours."""
-    from sklearn.neighbors import NearestNeighbors
-
-    extent = np.maximum(np.ptp(coordinates, axis=0), 1e-12)
-    if len(coordinates) < 2:
-        return 100.0
-    distance = np.median(NearestNeighbors(n_neighbors=2).fit(coordinates).kneighbors()[0][:, 0])
-    box = ax.get_position()
-    inches = np.array([box.width, box.height]) * ax.figure.get_size_inches()
-    # With an equal aspect the tighter direction sets the scale; the colour bar and the margins take a share.
-    return float(np.clip((0.75 * 72 * (inches / extent).min() * distance) ** 2, 1.0, 400.0))
 
 
 def _draw(
@@ -153,13 +145,28 @@ def _draw(
     if field == "spatial":
         import squidpy as sq
 
-        kwargs = {"shape": None, "axis_label": ["x", "y"], **kwargs}
-        if values is None:
-            kwargs["na_color"] = "lightgrey"
+        # The empty library is what squidpy takes for an object without images, after a warning.
+        kwargs = {"shape": None, "library_id": [""], "axis_label": ["x", "y"], "na_color": "lightgrey", **kwargs}
         sq.pl.spatial_scatter(points, color=color, ax=ax, size=size, title=title, **kwargs)
         return
     import scanpy as sc
 
-    sc.pl.embedding(points, field, color=color, ax=ax, size=size, show=False, title=title, **kwargs)
-    if values is None:
-        ax.set_title(title)
+    size = min(60_000 / points.n_obs, 40) if size is None else size
+    sc.pl.embedding(points, field.removeprefix("X_"), color=color, ax=ax, size=size, show=False, title=title, **kwargs)
+    ax.set_title(title)
+
+
+def _fit_points(axes: np.ndarray, coordinates: np.ndarray) -> None:
+    """Give points the size at which neighbours on the tissue nearly touch, in the panels as they came out."""
+    from sklearn.neighbors import NearestNeighbors
+
+    if len(coordinates) < 2:
+        return
+    distance = np.median(NearestNeighbors(n_neighbors=2).fit(coordinates).kneighbors()[0][:, 0])
+    for ax in axes.ravel():
+        ax.figure.draw_without_rendering()
+        points_per_unit = ax.get_window_extent().width / ax.figure.dpi * 72 / abs(np.diff(ax.get_xlim())[0])
+        # The marker "." is drawn with half the diameter that its size stands for.
+        size = np.clip((2 * 0.9 * distance * points_per_unit) ** 2, 1, 1600)
+        for collection in ax.collections:
+            collection.set_sizes([size])

@@ -81,7 +81,7 @@ def recovery(
         named, names = wanted.columns[kept], [name for name, keep in zip(wanted.names, kept, strict=True) if keep]
 
     ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")[1] if ax is None else ax
-    style = {"s": 10, "color": "tab:blue", "alpha": 0.4, "linewidths": 0, "rasterized": True} | kwargs
+    style = {"s": 10, "color": "tab:blue", "alpha": 0.3, "linewidths": 0, "rasterized": True} | kwargs
     ax.scatter(share[known], values[known], **style)
     if len(known):
         median = np.median(values[known])
@@ -117,7 +117,9 @@ def _name_points(ax: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> No
 
 
 def _spread(heights: np.ndarray) -> np.ndarray:
-    """Move increasing heights apart until they are ``LINE_HEIGHT`` from one another, within the axes where possible."""
+    """Move increasing heights apart as little as possible, until they are ``LINE_HEIGHT`` from one another."""
+    from sklearn.isotonic import isotonic_regression
+
     steps = np.arange(len(heights)) * LINE_HEIGHT
-    spread = np.maximum.accumulate(heights - steps) + steps
-    return spread - max(0.0, spread[-1] - max(1.0, steps[-1])) if len(spread) else spread
+    spread = isotonic_regression(heights - steps) + steps
+    return spread - max(0.0, spread[-1] - 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
-from scanpy_sct.predict.inputs import bag_inputs, choose_bag_policy, plan, token_rules
+from scanpy_sct.predict.inputs import bag_inputs, choose_bag_policy, choose_path, plan, token_rules
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression, read_expression
 
@@ -58,6 +58,9 @@ class Report:
     bag_size: int
     """Cells read together; a smaller sample is a smaller bag."""
     n_passes: int
+    """How often each bag is read; every entry is hidden in one of the passes."""
+    path: str
+    """Part of the network that predicts, `"full"` or `"direct"`."""
     device: str
     precision: str
     seconds: float | None
@@ -81,7 +84,7 @@ class Report:
             ("cells", f"{self.n_cells:,}" + (f", {self.n_empty_cells:,} of them empty" if self.n_empty_cells else "")),
             ("samples", samples),
             ("bags", f"{self.n_bags:,} of {self.bag_size:,} cells, {self.bag_policy}"),
-            ("passes", f"{self.n_passes:,}"),
+            ("passes", f"{self.n_passes:,}, {_PATHS[self.path]}"),
             ("device", f"{self.device}, {self.precision}"),
             ("expected time", "not measured" if self.seconds is None else f"about {_duration(self.seconds)} to impute"),
         ]
@@ -109,6 +112,7 @@ def check(
     library_key: str | None = None,
     gene_names: str | None = None,
     bags: str = "auto",
+    path: str = "auto",
     device: str = "auto",
     precision: str = "auto",
 ) -> Report:
@@ -131,6 +135,8 @@ def check(
         Column of `.var` with symbols or Ensembl ids to use instead of `.var_names`.
     bags
         Which cells are read together: `"auto"`, `"spatial"`, `"similar"` or `"random"`.
+    path
+        Part of the network that predicts: `"auto"`, `"full"` or `"direct"`.
     device, precision
         Where and how to compute.
 
@@ -159,13 +165,13 @@ def check(
         library_key=library_key,
         gene_names=gene_names,
     )
-    policy = choose_bag_policy(bags, expression)
+    policy, path = choose_bag_policy(bags, expression), choose_path(path, checkpoint)
     runner = Runner(checkpoint, device, precision, batch_size=1)
     passes = Passes.for_fraction(checkpoint.mask_fraction, seed=0)
     # Random bags are as many and as large as those of any policy, and take no time to plan.
     planned = plan(expression, checkpoint.config.num_cells, "random", seed=0)
     largest = max(planned, key=lambda bag: len(bag.rows))
-    seconds = _seconds_for_a_bag(runner, expression, largest, passes)
+    seconds = _seconds_for_a_bag(runner, expression, largest, passes, path)
     genes = expression.genes
     counts = np.bincount(expression.samples, minlength=len(expression.sample_names))
     return Report(
@@ -185,13 +191,14 @@ def check(
         n_bags=len(planned),
         bag_size=checkpoint.config.num_cells,
         n_passes=passes.n,
+        path=path,
         device=str(runner.device),
         precision=str(runner.dtype).removeprefix("torch."),
         seconds=seconds * len(planned) * passes.n,
     )
 
 
-def _seconds_for_a_bag(runner: Runner, expression: Expression, bag: Bag, passes: Passes) -> float:
+def _seconds_for_a_bag(runner: Runner, expression: Expression, bag: Bag, passes: Passes, path: str) -> float:
     """Time from tokens to probabilities of one bag, as in the first pass of an imputation."""
     n_positions = len(expression.measured)
 
@@ -203,11 +210,12 @@ def _seconds_for_a_bag(runner: Runner, expression: Expression, bag: Bag, passes:
     for _ in range(1 if runner.device.type == "cpu" else 2):
         start = time.perf_counter()
         inputs = bag_inputs(expression, [bag], token_rules(runner.checkpoint), hidden_of, expression.measured)
-        for _bag, _probabilities in runner.probabilities(inputs):
+        for _bag, _probabilities in runner.probabilities(inputs, path):
             seconds = time.perf_counter() - start
     return seconds
 
 
+_PATHS = {"full": "through the whole network", "direct": "through the direct paths of the network"}
 _SCALES = {
     "counts": "counts; results are on the log1p scale",
     "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",

@@ -11,7 +11,7 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.plan.calibrate import calibrate_detection, calibrate_level
 from scanpy_sct.plan.passes import Passes
-from scanpy_sct.predict.inputs import HiddenOf, bag_inputs, choose_bag_policy, plan, token_rules
+from scanpy_sct.predict.inputs import HiddenOf, bag_inputs, choose_bag_policy, choose_path, plan, token_rules
 from scanpy_sct.predict.progress import progress
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression
@@ -31,6 +31,7 @@ class Prediction:
     level: np.ndarray
     """(cells, genes) float32: expected value if it is expressed, on the log scale of the input."""
     bag_policy: str
+    path: str
     n_passes: int
     bins: np.ndarray | None = None
     """(cells, genes) uint8, if asked for: most probable level, 0 for not expressed; before calibration."""
@@ -50,6 +51,7 @@ def predict_entries(
     positions: np.ndarray | None = None,
     hide: sparse.csr_matrix | None = None,
     bags: str = "auto",
+    path: str = "auto",
     calibrate: bool = True,
     keep_bins: bool = False,
     device: str = "auto",
@@ -60,7 +62,9 @@ def predict_entries(
     """Hide every measured entry in exactly one of several passes and predict it from everything else.
 
     Genes that were not measured are predicted in every pass and averaged. Entries in ``hide`` (cells, positions) are
-    hidden in all passes: nothing of their values can reach any result.
+    hidden in all passes: nothing of their values can reach any result. ``path`` is the part of the network that
+    predicts: ``"full"``, ``"direct"`` (without the convolutional towers and the transformer between them), or
+    ``"auto"``, what the checkpoint says.
     """
     passes = Passes.for_fraction(checkpoint.mask_fraction, rng)
     n_positions = len(expression.measured)
@@ -77,7 +81,8 @@ def predict_entries(
     def assigned(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return passes.assigned(rows, n_positions)[:, columns]
 
-    run = _Run(checkpoint, expression, positions, bags, rng, Runner(checkpoint, device, precision, batch_size))
+    runner = Runner(checkpoint, device, precision, batch_size)
+    run = _Run(checkpoint, expression, positions, bags, choose_path(path, checkpoint), rng, runner)
     if keep_bins:
         run.keep_bins()
     run.passes([hidden_in(number) for number in range(passes.n)], assigned)
@@ -91,6 +96,7 @@ def predict_hidden(
     *,
     positions: np.ndarray | None = None,
     bags: str = "auto",
+    path: str = "auto",
     calibrate: bool = True,
     device: str = "auto",
     precision: str = "auto",
@@ -106,7 +112,8 @@ def predict_hidden(
     def assigned(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return np.where(hidden[rows].toarray()[:, columns], 0, NOT_PREDICTED).astype(np.uint8)
 
-    run = _Run(checkpoint, expression, positions, bags, rng, Runner(checkpoint, device, precision, batch_size))
+    runner = Runner(checkpoint, device, precision, batch_size)
+    run = _Run(checkpoint, expression, positions, bags, choose_path(path, checkpoint), rng, runner)
     run.passes([hidden_of], assigned)
     return run.finish(calibrate, hidden)
 
@@ -120,10 +127,12 @@ class _Run:
         expression: Expression,
         positions: np.ndarray | None,
         bags: str,
+        path: str,
         seed: int,
         runner: Runner,
     ) -> None:
         self.checkpoint, self.expression, self.runner, self.seed = checkpoint, expression, runner, seed
+        self.path = path
         self.policy = choose_bag_policy(bags, expression)
         self.positions = np.flatnonzero(expression.measured) if positions is None else np.asarray(positions)
         n_cells = len(expression.samples)
@@ -153,7 +162,7 @@ class _Run:
             bags = plan(self.expression, self.checkpoint.config.num_cells, self.policy, self.seed, hidden_of)
             inputs = bag_inputs(self.expression, bags, rules, hidden_of, wanted)
             label = f"pass {number + 1}/{len(hidden)}"
-            for bag, probabilities in progress(self.runner.probabilities(inputs), len(bags), label):
+            for bag, probabilities in progress(self.runner.probabilities(inputs, self.path), len(bags), label):
                 self._store(bag, probabilities, number, assigned(bag.rows, self.positions), measured_columns, sums)
         if sums is not None:
             columns = self.column[sums.positions]
@@ -180,7 +189,14 @@ class _Run:
         if calibrate:
             self._calibrate(hide)
         return Prediction(
-            self.positions, self.detection, self.level, self.policy, self.n_passes, self.bins, self.confidence
+            self.positions,
+            self.detection,
+            self.level,
+            self.policy,
+            self.path,
+            self.n_passes,
+            self.bins,
+            self.confidence,
         )
 
     def _calibrate(self, hide: sparse.csr_matrix | None) -> None:

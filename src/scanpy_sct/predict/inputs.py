@@ -44,11 +44,28 @@ def choose_bag_policy(bags: str, expression: Expression) -> str:
         msg = f"bags={bags!r} is not known; use one of {', '.join(map(repr, BAG_POLICIES))}."
         raise ValueError(msg)
     if bags == "spatial" and expression.coordinates is None:
-        msg = "bags='spatial' needs coordinates in .obsm['spatial'], which this object has not; use 'similar' or 'random'."
+        msg = "bags='spatial' needs coordinates in .obsm['spatial'], and there are none; use 'similar' or 'random'."
         raise ValueError(msg)
     if bags == "auto":
         return "similar" if expression.coordinates is None else "spatial"
     return bags
+
+
+def choose_path(path: str, checkpoint: Checkpoint) -> str:
+    """Turn ``path="auto"`` into what the checkpoint says.
+
+    Raises
+    ------
+    ValueError
+        If the path is unknown, or ``"direct"`` and the network has no direct paths.
+    """
+    if path not in ("auto", "full", "direct"):
+        msg = f"path={path!r} is not known; use 'auto', 'full' or 'direct'."
+        raise ValueError(msg)
+    if path == "direct" and not checkpoint.config.context:
+        msg = f"path='direct': the model {checkpoint.name!r} has only the full path; use path='full'."
+        raise ValueError(msg)
+    return checkpoint.path if path == "auto" else path
 
 
 def plan(expression: Expression, size: int, policy: str, seed: int, hidden_of: HiddenOf | None = None) -> list[Bag]:

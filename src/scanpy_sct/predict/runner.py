@@ -65,10 +65,10 @@ class Runner:
         tokens = self.checkpoint.config.num_cells * self.network.n_genes
         return int(np.clip(free // (tokens * GPU_BYTES_PER_TOKEN), 1, MAX_AUTO_BATCH))
 
-    def probabilities(self, bags: Iterable[BagInput]) -> Iterator[tuple[BagInput, np.ndarray]]:
+    def probabilities(self, bags: Iterable[BagInput], path: str) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with the probabilities of the levels at its wanted places, (places, levels) float32."""
         for batch in self._batches(bags):
-            yield from zip(batch, self._halving(self._probabilities, batch), strict=True)
+            yield from zip(batch, self._halving(lambda part: self._probabilities(part, path), batch), strict=True)
 
     def cell_vectors(self, bags: Iterable[BagInput], source: str) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with one vector per cell, (cells, dimensions) float32."""
@@ -108,11 +108,15 @@ class Runner:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.network(tokens, coordinates, **options)
 
-    def _probabilities(self, batch: Sequence[BagInput]) -> list[np.ndarray]:
+    def _probabilities(self, batch: Sequence[BagInput], path: str) -> list[np.ndarray]:
         size = batch[0].tokens.size
         places = np.concatenate([number * size + bag.wanted for number, bag in enumerate(batch)])
-        output = self._run(batch, outputs={"logits"}, positions=torch.from_numpy(places).to(self.device))
-        levels = output["logits"][:, : self.checkpoint.config.num_bins].float() / self.checkpoint.temperature
+        positions = torch.from_numpy(places).to(self.device)
+        if path == "full":
+            logits = self._run(batch, outputs={"logits"}, positions=positions)["logits"]
+        else:
+            logits = self._run(batch, outputs={"direct_logits"})["direct_logits"].flatten(0, 2)[positions]
+        levels = logits[:, : self.checkpoint.config.num_bins].float() / self.checkpoint.temperature
         result = levels.softmax(-1).cpu().numpy()
         return np.split(result, np.cumsum([len(bag.wanted) for bag in batch])[:-1])
 

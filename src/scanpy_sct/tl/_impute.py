@@ -35,6 +35,7 @@ def impute(
     gene_names: str | None = None,
     bags: str = "auto",
     hide: str | np.ndarray | sparse.spmatrix | None = None,
+    path: str = "auto",
     calibrate: bool = True,
     store_bins: bool = False,
     key_added: str = "sct",
@@ -70,6 +71,10 @@ def impute(
     hide
         Entries to treat as not known: boolean cells x genes, or the name of a layer that holds this. They are hidden in
         all passes, and nothing about them reaches any result except that they are predicted.
+    path
+        Part of the network that predicts: `"full"`; `"direct"`, which leaves out the convolutional towers and the
+        transformer between them and is many times faster (only checkpoints with direct paths); or `"auto"`, what the
+        checkpoint's model card says is worth its time.
     calibrate
         Fit each gene's predicted detection rate and level to those of its visible entries in this object.
     store_bins
@@ -129,6 +134,7 @@ def impute(
         positions=positions,
         hide=hidden,
         bags=bags,
+        path=path,
         calibrate=calibrate,
         keep_bins=store_bins,
         device=device,
@@ -137,7 +143,9 @@ def impute(
         rng=seed,
     )
     target = adata.copy() if copy else adata
-    details = record(checkpoint, expression, bags=prediction.bag_policy, passes=prediction.n_passes)
+    details = record(
+        checkpoint, expression, bags=prediction.bag_policy, path=prediction.path, passes=prediction.n_passes
+    )
     _write(target, key_added, prediction, expression, hidden, layer, labels, params | {"rng": seed}, details)
     return target if copy else None
 

@@ -1,0 +1,242 @@
+"""Names for cells, on arrays: linear classifiers with calibrated probabilities, and scores of marker genes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from scanpy_sct.checkpoints.checkpoint import LabelHead
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = "unknown"
+MIN_CELLS = 3
+"""A label with fewer cells cannot be learnt and checked; it is left out."""
+MAX_FOLDS = 5
+STRENGTHS = (0.01, 0.1, 1.0)
+"""Values of `C` (inverse strength of regularisation) that cross-validation chooses from."""
+N_COMPONENTS = 50
+TOTAL = 1e4
+MARKER_SHARPNESS = 2.0
+"""Scores of types are multiplied by it before the softmax."""
+
+
+def checked_labels(
+    values: Sequence[object] | pd.Series, name: str, has_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check the labels of a reference.
+
+    Parameters
+    ----------
+    values
+        One label per cell; numbers become text.
+    name
+        What the labels are called in messages.
+    has_counts
+        Whether anything was measured in the cell, bool (n_cells,); the others teach nothing and are left out.
+
+    Returns
+    -------
+    Labels as text (n_cells,), and which cells to learn from, bool (n_cells,): labels with fewer than three cells are
+    left out, which is logged.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing, one is called "unknown", or fewer than two remain.
+    """
+    series = pd.Series(list(values), dtype=object)
+    n_missing = int(series.isna().sum())
+    if n_missing:
+        msg = f"{name}: {n_missing} of {len(series)} cells have no label; leave them out of the reference."
+        raise ValueError(msg)
+    labels = series.astype(str).to_numpy(dtype=str)
+    check_names(np.unique(labels), name)
+    names, codes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(codes, weights=has_counts, minlength=len(names)).astype(int)
+    rare = names[counts < MIN_CELLS]
+    if len(names) - len(rare) < 2:
+        msg = f"{name}: at least two labels with {MIN_CELLS} or more cells are needed; found {_counted(names, counts)}."
+        raise ValueError(msg)
+    if len(rare):
+        logger.warning("%s: left out labels with fewer than %d cells: %s.", name, MIN_CELLS, ", ".join(rare))
+    return labels, has_counts & ~np.isin(labels, rare)
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """Raise a ValueError if one of the names is the one that stands for "none of these"."""
+    taken = [str(name) for name in names if name.casefold() == UNKNOWN]
+    if taken:
+        msg = f"{source}: {taken[0]!r} is kept for cells that fit no label; rename it, or leave these cells out."
+        raise ValueError(msg)
+
+
+def _counted(names: np.ndarray, counts: np.ndarray) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in zip(names[:10], counts[:10], strict=True))
+
+
+def log_cp10k(log_values: sparse.csr_matrix, positions: np.ndarray) -> sparse.csr_matrix:
+    """Turn `log1p` values into `log1p` of counts per 10,000 over the genes at ``positions``; (cells, positions)."""
+    result = log_values[:, positions].tocsr().astype(np.float64)
+    result.data = np.expm1(result.data)
+    totals = np.asarray(result.sum(axis=1)).ravel()
+    result.data = np.log1p(result.data * np.repeat(TOTAL / np.maximum(totals, 1e-12), np.diff(result.indptr)))
+    return result.astype(np.float32)
+
+
+def principal_components(
+    reference: sparse.csr_matrix, query: sparse.csr_matrix, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Project both on the principal components of the reference, (cells, components) float64 each.
+
+    Genes are centred on the reference and not scaled. The scores of both are divided by one number, which makes the
+    mean variance of those of the reference one.
+    """
+    n_components = min(N_COMPONENTS, min(reference.shape) - 1)
+    pca = PCA(n_components, svd_solver="arpack", random_state=seed)
+    fitted = pca.fit_transform(reference)
+    unit = max(float(fitted.std()), 1e-12)
+    return fitted / unit, pca.transform(query) / unit
+
+
+def fit_classifier(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> LabelHead:
+    """Fit a regularised multinomial regression whose probabilities are calibrated by cross-validation.
+
+    The strength of regularisation, and the temperature by which the logits are divided, are those with the smallest
+    log loss on cells left out in turn, in as many folds as the rarest label has cells, at most five. A label counts
+    with the square root of its number of cells: rare ones are heard, and common ones stay likelier.
+
+    Parameters
+    ----------
+    features
+        (cells, features), of comparable scale.
+    labels
+        Text, (cells,); at least two labels, each with at least two cells.
+    seed
+        Decides which cells make a fold.
+    """
+    names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weights = dict(enumerate(np.sqrt(len(codes) / (len(names) * counts))))
+    folds = StratifiedKFold(int(np.clip(counts.min(), 2, MAX_FOLDS)), shuffle=True, random_state=seed)
+    trials = []
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000)
+        held_out = cross_val_predict(model, features, codes, cv=folds, method="decision_function")
+        trials.append((*_fit_temperature(_logits(held_out), codes), strength))
+    loss, temperature, strength = min(trials)
+    logger.info("C=%g chosen by cross-validation: log loss %.3f at temperature %.2f.", strength, loss, temperature)
+    model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000).fit(features, codes)
+    weight, bias = model.coef_, model.intercept_
+    if len(names) == 2:  # scikit-learn gives only the second of two labels a weight
+        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
+    return LabelHead(
+        labels=tuple(names.tolist()),
+        weight=weight.astype(np.float32),
+        bias=bias.astype(np.float32),
+        feature_mean=np.zeros(features.shape[1], dtype=np.float32),
+        feature_scale=np.ones(features.shape[1], dtype=np.float32),
+        temperature=temperature,
+    )
+
+
+def fit_standardised(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> LabelHead:
+    """:func:`fit_classifier` on features brought to mean 0 and standard deviation 1, which the result remembers."""
+    mean, scale = standardisation(features)
+    head = fit_classifier((features - mean) / scale, labels, seed)
+    return replace(head, feature_mean=mean, feature_scale=scale)
+
+
+def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature, float32; 1 for a constant one."""
+    scale = features.std(axis=0, dtype=np.float64)
+    scale[scale < 1e-6] = 1
+    return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+
+
+def _logits(decision: np.ndarray) -> np.ndarray:
+    return np.stack([np.zeros_like(decision), decision], axis=1) if decision.ndim == 1 else decision
+
+
+def _fit_temperature(logits: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
+    """Smallest mean log loss over temperatures between 1/20 and 20, and the temperature."""
+
+    def loss(log_temperature: float) -> float:
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(codes)), codes].mean()
+
+    found = minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded")
+    return float(found.fun), float(np.exp(found.x))
+
+
+def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
+    """Probability of each label of ``head`` for ``features`` (cells, features); (cells, labels) float64.
+
+    Raises
+    ------
+    ValueError
+        If the classifier was fitted to another number of features.
+    """
+    if features.shape[1] != head.weight.shape[1]:
+        msg = f"The label head reads {head.weight.shape[1]} features of a cell; found {features.shape[1]}."
+        raise ValueError(msg)
+    scaled = (features.astype(np.float64) - head.feature_mean) / head.feature_scale
+    return softmax((scaled @ head.weight.T + head.bias) / head.temperature, axis=1)
+
+
+@dataclass(frozen=True)
+class Names:
+    """A name for every cell."""
+
+    labels: np.ndarray
+    """(cells,) text; "unknown" where nothing is probable enough."""
+    score: np.ndarray
+    """(cells,) probability of the most probable label, also where that is not given."""
+    probabilities: np.ndarray
+    """(cells, labels)."""
+
+
+def choose_names(
+    probabilities: np.ndarray, names: Sequence[str], threshold: float, empty: np.ndarray | None = None
+) -> Names:
+    """Give each cell its most probable name, or "unknown" if that has a probability below ``threshold``.
+
+    Cells that are ``empty`` (cells,) are unknown whatever the threshold, and every name is equally probable for them.
+    """
+    probabilities = probabilities.copy()
+    if empty is not None:
+        probabilities[empty] = 1 / len(names)
+    score = probabilities.max(axis=1)
+    labels = np.asarray(names, dtype=object)[probabilities.argmax(axis=1)]
+    is_unknown = score < threshold if empty is None else (score < threshold) | empty
+    labels[is_unknown] = UNKNOWN
+    return Names(labels, score, probabilities)
+
+
+def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Score cell types by their markers; (cells, types), rows sum to one.
+
+    Every gene is brought to mean 0 and standard deviation 1 over the cells. The score of a type is the mean of its
+    markers minus the mean over all markers of all types, which takes out how much a cell expresses altogether. The
+    scores become shares by a softmax; these are NOT calibrated probabilities.
+
+    Parameters
+    ----------
+    values
+        (cells, genes) expression.
+    markers
+        Columns of ``values`` that are the markers of each type.
+    """
+    mean, scale = standardisation(values)
+    z_values = (values - mean) / scale
+    background = z_values.mean(axis=1)
+    scores = [z_values[:, list(columns)].mean(axis=1) - background for columns in markers.values()]
+    return softmax(MARKER_SHARPNESS * np.stack(scores, axis=1).astype(np.float64), axis=1)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from anndata import AnnData
+
+import scanpy_sct as sct
+from scanpy_sct.pl._recovery import LINE_HEIGHT, _spread
+from scanpy_sct.write import write_imputation
+
+N_CELLS, N_GENES = 40, 30
+
+
+@pytest.fixture
+def imputed():
+    rng = np.random.default_rng(0)
+    adata = AnnData((np.arange(N_CELLS)[:, None] < rng.permutation(N_GENES)[None] + 1).astype("float32"))
+    adata.var_names = [f"G{number}" for number in range(N_GENES)]
+    recovery = rng.random(N_GENES)
+    recovery[3] = np.nan
+    chosen = np.arange(N_GENES) != 4
+    recovery[~chosen] = np.nan
+    write_imputation(
+        adata, "sct", layer=adata.X, imputed=chosen, recovery=recovery, params={}, details={"scale": "log"}
+    )
+    return adata
+
+
+def names(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_each_gene_is_a_point(imputed):
+    ax = sct.pl.recovery(imputed)
+    known = imputed.var["sct_recovery"].notna().to_numpy()
+    points = np.asarray(ax.collections[0].get_offsets())
+    expected = np.stack([(imputed.X > 0).mean(0)[known], imputed.var["sct_recovery"][known]], axis=1)
+    np.testing.assert_allclose(points, expected)
+    assert ax.lines[0].get_ydata()[0] == pytest.approx(imputed.var["sct_recovery"].median())
+
+
+def test_the_best_of_the_often_expressed_are_named(imputed):
+    often = (imputed.X > 0).sum(0) >= 10
+    best = imputed.var["sct_recovery"][often].nlargest(4)
+    assert sorted(names(sct.pl.recovery(imputed, n_genes=4))) == sorted(best.index)
+    assert imputed.var["sct_recovery"].idxmax() not in best.index or often.all()
+
+
+def test_genes_can_be_named(imputed):
+    assert sorted(names(sct.pl.recovery(imputed, genes=["G1", "G3", "G7"]))) == ["G1", "G7"]
+    assert names(sct.pl.recovery(imputed, n_genes=0)) == []
+    with pytest.raises(KeyError, match="G4"):
+        sct.pl.recovery(imputed, genes="G4")
+
+
+def test_names_do_not_overlap(imputed):
+    imputed.var["sct_recovery"] = np.where(imputed.var["sct_imputed"], 0.5, np.nan)
+    ax = sct.pl.recovery(imputed, n_genes=8)
+    ax.figure.canvas.draw()
+    boxes = sorted((text.get_window_extent().y0, text.get_window_extent().y1) for text in ax.texts)
+    assert len(boxes) == 8
+    assert all(below[1] <= above[0] + 2 for below, above in zip(boxes, boxes[1:], strict=False))
+
+
+def test_spread_moves_only_what_is_close():
+    np.testing.assert_allclose(_spread(np.array([0.1, 0.5, 0.9])), [0.1, 0.5, 0.9])
+    close = _spread(np.array([0.5, 0.5, 0.5]))
+    np.testing.assert_allclose(close, [0.5 - LINE_HEIGHT, 0.5, 0.5 + LINE_HEIGHT])
+    assert _spread(np.array([1.0, 1.0]))[-1] == 1.0
+
+
+def test_own_axes_and_style(imputed):
+    own = plt.subplots()[1]
+    ax = sct.pl.recovery(imputed, ax=own, color="green", s=3)
+    assert ax is own
+    assert ax.collections[0].get_sizes()[0] == 3
+
+
+def test_without_a_result(imputed):
+    with pytest.raises(KeyError, match="key='other'"):
+        sct.pl.recovery(imputed, key="other")

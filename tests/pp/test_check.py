@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import scanpy_sct as sct
+
+
+@pytest.fixture
+def cells(pbmc):
+    return pbmc[:50].copy()
+
+
+def test_the_report_tells_what_is_there(cells, tiny_checkpoint):
+    report = sct.pp.check(cells, model=tiny_checkpoint)
+    assert (report.model, report.scale, report.id_type) == ("tiny", "log", "symbol")
+    assert (report.n_cells, report.n_empty_cells, report.samples) == (50, 0, {"all": 50})
+    assert (report.bag_policy, report.n_bags, report.bag_size, report.n_passes) == ("similar", 7, 8, 4)
+    assert report.genes_matched == 509
+    assert report.genes_not_measured == 0
+    columns = report.genes_matched + sum(
+        map(len, (report.genes_unmatched, report.genes_ambiguous, report.genes_duplicate))
+    )
+    assert columns == cells.n_vars
+
+
+def test_nothing_is_changed(cells, tiny_checkpoint):
+    before = cells.copy()
+    sct.pp.check(cells, model=tiny_checkpoint)
+    assert (cells.X != before.X).nnz == 0
+    assert cells.obs.equals(before.obs)
+    assert cells.var.equals(before.var)
+    for part in ("obsm", "varm", "layers", "uns", "obsp"):
+        assert set(getattr(cells, part)) == set(getattr(before, part))
+
+
+def test_samples_empty_cells_and_unmeasured_genes_are_counted(cells, tiny_checkpoint):
+    cells = cells[:, 100:].copy()
+    cells.X = cells.X.toarray()
+    cells.X[:3] = 0
+    cells.obs["sample"] = ["a"] * 5 + ["b"] * 45
+    cells.obsm["spatial"] = np.random.default_rng(0).random((50, 2))
+    report = sct.pp.check(cells, model=tiny_checkpoint, library_key="sample")
+    assert report.samples == {"a": 5, "b": 45}
+    assert report.n_empty_cells == 3
+    assert report.n_bags == 1 + 6
+    assert report.bag_policy == "spatial"
+    assert report.genes_not_measured == 509 - report.genes_matched > 0
+    assert "1 of them smaller than a bag" in str(report)
+    assert "3 of them empty" in str(report)
+
+
+def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoint, monkeypatch):
+    from scanpy_sct.predict.runner import Runner
+
+    runs = []
+    original = Runner._run
+    monkeypatch.setattr(Runner, "_run", lambda self, batch, **more: runs.append(batch) or original(self, batch, **more))
+    report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu")
+    assert len(runs) == 1
+    sct.tl.impute(cells, model=tiny_checkpoint, device="cpu")
+    assert len(runs) == 1 + report.n_bags * report.n_passes
+
+
+def test_the_expected_time_is_that_of_a_bag_times_bags_and_passes(cells, tiny_checkpoint, monkeypatch):
+    from scanpy_sct.pp import _check
+
+    monkeypatch.setattr(_check, "_seconds_for_a_bag", lambda *args: 2.0)
+    report = sct.pp.check(cells, model=tiny_checkpoint)
+    assert report.seconds == 2.0 * 7 * 4
+    assert "about 56 s" in str(report)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "a second"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_durations_are_easy_to_read(seconds, text):
+    from scanpy_sct.pp._check import _duration
+
+    assert _duration(seconds) == text
+
+
+def test_it_prints_aligned_and_as_a_table(cells, tiny_checkpoint):
+    cells.var_names = [*cells.var_names[:-1], "<no gene>"]
+    report = sct.pp.check(cells, model=tiny_checkpoint)
+    lines = str(report).splitlines()
+    starts = {line.index(value) for line, (_, value) in zip(lines, report.rows(), strict=True)}
+    assert len(starts) == 1
+    assert repr(report) == str(report)
+    html = report._repr_html_()
+    assert html.count("<tr>") == len(lines)
+    assert "<no gene>" not in html
+    with pytest.raises(AttributeError):
+        report.model = "other"
+
+
+def test_a_direct_path_and_precision_are_reported(cells, tiny_checkpoint):
+    report = sct.pp.check(cells, model=tiny_checkpoint, path="direct", device="cpu", precision="bfloat16")
+    assert (report.path, report.device, report.precision) == ("direct", "cpu", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"bags": "spatial"}, ValueError, "spatial"),
+        ({"bags": "none"}, ValueError, "bags="),
+        ({"path": "none"}, ValueError, "path="),
+        ({"layer": "none"}, KeyError, "layer"),
+        ({"library_key": "none"}, KeyError, "library_key"),
+        ({"gene_names": "none"}, KeyError, "gene_names"),
+        ({"precision": "none"}, ValueError, "precision"),
+    ],
+)
+def test_what_impute_refuses_is_refused(cells, tiny_checkpoint, arguments, error, text):
+    with pytest.raises(error, match=text):
+        sct.pp.check(cells, model=tiny_checkpoint, **arguments)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.metrics import log_loss
+
+from scanpy_sct.predict.labels import (
+    check_names,
+    checked_labels,
+    choose_names,
+    fit_classifier,
+    fit_standardised,
+    label_probabilities,
+    log_cp10k,
+    principal_components,
+    score_markers,
+)
+
+
+def clouds(counts: dict[str, int], spread: float = 1.0, n_features: int = 5, seed: int = 0):
+    """Points around one centre per label."""
+    rng = np.random.default_rng(seed)
+    centres = 3 * np.random.default_rng(1).normal(size=(len(counts), n_features))
+    labels = np.repeat(list(counts), list(counts.values()))
+    return centres[np.repeat(np.arange(len(counts)), list(counts.values()))] + spread * rng.normal(
+        size=(len(labels), n_features)
+    ), labels
+
+
+@pytest.mark.parametrize("counts", [{"a": 60, "b": 40, "c": 5}, {"a": 30, "b": 30}], ids=["three", "two"])
+def test_clouds_are_told_apart_and_rows_sum_to_one(counts):
+    features, labels = clouds(counts)
+    head = fit_classifier(features, labels)
+    probabilities = label_probabilities(head, features)
+    assert head.labels == tuple(counts)
+    assert (np.asarray(head.labels)[probabilities.argmax(1)] == labels).mean() > 0.97
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+
+
+def test_two_labels_are_not_swapped():
+    features = np.concatenate([np.full((20, 1), -1.0), np.full((20, 1), 1.0)])
+    head = fit_classifier(features + 0.1 * np.random.default_rng(0).normal(size=(40, 1)), np.repeat(["low", "high"], 20))
+    probabilities = label_probabilities(head, np.array([[-2.0], [2.0]]))
+    assert head.labels == ("high", "low")
+    assert probabilities[0, 1] > 0.9
+    assert probabilities[1, 0] > 0.9
+
+
+def test_probabilities_are_as_sure_as_they_are_right():
+    features, labels = clouds({"a": 300, "b": 300, "c": 300}, spread=3.0)
+    head = fit_classifier(features, labels)
+    fresh, truth = clouds({"a": 300, "b": 300, "c": 300}, spread=3.0, seed=7)
+    probabilities = label_probabilities(head, fresh)
+    right = np.asarray(head.labels)[probabilities.argmax(1)] == truth
+    assert right.mean() < 0.97  # or there would be nothing to calibrate
+    assert abs(probabilities.max(1).mean() - right.mean()) < 0.04
+
+
+def test_labels_that_mean_nothing_get_no_confidence():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(80, 60)), rng.choice(["a", "b"], 80)
+    probabilities = label_probabilities(fit_classifier(features, labels), rng.normal(size=(500, 60)))
+    truth = rng.choice(["a", "b"], 500)
+    assert log_loss(truth, probabilities) < np.log(2) + 0.05
+
+
+def test_standardised_features_make_units_irrelevant():
+    features, labels = clouds({"a": 30, "b": 30, "c": 30})
+    features[:, 2] = 4.0
+    units = np.array([1.0, 1e4, 1.0, 1e-3, 1.0])
+    one = label_probabilities(fit_standardised(features, labels), features)
+    other = label_probabilities(fit_standardised(features * units + 5, labels), features * units + 5)
+    np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    features, labels = clouds({"a": 30, "b": 20}, spread=3.0)
+    one, other = fit_classifier(features, labels, 3), fit_classifier(features, labels, 3)
+    np.testing.assert_array_equal(one.weight, other.weight)
+    assert one.temperature == other.temperature
+
+
+def test_another_number_of_features_is_refused():
+    head = fit_classifier(*clouds({"a": 10, "b": 10}))
+    with pytest.raises(ValueError, match="reads 5 features of a cell; found 4"):
+        label_probabilities(head, np.zeros((3, 4)))
+
+
+def test_choose_names():
+    probabilities = np.array([[0.9, 0.1], [0.45, 0.55], [1.0, 0.0]])
+    names = choose_names(probabilities, ["x", "y"], 0.6, np.array([False, False, True]))
+    assert names.labels.tolist() == ["x", "unknown", "unknown"]
+    np.testing.assert_allclose(names.score, [0.9, 0.55, 0.5])
+    assert probabilities[2, 0] == 1  # the argument stays as it was
+    assert choose_names(probabilities, ["x", "y"], 0).labels.tolist() == ["x", "y", "x"]
+
+
+def test_rare_labels_and_empty_cells_are_left_out(caplog):
+    labels = ["a"] * 4 + ["b"] * 4 + ["c"] * 3 + ["d"] * 2
+    has_counts = np.ones(len(labels), dtype=bool)
+    has_counts[10] = False  # leaves two of c
+    with caplog.at_level(logging.WARNING):
+        text, usable = checked_labels(labels, "labels", has_counts)
+    assert text.tolist() == labels
+    assert np.flatnonzero(usable).tolist() == list(range(8))
+    assert "c, d" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a"] * 4 + ["b"] * 4 + [None, np.nan], "2 of 10 cells have no label"),
+        (["a"] * 5 + ["Unknown"] * 5, "'Unknown' is kept"),
+        (["a"] * 8 + ["b"] * 2, "at least two labels"),
+    ],
+)
+def test_labels_that_cannot_be_used(labels, message):
+    with pytest.raises(ValueError, match=message):
+        checked_labels(labels, "labels", np.ones(10, dtype=bool))
+
+
+def test_numbers_become_text():
+    labels, usable = checked_labels([0, 0, 0, 1, 1, 1], "labels", np.ones(6, dtype=bool))
+    assert labels.tolist() == ["0", "0", "0", "1", "1", "1"]
+    assert usable.all()
+
+
+def test_check_names_lets_others_pass():
+    check_names(["unknown cells", "B"], "markers")
+
+
+def test_log_cp10k_counts_the_chosen_genes_only():
+    counts = np.array([[1, 3, 96], [0, 0, 5], [2, 2, 0]], dtype=np.float32)
+    result = log_cp10k(sparse.csr_matrix(np.log1p(counts)), np.array([0, 1])).toarray()
+    np.testing.assert_allclose(np.expm1(result), [[2500, 7500], [0, 0], [5000, 5000]], rtol=1e-4)
+
+
+def test_principal_components_have_one_unit_and_keep_what_varies():
+    rng = np.random.default_rng(0)
+    side = rng.normal(size=(80, 1))
+    values = side @ rng.normal(size=(1, 30)) * 5 + rng.normal(size=(80, 30))
+    one, same = principal_components(sparse.csr_matrix(values), sparse.csr_matrix(values[:5]), 0)
+    assert one.shape == (80, 29)
+    np.testing.assert_allclose(one.std(), 1)
+    np.testing.assert_allclose(one[:5], same, atol=1e-4)
+    assert abs(np.corrcoef(one[:, 0], side[:, 0])[0, 1]) > 0.99
+    assert one[:, 0].std() > 3 * one[:, 1].std()
+
+
+def test_markers_point_to_their_type():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 20)
+    values = rng.normal(size=(60, 6)) + np.repeat([[10.0, 1, 0, 5, 2, 3]], 60, axis=0)
+    values[np.arange(60), 2 * truth] += 5
+    values[np.arange(60), 2 * truth + 1] += 5
+    values *= [1, 100, 1, 1, 1, 1]  # units must not matter
+    shares = score_markers(values, {"x": [0, 1], "y": [2, 3], "z": [4, 5]})
+    assert (shares.argmax(1) == truth).all()
+    np.testing.assert_allclose(shares.sum(1), 1)
+
+
+def test_a_cell_that_expresses_more_of_everything_prefers_no_type():
+    values = np.random.default_rng(0).normal(size=(50, 6))
+    markers = {"x": [0, 1], "y": [2, 3], "z": [4, 5]}
+    more = values.copy()
+    more[0] = values.mean(0) + 3 * values.std(0)
+    assert np.ptp(score_markers(more, markers)[0]) < 0.2

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score
+
+import scanpy_sct as sct
+from scanpy_sct import demo
+
+
+def test_the_walk_leaves_results_and_pictures(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
+    small = pbmc[::2, pbmc.var_names != "CD68"].copy()
+    small = small[:, ~small.var_names.isin(["CD3D"])].copy()
+    monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: small)
+    monkeypatch.setattr(demo, "UNMEASURED", ("CD3D", "CD14"))  # of these the tiny network knows CD3D
+    lines = []
+    demo.run_demo(tmp_path / "a" / "demo", quick=True, model=tiny_checkpoint, say=lines.append)
+
+    names = ["demo.h5ad", "imputed.png", "labels.png", "recovery.png"]
+    assert sorted(path.name for path in (tmp_path / "a" / "demo").iterdir()) == names
+    assert all((tmp_path / "a" / "demo" / name).stat().st_size > 5000 for name in names)
+    text = "\n".join(lines)
+    for words in (
+        "genes used",
+        "imputed values",
+        "how often the gene",
+        "right names",
+        "always the largest class",
+        "CD3D",
+    ):
+        assert words in text
+    adata = ad.read_h5ad(tmp_path / "a" / "demo" / "demo.h5ad")
+    assert adata.n_obs == len(range(0, small.n_obs, demo.QUICK_SHARE))
+    assert list(adata.obsm["sct_unmeasured"]) == ["CD3D"]
+    assert adata.obsm["X_sct"].shape[0] == adata.n_obs
+    assert "sct" in adata.layers
+    second = demo.is_second_half(adata.obs["bulk_labels"])
+    np.testing.assert_array_equal(adata.obs["sct_label"].notna(), second)
+
+
+def test_halves_are_even_in_every_label():
+    labels = pd.Series(pd.Categorical(list("aabbbabac")))
+    second = demo.is_second_half(labels)
+    counts = pd.crosstab(labels, second)
+    assert counts.loc["a"].tolist() == [2, 2]
+    assert counts.loc["b"].tolist() == [2, 2]
+    assert counts.loc["c"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_hidden_entries_compares_with_the_rate_of_the_gene(pbmc, good):
+    adata = pbmc[:50, :20].copy()
+    expressed = adata.X.toarray() > 0
+    adata.layers["sct"] = expressed.astype("float32") if good else np.zeros(adata.shape, "float32")
+    adata.var["sct_imputed"] = np.arange(20) < 15
+    result = demo.hidden_entries(adata)
+    first, second, third = result.values()
+    part = expressed[:, :15]
+    assert third == part.mean()
+    assert first == pytest.approx(1.0 if good else third)
+    rate = np.repeat(part.mean(0)[None], 50, axis=0)
+    assert second == pytest.approx(average_precision_score(part.ravel(), rate.ravel()))
+
+
+def test_it_speaks_to_the_terminal_by_default(monkeypatch, tmp_path, capsys):
+    def stop(*args, **arguments):
+        msg = "far enough"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(sct.pp, "check", stop)
+    with pytest.raises(ValueError, match="far enough"):
+        demo.run_demo(tmp_path, model=object.__new__(sct.load_model.__globals__["Checkpoint"]))
+    assert "blood cells" in capsys.readouterr().out

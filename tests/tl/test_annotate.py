@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata.tests.helpers import assert_equal
+
+import scanpy_sct as sct
+from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.tl import _name_sources as sources
+
+MARKERS = {
+    "B": ["CD79A", "CD79B", "MS4A1"],
+    "Myeloid": ["LYZ", "CST3", "FCER1G"],
+    "NK": ["NKG7", "GNLY", "GZMB"],
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(sct.settings, "progress", False)
+
+
+@pytest.fixture(scope="module")
+def halves(pbmc):
+    """Labelled cells of four types, and others to name."""
+    cells = pbmc[pbmc.obs["bulk_labels"].isin(["CD19+ B", "CD14+ Monocyte", "CD56+ NK", "CD34+"])]
+    order = np.random.default_rng(0).permutation(cells.n_obs)
+    return cells[order[:120]].copy(), cells[order[120:]].copy()
+
+
+@pytest.fixture
+def reference(halves):
+    return halves[0].copy()
+
+
+@pytest.fixture
+def query(halves):
+    return halves[1].copy()
+
+
+@pytest.fixture
+def no_computing(monkeypatch):
+    for name in ("predict_embedding", "predict_entries"):
+        monkeypatch.setattr(sources, name, pytest.fail)
+
+
+def by_reference(query, reference, model, **options):
+    return sct.tl.annotate(query, reference=reference, labels_key="bulk_labels", model=model, **options)
+
+
+def right(query, key="sct_label"):
+    return (query.obs[key].astype(str) == query.obs["bulk_labels"].astype(str)).mean()
+
+
+def test_reference_names_cells_and_nothing_else_changes(query, reference, tiny_checkpoint):
+    before, known = query.copy(), reference.copy()
+    assert by_reference(query, reference, tiny_checkpoint) is None
+    assert_equal(reference, known)
+    assert right(query) > 0.85
+    probabilities = query.obsm["sct_label_probs"]
+    assert list(probabilities) == sorted(known.obs["bulk_labels"].unique())
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(query.obs["sct_label_score"], probabilities.max(axis=1))
+    best = probabilities.idxmax(axis=1).to_numpy()
+    named = (query.obs["sct_label"] != "unknown").to_numpy()
+    assert named.tolist() == (query.obs["sct_label_score"] >= 0.5).tolist()
+    assert query.obs["sct_label"].astype(str).to_numpy()[named].tolist() == best[named].tolist()
+    assert query.uns["sct_label"]["params"]["labels_key"] == "bulk_labels"
+    assert query.uns["sct_label"]["reference"]["cells"] == reference.n_obs
+    del query.obs["sct_label"], query.obs["sct_label_score"], query.obsm["sct_label_probs"], query.uns["sct_label"]
+    assert_equal(query, before)
+
+
+def test_threshold_copy_and_key(query, reference, tiny_checkpoint):
+    before = query.copy()
+    strict = by_reference(query, reference, tiny_checkpoint, threshold=1.0, key_added="name", copy=True)
+    assert_equal(query, before)
+    assert ((strict.obs["name"] == "unknown") == (strict.obs["name_score"] < 1)).all()
+    assert (strict.obs["name"] == "unknown").any()
+    lenient = by_reference(query, reference, tiny_checkpoint, threshold=0, copy=True)
+    assert "unknown" not in lenient.obs["sct_label"].cat.categories
+
+
+def test_what_only_one_side_measured_has_no_say(query, reference, tiny_checkpoint):
+    """Genes the reference lacks must not reach the names, whatever they say."""
+    reference = reference[:, :500].copy()
+    by_reference(query, reference, tiny_checkpoint)
+    other = query.copy()
+    other.X = other.X.toarray()
+    other.X[:, 500:] = np.random.default_rng(0).poisson(1, size=other.X[:, 500:].shape)
+    # Whatever reads counts back from log values sees whole cells, so this goes by counts.
+    counts, other_counts = (np.round(np.expm1(x.X.toarray() if i == 0 else x.X) * 10) for i, x in enumerate((query, other)))
+    one = ad.AnnData(counts, obs=query.obs[["bulk_labels"]], var=query.var)
+    two = ad.AnnData(other_counts, obs=query.obs[["bulk_labels"]], var=query.var)
+    for cells in (one, two):
+        by_reference(cells, reference, tiny_checkpoint)
+    np.testing.assert_allclose(one.obsm["sct_label_probs"], two.obsm["sct_label_probs"], atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_numbers_for_any_batch_size(query, reference, tiny_checkpoint):
+    one = by_reference(query, reference, tiny_checkpoint, batch_size=1, copy=True)
+    other = by_reference(query, reference, tiny_checkpoint, batch_size=3, copy=True)
+    np.testing.assert_allclose(one.obsm["sct_label_probs"], other.obsm["sct_label_probs"], atol=1e-4)
+
+
+def test_a_result_with_slashes_survives_a_file(query, reference, tiny_checkpoint, tmp_path):
+    reference.obs["bulk_labels"] = reference.obs["bulk_labels"].astype(str).replace({"CD34+": "CD34+/stem"})
+    by_reference(query, reference, tiny_checkpoint)
+    query.write_h5ad(tmp_path / "named.h5ad")
+    stored = ad.read_h5ad(tmp_path / "named.h5ad")
+    assert "CD34+/stem" in stored.obs["sct_label"].cat.categories
+    assert "CD34+|stem" in stored.obsm["sct_label_probs"]
+    np.testing.assert_array_equal(stored.obsm["sct_label_probs"], query.obsm["sct_label_probs"])
+    assert stored.uns["sct_label"]["source"] == "reference"
+
+
+def test_empty_cells_are_unknown_and_teach_nothing(query, reference, tiny_checkpoint):
+    query.X = query.X.toarray()
+    query.X[3] = 0
+    reference.X = reference.X.toarray()
+    reference.X[5] = 0
+    by_reference(query, reference, tiny_checkpoint, threshold=0)
+    assert query.obs["sct_label"].iloc[3] == "unknown"
+    assert query.obs["sct_label_score"].iloc[3] == pytest.approx(0.25)
+    assert query.uns["sct_label"]["reference"]["cells"] == reference.n_obs - 1
+
+
+def test_rare_labels_are_left_out(query, reference, tiny_checkpoint, caplog):
+    labels = reference.obs["bulk_labels"].astype(str)
+    labels.iloc[:2] = "rare"
+    reference.obs["bulk_labels"] = labels
+    with caplog.at_level(logging.WARNING):
+        by_reference(query, reference, tiny_checkpoint)
+    assert "rare" in caplog.text
+    assert "rare" not in query.obsm["sct_label_probs"]
+
+
+def test_common_labels_are_thinned(monkeypatch):
+    monkeypatch.setattr(sources, "MAX_CELLS_A_LABEL", 3)
+    labels, usable = np.array(["a"] * 8 + ["b"] * 2 + ["c"] * 4), np.ones(14, dtype=bool)
+    usable[-1] = False
+    rows = sources.draw_rows(labels, usable, 0)
+    assert np.unique(labels[rows], return_counts=True)[1].tolist() == [3, 2, 3]
+    assert (np.diff(rows) > 0).all()
+    assert 13 not in rows
+
+
+def test_markers_name_cells_without_any_reference(query, tiny_checkpoint):
+    before = query.copy()
+    sct.tl.annotate(query, markers=MARKERS, model=tiny_checkpoint)
+    assert list(query.obsm["sct_label_probs"]) == list(MARKERS)
+    np.testing.assert_allclose(query.obsm["sct_label_probs"].sum(axis=1), 1, atol=1e-5)
+    assert query.uns["sct_label"]["markers"]["measured"] == [3, 3, 3]
+    assert (query.X != before.X).nnz == 0
+
+
+def test_markers_are_scored_on_predicted_expression(query, tiny_checkpoint, monkeypatch):
+    """A stand-in for the network that knows the truth must give the right names."""
+    types = ["B", "Myeloid", "NK"]
+    truth = np.arange(query.n_obs) % 3
+
+    def predict(checkpoint, expression, *, positions, **options):
+        marker = {name: set(places.tolist()) for name, places in sets.positions.items()}
+        value = np.array([[place in marker[types[label]] for place in positions] for label in truth], dtype=np.float32)
+        return type("Prediction", (), {"value": value})
+
+    _, expression = sct.tl._common.read(query, tiny_checkpoint, layer=None, library_key=None, gene_names=None)
+    sets = sources.read_markers(MARKERS, tiny_checkpoint, expression, query.var_names)
+    monkeypatch.setattr(sources, "predict_entries", predict)
+    sct.tl.annotate(query, markers=MARKERS, model=tiny_checkpoint)
+    assert query.obs["sct_label"].astype(str).tolist() == [types[label] for label in truth]
+
+
+def test_marker_tables_give_the_same_as_a_dict(query, tiny_checkpoint):
+    rows = [(name, gene) for name, genes in MARKERS.items() for gene in genes]
+    generic = pd.DataFrame(rows, columns=["type", "gene"])
+    panglao = pd.DataFrame(
+        {
+            "species": ["Mm Hs", "Hs", None] * 3 + ["Mm"],
+            "official.gene.symbol": [gene for _, gene in rows] + ["CD3D"],
+            "cell.type": [name for name, _ in rows] + ["Mouse only"],
+        }
+    )
+    results = [
+        sct.tl.annotate(query, markers=markers, model=tiny_checkpoint, copy=True).obsm["sct_label_probs"]
+        for markers in (MARKERS, generic, panglao)
+    ]
+    pd.testing.assert_frame_equal(results[0], results[1])
+    pd.testing.assert_frame_equal(results[0], results[2])
+
+
+def test_markers_may_be_unmeasured_and_types_without_any_are_left_out(query, tiny_checkpoint, caplog):
+    query = query[:, ~query.var_names.isin(MARKERS["B"])].copy()
+    with caplog.at_level(logging.WARNING):
+        sct.tl.annotate(query, markers=MARKERS | {"Nobody": ["NOSUCHGENE"]}, model=tiny_checkpoint)
+    assert "Nobody" in caplog.text
+    assert list(query.obsm["sct_label_probs"]) == list(MARKERS)
+    assert query.uns["sct_label"]["markers"]["measured"] == [0, 3, 3]
+
+
+def test_label_head(query, tiny_checkpoint):
+    from dataclasses import replace
+
+    width = tiny_checkpoint.config.cell_dim
+    zeros = np.zeros((2, width), dtype=np.float32)
+    bias = np.array([0, np.log(3)], dtype=np.float32)
+    head = LabelHead(("a", "b"), zeros, bias, np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32))
+    sct.tl.annotate(query, model=replace(tiny_checkpoint, label_head=head))
+    np.testing.assert_allclose(query.obsm["sct_label_probs"], [[0.25, 0.75]] * query.n_obs, atol=1e-6)
+    assert (query.obs["sct_label"] == "b").all()
+    assert query.uns["sct_label"]["source"] == "label_head"
+
+
+@pytest.mark.usefixtures("no_computing")
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, ValueError, "carries no labels"),
+        ({"markers": MARKERS, "reference": "given", "labels_key": "bulk_labels"}, ValueError, "both given"),
+        ({"reference": "given"}, ValueError, "reference is given without labels_key"),
+        ({"labels_key": "bulk_labels"}, ValueError, "labels_key is given without reference"),
+        ({"reference": "given", "labels_key": "x"}, KeyError, r"not a column of reference\.obs; there are: 'bulk_labels'"),
+        ({"reference": pd.DataFrame(), "labels_key": "x"}, TypeError, "found DataFrame"),
+        ({"markers": {}}, ValueError, "markers is empty"),
+        ({"markers": ["CD79A"]}, TypeError, "markers must be a dict"),
+        ({"markers": {"B": ["NOSUCHGENE"], "NK": ["NKG7"]}}, ValueError, "1 of 2 types"),
+        ({"markers": {"unknown": ["CD79A"], "NK": ["NKG7"]}}, ValueError, "'unknown' is kept"),
+        ({"markers": {"a/b": ["CD79A"], "a|b": ["CD3D"]}}, ValueError, "cannot be told apart"),
+        ({"markers": pd.DataFrame({"gene": ["CD79A"]})}, ValueError, "a table needs two"),
+        ({"markers": MARKERS, "threshold": 1.5}, ValueError, r"threshold=1\.5"),
+        ({"markers": MARKERS, "key_added": "a/b"}, ValueError, "key_added"),
+        ({"markers": MARKERS, "rng": -1}, ValueError, "rng=-1"),
+        ({"markers": MARKERS, "layer": "x"}, KeyError, "layer"),
+        ({"reference": "given", "labels_key": "bulk_labels", "reference_layer": "x"}, KeyError, "layer"),
+    ],
+)
+def test_errors_come_before_computing(query, reference, tiny_checkpoint, arguments, error, message):
+    reference.obs = reference.obs[["bulk_labels"]]
+    if isinstance(arguments.get("reference"), str):
+        arguments = arguments | {"reference": reference}
+    before = query.copy()
+    with pytest.raises(error, match=message):
+        sct.tl.annotate(query, model=tiny_checkpoint, **arguments)
+    assert_equal(query, before)
+
+
+@pytest.mark.usefixtures("no_computing")
+def test_a_reference_that_cannot_be_used(query, reference, tiny_checkpoint):
+    half = (query[:, :100].copy(), reference[:, 100:].copy())
+    with pytest.raises(ValueError, match="share 0 genes"):
+        by_reference(*half, tiny_checkpoint)
+    reference.obs["bulk_labels"] = reference.obs["bulk_labels"].where(np.arange(reference.n_obs) > 3)
+    with pytest.raises(ValueError, match="4 of 120 cells have no label"):
+        by_reference(query, reference, tiny_checkpoint)
+
+
+def test_an_error_about_the_reference_says_so(query, reference, tiny_checkpoint):
+    reference.X.data[0] = -1
+    with pytest.raises(ValueError, match="negative") as found:
+        by_reference(query, reference, tiny_checkpoint)
+    assert "This is about the reference." in found.value.__notes__
