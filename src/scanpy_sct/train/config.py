@@ -28,7 +28,7 @@ class PretrainConfig:
     name: str = "sct"
     """Name of the checkpoint."""
     network: SctConfig = field(default_factory=_small_network)
-    steps: int = 2000
+    steps: int = 1500
     """Optimiser steps, one bag each."""
     learning_rate: float = 1.5e-3
     warmup_steps: int = 100

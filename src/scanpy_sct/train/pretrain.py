@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
-from scanpy_sct.checkpoints.folder import save_checkpoint
+from scanpy_sct.checkpoints.folder import check_replaceable, save_checkpoint
 from scanpy_sct.model import Sct
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.read.genes import released_vocabulary
@@ -32,6 +31,7 @@ def pretrain(
     config: PretrainConfig | None = None,
     output: str | PathLike[str] = "sct-checkpoint",
     *,
+    vocabulary: Sequence[str] | None = None,
     device: str = "auto",
     precision: str = "32-true",
     license: str = "unknown",
@@ -46,7 +46,11 @@ def pretrain(
     config
         Network and recipe.
     output
-        Folder of the checkpoint. Its subfolder `training` keeps log and state: the same call continues a stopped run.
+        Folder of the checkpoint. The folder `<output>.training` beside it keeps log and state: the same call continues
+        a run that was stopped.
+    vocabulary
+        Ensembl ids of the genes the network shall know, in any order: they are put in the order of their co-expression
+        in `data`. By default the 19,937 protein-coding genes of the released network.
     device, precision
         As Lightning Fabric's `accelerator` and `precision`.
     license
@@ -70,13 +74,14 @@ def pretrain(
         msg = "data is empty; give at least one h5ad file."
         raise ValueError(msg)
     folder = Path(output)
+    check_replaceable(folder)
     training = folder.with_name(folder.name + ".training")
     training.mkdir(parents=True, exist_ok=True)
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     fabric.seed_everything(config.seed, verbose=False)
 
     files = [Path(file) for file in data]
-    genes, vectors = _order_genes(files, config, training)
+    genes, vectors = _order_genes(files, config, training, vocabulary)
     datasets = read_datasets(files, genes, validation_share=config.validation_share, seed=config.seed)
     rules = token_rules(genes, config)
     network = Sct(config.network, len(genes))
@@ -102,14 +107,16 @@ def token_rules(genes: np.ndarray, config: PretrainConfig) -> TokenRules:
     return TokenRules(genes, mask=network.mask_token_id, pad=network.pad_token_id, n_bins=network.num_bins - 1)
 
 
-def _order_genes(files: Sequence[Path], config: PretrainConfig, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _order_genes(
+    files: Sequence[Path], config: PretrainConfig, folder: Path, vocabulary: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Genes in their order of co-expression, padded, and the vectors behind that order; kept for the next start."""
     file = folder / VOCABULARY_FILE
     if file.exists():
         stored = np.load(file)
         return stored["genes"], stored["vectors"]
-    released = released_vocabulary()
-    unordered = released[released != ""]
+    unordered = np.unique(released_vocabulary() if vocabulary is None else np.asarray(vocabulary, dtype=str))
+    unordered = unordered[unordered != ""]
     padding = -len(unordered) % 2**config.network.num_downsamples
     unordered = np.concatenate([unordered, np.full(padding, "", dtype=unordered.dtype)])
     datasets = read_datasets(files, unordered, validation_share=config.validation_share, seed=config.seed)
@@ -129,8 +136,3 @@ def _initialise(network: Sct, datasets: Sequence[Dataset], rules: TokenRules, ve
             directions = vectors[:, : network.config.cell_dim]
             scale = np.sqrt((directions**2).mean(0, keepdims=True)) + 1e-12
             network.cell_path.gene_table.copy_(torch.from_numpy(directions / scale))
-
-
-def with_network(config: PretrainConfig, **changes: object) -> PretrainConfig:
-    """Return ``config`` with other network options."""
-    return replace(config, network=replace(config.network, **changes))

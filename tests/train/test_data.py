@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scanpy_sct.plan.tokens import TokenRules
+from scanpy_sct.train.data import draw_bag, read_datasets
+from scanpy_sct.train.vocabulary import coexpression_order, level_frequencies
+
+NEVER = {"thin_share": 0.0, "panel_share": 0.0, "hidden_gene_share": 0.0}
+
+
+@pytest.fixture
+def datasets(files, genes):
+    return read_datasets(files, genes, validation_share=0.2, seed=0)
+
+
+@pytest.fixture
+def rules(genes):
+    return TokenRules(genes, mask=5, pad=6)
+
+
+def test_hidden_places_are_masked_and_their_truth_is_kept(datasets, rules, config):
+    bag = draw_bag(datasets, rules, replace(config, **NEVER), np.random.default_rng(0), 8)
+    assert (bag.tokens.ravel()[bag.places] == 5).all()
+    assert set(np.unique(bag.truth)) <= {0, 1, 2, 3, 4}
+    share = len(bag.places) / bag.tokens.size
+    assert 0.05 < share < 0.55
+
+
+def test_genes_a_file_lacks_are_masked_and_never_asked_for(datasets, rules, config):
+    bag = draw_bag(datasets[1:], rules, replace(config, **NEVER), np.random.default_rng(0), 8)
+    assert (bag.tokens[:, :20] == 5).all()
+    assert (bag.places % bag.tokens.shape[1] >= 20).all()
+
+
+def test_panel_leaves_few_genes_visible(datasets, rules, config, monkeypatch):
+    monkeypatch.setattr("scanpy_sct.train.data.MIN_PANEL", 10)
+    monkeypatch.setattr("scanpy_sct.train.data.MAX_PANEL", 30)
+    bag = draw_bag(datasets[:1], rules, replace(config, panel_share=1.0), np.random.default_rng(0), 8)
+    assert ((bag.tokens != 5).any(0)).sum() <= 30
+
+
+def test_thinning_loses_counts(datasets, rules, config):
+    drawn = {
+        share: draw_bag(datasets, rules, replace(config, **NEVER | {"thin_share": share}), np.random.default_rng(3), 8)
+        for share in (0.0, 1.0)
+    }
+    assert (drawn[1.0].truth > 0).mean() < (drawn[0.0].truth > 0).mean()
+
+
+def test_held_out_cells_are_never_trained_on(files, genes):
+    datasets = read_datasets(files, genes, validation_share=0.3, seed=0)
+    from scanpy_sct.train.data import _draw_cells
+
+    dataset = datasets[0]
+    usable = np.flatnonzero(~dataset.held_out)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        rows = _draw_cells(dataset, usable, 8, rng, near=rng.random() < 0.5)
+        assert not dataset.held_out[rows].any()
+        assert len(np.unique(dataset.samples[rows])) == 1
+
+
+def test_same_seed_same_bag(datasets, rules, config):
+    one, other = (draw_bag(datasets, rules, config, np.random.default_rng([0, 7]), 8) for _ in range(2))
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    np.testing.assert_array_equal(one.places, other.places)
+
+
+def test_frequencies_are_those_of_the_cells_that_measured_the_gene(datasets, rules):
+    frequencies = level_frequencies(datasets, rules)
+    np.testing.assert_allclose(frequencies.sum(1), 1)
+    kept = [dataset.log_counts[~dataset.held_out] for dataset in datasets]
+    n_cells = kept[0].shape[0]
+    detected = (kept[0][:, 3] > 0).sum()  # only the first file has this gene
+    assert abs(1 - frequencies[3, 0] - detected / n_cells) < 2.5 / n_cells
+
+
+def test_order_brings_genes_of_one_programme_together():
+    rng = np.random.default_rng(0)
+    programme = rng.integers(0, 4, 200)
+    vectors = rng.normal(size=(4, 10))[programme] + 0.1 * rng.normal(size=(200, 10))
+    vectors[7] = 0
+    order = coexpression_order(vectors)
+    assert sorted(order) == list(range(200))
+    assert order[-1] == 7
+    changes = (np.diff(programme[order[:-1]]) != 0).sum()
+    assert changes < 30  # 150 in random order
