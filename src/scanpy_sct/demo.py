@@ -85,8 +85,7 @@ def _impute(adata: AnnData, checkpoint: Checkpoint, say: Say) -> list[str]:
 
     table = hidden_entries(adata)
     say("Every entry was predicted while it was hidden. Is a hidden entry expressed? Area under precision-recall:")
-    for name, value in table.items():
-        say(f"  {name:<52} {value:.3f}")
+    _list(table, say)
     recovery = adata.var["sct_recovery"].dropna().sort_values(ascending=False)
     say(f"Correlation of hidden with imputed values, median of {len(recovery)} genes: {recovery.median():.2f}")
     say(f"Best recovered: {', '.join(f'{gene} {value:.2f}' for gene, value in recovery.head(6).items())}\n")
@@ -125,11 +124,22 @@ def _annotate(adata: AnnData, checkpoint: Checkpoint, say: Say) -> AnnData:
     sct.tl.annotate(query, reference=reference, labels_key=LABELS, model=checkpoint)
     named = query.obs["sct_label"].astype(str)
     largest = reference.obs[LABELS].value_counts().index[0]
-    say(f"  right names                                          {np.mean(named == truth):.3f}")
-    say(f"  called unknown                                       {np.mean(named == 'unknown'):.3f}")
-    say(f"  always the largest class ({largest}){'':<{25 - len(largest)}} {np.mean(truth == largest):.3f}\n")
+    _list(
+        {
+            "right names": np.mean(named == truth),
+            f"right if all were called {largest}, the largest class": np.mean(truth == largest),
+            "called unknown": np.mean(named == "unknown"),
+        },
+        say,
+    )
+    say("")
     query.obs[LABELS] = adata.obs[LABELS][second]
     return query
+
+
+def _list(numbers: dict[str, float], say: Say) -> None:
+    for name, value in numbers.items():
+        say(f"  {name:<60} {value:.3f}")
 
 
 def is_second_half(labels: pd.Series) -> np.ndarray:

@@ -17,6 +17,7 @@ from scanpy_sct.predict.labels import (
     log_cp10k,
     principal_components,
     score_markers,
+    tell_apart,
 )
 
 
@@ -42,7 +43,9 @@ def test_clouds_are_told_apart_and_rows_sum_to_one(counts):
 
 def test_two_labels_are_not_swapped():
     features = np.concatenate([np.full((20, 1), -1.0), np.full((20, 1), 1.0)])
-    head = fit_classifier(features + 0.1 * np.random.default_rng(0).normal(size=(40, 1)), np.repeat(["low", "high"], 20))
+    head = fit_classifier(
+        features + 0.1 * np.random.default_rng(0).normal(size=(40, 1)), np.repeat(["low", "high"], 20)
+    )
     probabilities = label_probabilities(head, np.array([[-2.0], [2.0]]))
     assert head.labels == ("high", "low")
     assert probabilities[0, 1] > 0.9
@@ -95,6 +98,8 @@ def test_choose_names():
     assert names.labels.tolist() == ["x", "unknown", "unknown"]
     np.testing.assert_allclose(names.score, [0.9, 0.55, 0.5])
     assert probabilities[2, 0] == 1  # the argument stays as it was
+    lenient = choose_names(probabilities, ["x", "y"], 0.2, np.array([False, False, True]))
+    assert lenient.labels.tolist() == ["x", "y", "unknown"]
     assert choose_names(probabilities, ["x", "y"], 0).labels.tolist() == ["x", "y", "x"]
 
 
@@ -168,3 +173,12 @@ def test_a_cell_that_expresses_more_of_everything_prefers_no_type():
     more = values.copy()
     more[0] = values.mean(0) + 3 * values.std(0)
     assert np.ptp(score_markers(more, markers)[0]) < 0.2
+
+
+def test_tell_apart():
+    rng = np.random.default_rng(0)
+    one, same = rng.normal(size=(200, 5)), rng.normal(size=(150, 5))
+    other = same + np.array([4, 0, 0, 0, 0])
+    assert abs(tell_apart(one, same, 0) - 0.5) < 0.1
+    assert tell_apart(one, other, 0) > 0.95
+    assert tell_apart(one, same[:2], 0) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -10,6 +11,8 @@ from anndata.tests.helpers import assert_equal
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.predict import predict_embedding
+from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.tl import _name_sources as sources
 
 MARKERS = {
@@ -75,11 +78,32 @@ def test_reference_names_cells_and_nothing_else_changes(query, reference, tiny_c
     assert_equal(query, before)
 
 
+def test_embedding_has_a_say_where_both_look_alike_and_none_where_they_differ(query, reference, tiny_checkpoint):
+    seen = []
+
+    def embedding(checkpoint, expression, **options):
+        seen.append(len(expression.samples))
+        return predict_embedding(checkpoint, expression, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "predict_embedding", embedding)
+        by_reference(query, reference, tiny_checkpoint)
+        assert seen == [query.n_obs, reference.n_obs]
+        assert query.uns["sct_label"]["reference"]["embedding"]
+        seen.clear()
+        query.X = query.X.toarray()
+        query.X[:, ::3] *= 3
+        by_reference(query, reference, tiny_checkpoint)
+    assert seen == []
+    assert query.uns["sct_label"]["reference"]["difference"] > 0.9
+    assert not query.uns["sct_label"]["reference"]["embedding"]
+
+
 def test_threshold_copy_and_key(query, reference, tiny_checkpoint):
     before = query.copy()
-    strict = by_reference(query, reference, tiny_checkpoint, threshold=1.0, key_added="name", copy=True)
+    strict = by_reference(query, reference, tiny_checkpoint, threshold=0.95, key_added="name", copy=True)
     assert_equal(query, before)
-    assert ((strict.obs["name"] == "unknown") == (strict.obs["name_score"] < 1)).all()
+    assert ((strict.obs["name"] == "unknown") == (strict.obs["name_score"] < 0.95)).all()
     assert (strict.obs["name"] == "unknown").any()
     lenient = by_reference(query, reference, tiny_checkpoint, threshold=0, copy=True)
     assert "unknown" not in lenient.obs["sct_label"].cat.categories
@@ -93,7 +117,9 @@ def test_what_only_one_side_measured_has_no_say(query, reference, tiny_checkpoin
     other.X = other.X.toarray()
     other.X[:, 500:] = np.random.default_rng(0).poisson(1, size=other.X[:, 500:].shape)
     # Whatever reads counts back from log values sees whole cells, so this goes by counts.
-    counts, other_counts = (np.round(np.expm1(x.X.toarray() if i == 0 else x.X) * 10) for i, x in enumerate((query, other)))
+    counts, other_counts = (
+        np.round(np.expm1(x.X.toarray() if i == 0 else x.X) * 10) for i, x in enumerate((query, other))
+    )
     one = ad.AnnData(counts, obs=query.obs[["bulk_labels"]], var=query.var)
     two = ad.AnnData(other_counts, obs=query.obs[["bulk_labels"]], var=query.var)
     for cells in (one, two):
@@ -150,6 +176,7 @@ def test_common_labels_are_thinned(monkeypatch):
 
 
 def test_markers_name_cells_without_any_reference(query, tiny_checkpoint):
+    query = query[:24].copy()
     before = query.copy()
     sct.tl.annotate(query, markers=MARKERS, model=tiny_checkpoint)
     assert list(query.obsm["sct_label_probs"]) == list(MARKERS)
@@ -158,18 +185,25 @@ def test_markers_name_cells_without_any_reference(query, tiny_checkpoint):
     assert (query.X != before.X).nnz == 0
 
 
-def test_markers_are_scored_on_predicted_expression(query, tiny_checkpoint, monkeypatch):
-    """A stand-in for the network that knows the truth must give the right names."""
-    types = ["B", "Myeloid", "NK"]
+@pytest.mark.parametrize("informative", ["predicted", "measured", "unmeasured"])
+def test_markers_are_scored_on_what_is_measured_and_what_is_predicted(query, tiny_checkpoint, monkeypatch, informative):
+    """A stand-in for network or data knows the truth, the other says nothing: the names must be right."""
+    types = list(MARKERS)
     truth = np.arange(query.n_obs) % 3
+    genes = np.concatenate(list(MARKERS.values()))
+    knows = {gene: np.isin(truth, [types.index(name)]) for name, own in MARKERS.items() for gene in own}
+    query.X = query.X.toarray()
+    for gene in genes:
+        query.X[:, query.var_names.get_loc(gene)] = 2.0 * knows[gene] if informative == "measured" else 1.0
+    if informative == "unmeasured":
+        query = query[:, ~query.var_names.isin(genes)].copy()
+    position = {name: place for place, name in enumerate(tiny_checkpoint.genes)}
+    gene_at = {position[to_ensembl([gene]).ensembl_ids[0]]: gene for gene in genes}
 
     def predict(checkpoint, expression, *, positions, **options):
-        marker = {name: set(places.tolist()) for name, places in sets.positions.items()}
-        value = np.array([[place in marker[types[label]] for place in positions] for label in truth], dtype=np.float32)
-        return type("Prediction", (), {"value": value})
+        value = np.stack([knows[gene_at[place]].astype(np.float32) for place in positions], axis=1)
+        return SimpleNamespace(value=0 * value if informative == "measured" else value)
 
-    _, expression = sct.tl._common.read(query, tiny_checkpoint, layer=None, library_key=None, gene_names=None)
-    sets = sources.read_markers(MARKERS, tiny_checkpoint, expression, query.var_names)
     monkeypatch.setattr(sources, "predict_entries", predict)
     sct.tl.annotate(query, markers=MARKERS, model=tiny_checkpoint)
     assert query.obs["sct_label"].astype(str).tolist() == [types[label] for label in truth]
@@ -185,6 +219,7 @@ def test_marker_tables_give_the_same_as_a_dict(query, tiny_checkpoint):
             "cell.type": [name for name, _ in rows] + ["Mouse only"],
         }
     )
+    query = query[:24].copy()
     results = [
         sct.tl.annotate(query, markers=markers, model=tiny_checkpoint, copy=True).obsm["sct_label_probs"]
         for markers in (MARKERS, generic, panglao)
@@ -194,7 +229,7 @@ def test_marker_tables_give_the_same_as_a_dict(query, tiny_checkpoint):
 
 
 def test_markers_may_be_unmeasured_and_types_without_any_are_left_out(query, tiny_checkpoint, caplog):
-    query = query[:, ~query.var_names.isin(MARKERS["B"])].copy()
+    query = query[:24, ~query.var_names.isin(MARKERS["B"])].copy()
     with caplog.at_level(logging.WARNING):
         sct.tl.annotate(query, markers=MARKERS | {"Nobody": ["NOSUCHGENE"]}, model=tiny_checkpoint)
     assert "Nobody" in caplog.text
@@ -223,7 +258,11 @@ def test_label_head(query, tiny_checkpoint):
         ({"markers": MARKERS, "reference": "given", "labels_key": "bulk_labels"}, ValueError, "both given"),
         ({"reference": "given"}, ValueError, "reference is given without labels_key"),
         ({"labels_key": "bulk_labels"}, ValueError, "labels_key is given without reference"),
-        ({"reference": "given", "labels_key": "x"}, KeyError, r"not a column of reference\.obs; there are: 'bulk_labels'"),
+        (
+            {"reference": "given", "labels_key": "x"},
+            KeyError,
+            r"not a column of reference\.obs; there are: 'bulk_labels'",
+        ),
         ({"reference": pd.DataFrame(), "labels_key": "x"}, TypeError, "found DataFrame"),
         ({"markers": {}}, ValueError, "markers is empty"),
         ({"markers": ["CD79A"]}, TypeError, "markers must be a dict"),
@@ -235,6 +274,8 @@ def test_label_head(query, tiny_checkpoint):
         ({"markers": MARKERS, "key_added": "a/b"}, ValueError, "key_added"),
         ({"markers": MARKERS, "rng": -1}, ValueError, "rng=-1"),
         ({"markers": MARKERS, "layer": "x"}, KeyError, "layer"),
+        ({"reference": "given", "labels_key": "bulk_labels", "bags": "x"}, ValueError, "bags='x'"),
+        ({"reference": "given", "labels_key": "bulk_labels", "batch_size": 0}, ValueError, "batch_size=0"),
         ({"reference": "given", "labels_key": "bulk_labels", "reference_layer": "x"}, KeyError, "layer"),
     ],
 )

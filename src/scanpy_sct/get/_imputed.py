@@ -61,7 +61,7 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
     recovery[measured] = adata.var[keys.recovery].to_numpy()[found.columns[measured]]
 
     # An object without genes is a cheap way to copy everything that belongs to cells.
-    cells = adata[:, :0].to_memory()
+    cells = adata[:, :0].to_memory().copy()
     obsm = {name: value for name, value in cells.obsm.items() if name != keys.unmeasured}
     var = pd.DataFrame({"measured": measured, "recovery": recovery}, index=pd.Index(found.names, dtype=object))
     return AnnData(X=values, obs=cells.obs, var=var, obsm=obsm, obsp=dict(cells.obsp), uns=cells.uns)

@@ -78,6 +78,7 @@ class Sct(nn.Module):
         *,
         outputs: Collection[str] | None = None,
         positions: Tensor | None = None,
+        cell_weight: float = 1.0,
     ) -> dict[str, Tensor | list[Tensor]]:
         """Run bags through the network.
 
@@ -91,6 +92,8 @@ class Sct(nn.Module):
             Names of the outputs wanted; what none of them needs is not computed. All by default.
         positions
             Restrict ``logits`` to these places of the flattened ``tokens`` (1-d integers).
+        cell_weight
+            Weight of the cell embedding's part of the logits, for networks that have one.
 
         Returns
         -------
@@ -106,7 +109,9 @@ class Sct(nn.Module):
         bags = tokens.long().unflatten(1, (-1, self.n_genes))
         log_profile, cells = self._look_around(bags, result)
         if log_profile is not None and (outputs is None or {"logits", "direct_logits"} & set(outputs)):
-            result["direct_logits"] = log_profile if cells is None else log_profile + self.cell_path.logits(cells)
+            result["direct_logits"] = log_profile
+            if cells is not None:
+                result["direct_logits"] = log_profile + cell_weight * self.cell_path.logits(cells)
         if outputs is not None and set(outputs) <= set(result):
             return result
 

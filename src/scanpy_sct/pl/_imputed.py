@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,9 @@ def _draw(
 
         # The empty library is what squidpy takes for an object without images, after a warning.
         kwargs = {"shape": None, "library_id": [""], "axis_label": ["x", "y"], "na_color": "lightgrey", **kwargs}
-        sq.pl.spatial_scatter(points, color=color, ax=ax, size=size, title=title, **kwargs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No data for colormapping")  # squidpy on points without values
+            sq.pl.spatial_scatter(points, color=color, ax=ax, size=size, title=title, **kwargs)
         return
     import scanpy as sc
 

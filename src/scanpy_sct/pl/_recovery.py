@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 MIN_CELLS = 10
 """Genes expressed in fewer cells are not named on their own account: their correlation is mostly chance."""
-LINE_HEIGHT = 0.05
-"""Distance of two names, as a share of the height of the axes."""
+LINE_HEIGHT = 14
+"""Distance of two names in points (1/72 inch)."""
 
 
 def recovery(
@@ -103,7 +103,8 @@ def _name_points(ax: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> No
     ax.scatter(x, y, s=16, color="tab:red", linewidths=0, zorder=3)
     low, high = ax.get_ylim()
     order = np.argsort(y)
-    heights = _spread((y[order] - low) / (high - low))
+    gap = LINE_HEIGHT / (ax.get_window_extent().height / ax.figure.dpi * 72)
+    heights = _spread((y[order] - low) / (high - low), gap)
     for number, height in zip(order, heights, strict=True):
         ax.annotate(
             names[number],
@@ -116,10 +117,10 @@ def _name_points(ax: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> No
         )
 
 
-def _spread(heights: np.ndarray) -> np.ndarray:
-    """Move increasing heights apart as little as possible, until they are ``LINE_HEIGHT`` from one another."""
+def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
+    """Move increasing heights apart as little as possible, until they are ``gap`` from one another."""
     from sklearn.isotonic import isotonic_regression
 
-    steps = np.arange(len(heights)) * LINE_HEIGHT
+    steps = np.arange(len(heights)) * gap
     spread = isotonic_regression(heights - steps) + steps
     return spread - max(0.0, spread[-1] - 1.0)

@@ -14,6 +14,7 @@ from scanpy_sct.plan.passes import Passes
 from scanpy_sct.predict.inputs import HiddenOf, bag_inputs, choose_bag_policy, choose_path, plan, token_rules
 from scanpy_sct.predict.progress import progress
 from scanpy_sct.predict.runner import Runner
+from scanpy_sct.predict.weight import choose_cell_weight
 from scanpy_sct.read.expression import Expression
 
 NOT_PREDICTED = 255
@@ -32,6 +33,7 @@ class Prediction:
     """(cells, genes) float32: expected value if it is expressed, on the log scale of the input."""
     bag_policy: str
     path: str
+    cell_weight: float
     n_passes: int
     bins: np.ndarray | None = None
     """(cells, genes) uint8, if asked for: most probable level, 0 for not expressed; before calibration."""
@@ -85,6 +87,8 @@ def predict_entries(
     run = _Run(checkpoint, expression, positions, bags, choose_path(path, checkpoint), rng, runner)
     if keep_bins:
         run.keep_bins()
+    if calibrate:
+        run.fit_cell_weight(None if hide is None else lambda rows: hide[rows].toarray().astype(bool))
     run.passes([hidden_in(number) for number in range(passes.n)], assigned)
     return run.finish(calibrate, hide)
 
@@ -114,6 +118,8 @@ def predict_hidden(
 
     runner = Runner(checkpoint, device, precision, batch_size)
     run = _Run(checkpoint, expression, positions, bags, choose_path(path, checkpoint), rng, runner)
+    if calibrate:
+        run.fit_cell_weight(hidden_of)
     run.passes([hidden_of], assigned)
     return run.finish(calibrate, hidden)
 
@@ -149,6 +155,13 @@ class _Run:
     def keep_bins(self) -> None:
         self.bins = np.zeros(self.detection.shape, dtype=np.uint8)
         self.confidence = np.zeros(self.detection.shape, dtype=np.float32)
+
+    def fit_cell_weight(self, hidden_of: HiddenOf | None) -> None:
+        """Choose how far to follow the cell embedding; ``hidden_of`` stays hidden."""
+        bags = plan(self.expression, self.checkpoint.config.num_cells, self.policy, self.seed, hidden_of)
+        rules = token_rules(self.checkpoint)
+        weight = choose_cell_weight(self.runner, self.expression, bags, rules, hidden_of, self.seed)
+        self.runner.cell_weight = weight
 
     def passes(self, hidden: list[HiddenOf], assigned) -> None:
         """Run all passes. ``assigned(rows, positions)`` tells in which pass each entry is predicted."""
@@ -194,6 +207,7 @@ class _Run:
             self.level,
             self.policy,
             self.path,
+            self.runner.cell_weight,
             self.n_passes,
             self.bins,
             self.confidence,

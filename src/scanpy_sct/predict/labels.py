@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from scanpy_sct.checkpoints.checkpoint import LabelHead
@@ -23,6 +24,7 @@ UNKNOWN = "unknown"
 MIN_CELLS = 3
 """A label with fewer cells cannot be learnt and checked; it is left out."""
 MAX_FOLDS = 5
+MAX_COMPARED = 5000
 STRENGTHS = (0.01, 0.1, 1.0)
 """Values of `C` (inverse strength of regularisation) that cross-validation chooses from."""
 N_COMPONENTS = 50
@@ -109,12 +111,36 @@ def principal_components(
     return fitted / unit, pca.transform(query) / unit
 
 
+def tell_apart(reference: np.ndarray, query: np.ndarray, seed: int) -> float:
+    """Measure how well a regression tells query from reference: area under the ROC curve, on cells left out in turn.
+
+    0.5 means that both look like the same data (nothing differs, neither protocol nor composition); 1 that every cell
+    can be attributed. Too few cells to find out count as 1.
+
+    Parameters
+    ----------
+    reference, query
+        (cells, components); of each, up to 5,000 cells are drawn.
+    seed
+        Decides which cells are drawn and which make a fold.
+    """
+    if min(len(reference), len(query)) < MIN_CELLS:
+        return 1.0
+    rng = np.random.default_rng(seed)
+    drawn = [part[rng.permutation(len(part))[:MAX_COMPARED]] for part in (reference, query)]
+    side = np.repeat([0, 1], [len(part) for part in drawn])
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+    folds = StratifiedKFold(MIN_CELLS, shuffle=True, random_state=seed)
+    evidence = cross_val_predict(model, np.concatenate(drawn), side, cv=folds, method="decision_function")
+    return float(roc_auc_score(side, evidence))
+
+
 def fit_classifier(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> LabelHead:
     """Fit a regularised multinomial regression whose probabilities are calibrated by cross-validation.
 
-    The strength of regularisation, and the temperature by which the logits are divided, are those with the smallest
-    log loss on cells left out in turn, in as many folds as the rarest label has cells, at most five. A label counts
-    with the square root of its number of cells: rare ones are heard, and common ones stay likelier.
+    The temperature by which the logits are divided has the smallest log loss on cells left out in turn, in as many
+    folds as the rarest label has cells, at most five; so has the strength of regularisation, its losses weighted as in
+    the fit, where a label counts with the square root of its number of cells: rare ones are heard, common ones lead.
 
     Parameters
     ----------
@@ -127,12 +153,17 @@ def fit_classifier(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> L
     """
     names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = dict(enumerate(np.sqrt(len(codes) / (len(names) * counts))))
+    weights_of_cells = np.sqrt(1 / counts)[codes]
     folds = StratifiedKFold(int(np.clip(counts.min(), 2, MAX_FOLDS)), shuffle=True, random_state=seed)
     trials = []
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000)
         held_out = cross_val_predict(model, features, codes, cv=folds, method="decision_function")
-        trials.append((*_fit_temperature(_logits(held_out), codes), strength))
+        logits = _logits(held_out)
+        temperature = _fit_temperature(logits, codes)
+        # Weighted as the fit is: otherwise the rarest labels would have no say in how far weights are shrunk.
+        loss = np.average(_log_loss(logits / temperature, codes), weights=weights_of_cells)
+        trials.append((loss, temperature, strength))
     loss, temperature, strength = min(trials)
     logger.info("C=%g chosen by cross-validation: log loss %.3f at temperature %.2f.", strength, loss, temperature)
     model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000).fit(features, codes)
@@ -167,14 +198,19 @@ def _logits(decision: np.ndarray) -> np.ndarray:
     return np.stack([np.zeros_like(decision), decision], axis=1) if decision.ndim == 1 else decision
 
 
-def _fit_temperature(logits: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
-    """Smallest mean log loss over temperatures between 1/20 and 20, and the temperature."""
+def _log_loss(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Log loss of each cell."""
+    return -log_softmax(logits, axis=1)[np.arange(len(codes)), codes]
 
-    def loss(log_temperature: float) -> float:
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(codes)), codes].mean()
 
-    found = minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded")
-    return float(found.fun), float(np.exp(found.x))
+def _fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
+    """Temperature between 1/20 and 20 with the smallest mean log loss."""
+    found = minimize_scalar(
+        lambda log_temperature: _log_loss(logits / np.exp(log_temperature), codes).mean(),
+        bounds=(-np.log(20), np.log(20)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
 
 
 def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
@@ -224,9 +260,9 @@ def choose_names(
 def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> np.ndarray:
     """Score cell types by their markers; (cells, types), rows sum to one.
 
-    Every gene is brought to mean 0 and standard deviation 1 over the cells. The score of a type is the mean of its
-    markers minus the mean over all markers of all types, which takes out how much a cell expresses altogether. The
-    scores become shares by a softmax; these are NOT calibrated probabilities.
+    Every gene is brought to mean 0 and standard deviation 1 over the cells, and the score of a type is the mean of its
+    markers. The scores become shares by a softmax, in which whatever a cell has more of in all types cancels; these
+    are NOT calibrated probabilities.
 
     Parameters
     ----------
@@ -237,6 +273,5 @@ def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> n
     """
     mean, scale = standardisation(values)
     z_values = (values - mean) / scale
-    background = z_values.mean(axis=1)
-    scores = [z_values[:, list(columns)].mean(axis=1) - background for columns in markers.values()]
+    scores = [z_values[:, list(columns)].mean(axis=1) for columns in markers.values()]
     return softmax(MARKER_SHARPNESS * np.stack(scores, axis=1).astype(np.float64), axis=1)

@@ -56,6 +56,7 @@ class Runner:
             msg = f"batch_size={batch_size!r} must be a positive whole number or 'auto'."
             raise ValueError(msg)
         self.batch_size = self._auto_batch_size() if batch_size == "auto" else batch_size
+        self.cell_weight = 1.0
 
     def _auto_batch_size(self) -> int:
         # On a processor a single bag fills the machine; more at once would only take memory.
@@ -106,7 +107,7 @@ class Runner:
             stacked = np.stack([bag.coordinates for bag in batch]).astype(np.float32)
             coordinates = torch.from_numpy(stacked).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.network(tokens, coordinates, **options)
+            return self.network(tokens, coordinates, cell_weight=self.cell_weight, **options)
 
     def _probabilities(self, batch: Sequence[BagInput], path: str) -> list[np.ndarray]:
         size = batch[0].tokens.size

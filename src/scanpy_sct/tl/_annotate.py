@@ -8,6 +8,7 @@ import pandas as pd
 from scanpy_sct.predict.labels import choose_names
 from scanpy_sct.tl import _name_sources as sources
 from scanpy_sct.tl._common import as_seed, read, record
+from scanpy_sct.tl._markers import read_markers
 from scanpy_sct.write import checked_key, write_annotation
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.tl._markers import Markers
 
 
 def annotate(
@@ -23,7 +25,7 @@ def annotate(
     *,
     reference: AnnData | None = None,
     labels_key: str | None = None,
-    markers: sources.Markers | None = None,
+    markers: Markers | None = None,
     model: str | PathLike[str] | Checkpoint = "sct-mini",
     layer: str | None = None,
     reference_layer: str | None = None,
@@ -40,10 +42,10 @@ def annotate(
 ) -> AnnData | None:
     """Name every cell, from a labelled reference, from marker genes, or by the labels a checkpoint carries.
 
-    * `reference` and `labels_key`: a regression learns the labels from the expression and the sCT cell embedding of the
-      reference, over the genes that both objects measured.
-    * `markers`: no labelled cells are needed. The markers of each type are predicted by the network from all other
-      genes, and cells get the type whose markers stand out most. Markers need not have been measured.
+    * `reference` and `labels_key`: a regression learns the labels from the expression of the reference and, where the
+      two objects look like the same data, from its sCT cell embedding; over the genes that both measured.
+    * `markers`: no labelled cells are needed. What the network predicts of each marker from all other genes is added to
+      what was measured of it, and cells get the type whose markers stand out most. Markers need not have been measured.
     * neither: the checkpoint's own label head, where it has one.
 
     Parameters
@@ -120,7 +122,7 @@ def annotate(
         known = sources.read_reference(reference, labels_key, checkpoint, layer=reference_layer, **names_in)
         answer = sources.by_reference(checkpoint, expression, known, bags, computing)
     elif markers is not None:
-        sets = sources.read_markers(markers, checkpoint, expression, adata.var_names)
+        sets = read_markers(markers, checkpoint, expression, adata.var_names)
         answer = sources.by_markers(checkpoint, expression, sets, bags, computing)
     else:
         answer = sources.by_label_head(checkpoint, expression, bags, computing)
@@ -139,7 +141,7 @@ def annotate(
     return target if copy else None
 
 
-def _check_source(reference: AnnData | None, labels_key: str | None, markers: sources.Markers | None) -> None:
+def _check_source(reference: AnnData | None, labels_key: str | None, markers: Markers | None) -> None:
     if reference is not None and markers is not None:
         msg = "reference and markers are both given; names come from one of them: leave the other out."
         raise ValueError(msg)

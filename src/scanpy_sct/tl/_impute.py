@@ -76,7 +76,8 @@ def impute(
         transformer between them and is many times faster (only checkpoints with direct paths); or `"auto"`, what the
         checkpoint's model card says is worth its time.
     calibrate
-        Fit each gene's predicted detection rate and level to those of its visible entries in this object.
+        Fit each gene's predicted detection rate and level to those of its visible entries in this object, and, for
+        checkpoints with a direct cell embedding, how far its say is followed.
     store_bins
         Also write the most probable bin and its probability.
     key_added
@@ -144,7 +145,12 @@ def impute(
     )
     target = adata.copy() if copy else adata
     details = record(
-        checkpoint, expression, bags=prediction.bag_policy, path=prediction.path, passes=prediction.n_passes
+        checkpoint,
+        expression,
+        bags=prediction.bag_policy,
+        path=prediction.path,
+        cell_weight=prediction.cell_weight,
+        passes=prediction.n_passes,
     )
     _write(target, key_added, prediction, expression, hidden, layer, labels, params | {"rng": seed}, details)
     return target if copy else None

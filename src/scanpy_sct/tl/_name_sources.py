@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from scipy import sparse
 
 from scanpy_sct.predict import labels as naming
 from scanpy_sct.predict import predict_embedding, predict_entries
+from scanpy_sct.predict.inputs import choose_bag_policy
+from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression, read_expression
-from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.storable import storable_name
+from scanpy_sct.tl._markers import MarkerSets, check_distinct
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -25,10 +26,16 @@ logger = logging.getLogger(__name__)
 
 MIN_SHARED_GENES = 50
 N_VARIABLE_GENES = 4000
+MAX_DIFFERENCE = 0.7
+"""Beyond this AUC between reference and query the embedding stays out of it.
+
+Measured (benchmarks/annotation.py): where both are parts of one data set it helps. Between studies the embedding
+carries over less well than expression does, and cross-validation within the reference cannot see that.
+"""
+EMBEDDING_WEIGHT = 0.3
+"""Standard deviation of a feature of the embedding, beside a mean of 1 for the principal components."""
 MAX_CELLS_A_LABEL = 5000
 """More cells of one label teach little that is new, and each has to be embedded."""
-PANGLAO_COLUMNS = ["cell.type", "official.gene.symbol"]
-Markers = Mapping[str, Sequence[str]] | pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def read_labels(
         raise KeyError(msg)
     source = f"{argument}.obs[{labels_key!r}]"
     labels, usable = naming.checked_labels(adata.obs[labels_key], source, has_counts)
-    _check_distinct(np.unique(labels), source)
+    check_distinct(np.unique(labels), source)
     return labels, usable
 
 
@@ -108,24 +115,42 @@ def by_reference(
             f"{MIN_SHARED_GENES} are needed: give a reference that measured the same genes."
         )
         raise ValueError(msg)
+    # Made for its checks: what it cannot use is refused before anything is computed.
+    choose_bag_policy(bags, expression)
+    Runner(checkpoint, computing["device"], computing["precision"], computing["batch_size"])
     seed = computing["rng"]
     rows = draw_rows(reference.labels, reference.usable, seed)
-    labels = reference.labels[rows]
     # What only one side measured would set both apart, so neither the components nor the network see it.
     query, known = take(expression, None, shared), take(reference.expression, rows, shared)
-    query_vectors = predict_embedding(checkpoint, query, bags=bags, **computing)
-    known_vectors = predict_embedding(checkpoint, known, bags="random", **computing)
-    genes = shared[_variable_genes(naming.log_cp10k(known.token_values, shared))]
-    known_scores, query_scores = naming.principal_components(
-        naming.log_cp10k(known.token_values, shared)[:, np.isin(shared, genes)],
-        naming.log_cp10k(query.token_values, shared)[:, np.isin(shared, genes)],
-        seed,
-    )
-    mean, scale = naming.standardisation(known_vectors)
-    head = naming.fit_classifier(np.hstack([known_scores, (known_vectors - mean) / scale]), labels, seed)
-    probabilities = naming.label_probabilities(head, np.hstack([query_scores, (query_vectors - mean) / scale]))
-    details = {"source": "reference", "reference": {"cells": len(rows), "shared_genes": len(shared)}}
-    return Answer(head.labels, probabilities, ~has_counts(query), details)
+    known_features, query_features = _expression_features(known, query, shared, seed)
+    difference = naming.tell_apart(known_features, query_features, seed)
+    if difference <= MAX_DIFFERENCE:
+        vectors = predict_embedding(checkpoint, query, bags=bags, **computing)
+        known_vectors = predict_embedding(checkpoint, known, bags="random", **computing)
+        mean, scale = naming.standardisation(known_vectors)
+        known_features = np.hstack([known_features, EMBEDDING_WEIGHT * (known_vectors - mean) / scale])
+        query_features = np.hstack([query_features, EMBEDDING_WEIGHT * (vectors - mean) / scale])
+    else:
+        logger.info("Reference and query differ (AUC %.2f): names come from expression alone.", difference)
+    head = naming.fit_classifier(known_features, reference.labels[rows], seed)
+    details = {
+        "cells": len(rows),
+        "shared_genes": len(shared),
+        "difference": difference,
+        "embedding": difference <= MAX_DIFFERENCE,
+    }
+    probabilities = naming.label_probabilities(head, query_features)
+    return Answer(head.labels, probabilities, ~has_counts(query), {"source": "reference", "reference": details})
+
+
+def _expression_features(
+    known: Expression, query: Expression, shared: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of the genes that vary in the reference, for both."""
+    values = naming.log_cp10k(known.token_values, shared)
+    variable = _variable_genes(values)
+    others = naming.log_cp10k(query.token_values, shared)
+    return naming.principal_components(values[:, variable], others[:, variable], seed)
 
 
 def draw_rows(labels: np.ndarray, usable: np.ndarray, seed: int) -> np.ndarray:
@@ -149,56 +174,19 @@ def by_label_head(checkpoint: Checkpoint, expression: Expression, bags: str, com
     return Answer(head.labels, probabilities, ~has_counts(expression), {"source": "label_head"})
 
 
-@dataclass(frozen=True)
-class MarkerSets:
-    """Markers of each type, as positions of the vocabulary."""
-
-    positions: dict[str, np.ndarray]
-    measured: dict[str, int]
-    """How many of them were measured."""
-
-
-def read_markers(
-    markers: Markers, checkpoint: Checkpoint, expression: Expression, column_names: Sequence[str]
-) -> MarkerSets:
-    """Find the markers among the genes of the network; types without any are left out.
-
-    Genes may have the names of the columns of the object, or be symbols or Ensembl ids.
-    """
-    table = _marker_table(markers)
-    naming.check_names(table["name"].unique(), "markers")
-    _check_distinct(table["name"].unique(), "markers")
-    own_names = np.asarray(column_names)[expression.genes.columns]
-    position_of_column = dict(zip(own_names, expression.genes.positions, strict=True))
-    position_of_id = {name: place for place, name in enumerate(checkpoint.genes) if name}
-    ids = to_ensembl(table["gene"].tolist(), vocabulary=checkpoint.genes).ensembl_ids
-    table["position"] = [
-        position_of_column.get(gene, position_of_id.get(ensembl_id, -1))
-        for gene, ensembl_id in zip(table["gene"], ids, strict=True)
-    ]
-    names = table["name"].unique()
-    table = table[table["position"] >= 0].drop_duplicates(["name", "position"])
-    found = {name: rows["position"].to_numpy() for name, rows in table.groupby("name", sort=False)}
-    lost = [name for name in names if name not in found]
-    if len(found) < 2:
-        msg = (
-            f"markers: {len(found)} of {len(names)} types have a gene that the model {checkpoint.name!r} knows, and at "
-            "least two are needed, to be scored against one another; give symbols or Ensembl ids of human genes."
-        )
-        raise ValueError(msg)
-    if lost:
-        logger.warning("markers: left out types without a gene that the model knows: %s.", ", ".join(lost))
-    return MarkerSets(found, {name: int(expression.measured[places].sum()) for name, places in found.items()})
-
-
 def by_markers(
     checkpoint: Checkpoint, expression: Expression, markers: MarkerSets, bags: str, computing: Mapping[str, Any]
 ) -> Answer:
-    """Score the markers of each type on expression that the network predicts from all other genes."""
+    """Score the markers of each type on what was seen of them plus what the network predicts from all other genes.
+
+    The sum names more cells rightly than either part (benchmarks/annotation.py); a marker that was not measured has
+    its prediction alone.
+    """
     positions = np.unique(np.concatenate(list(markers.positions.values())))
     prediction = predict_entries(checkpoint, expression, positions=positions, bags=bags, **computing)
     columns = {name: np.searchsorted(positions, places) for name, places in markers.positions.items()}
-    probabilities = naming.score_markers(prediction.value, columns)
+    values = prediction.value + expression.log_values[:, positions].toarray()
+    probabilities = naming.score_markers(values, columns)
     details = {
         "source": "markers",
         "markers": {
@@ -208,44 +196,6 @@ def by_markers(
         },
     }
     return Answer(tuple(columns), probabilities, ~has_counts(expression), details)
-
-
-def _marker_table(markers: Markers) -> pd.DataFrame:
-    """One row per type and gene, columns `name` and `gene`, text."""
-    if isinstance(markers, pd.DataFrame):
-        table = _human_rows(markers)
-        columns = PANGLAO_COLUMNS if set(PANGLAO_COLUMNS) <= set(table) else list(table.columns[:2])
-        if len(columns) < 2:
-            msg = f"markers has the columns {list(table.columns)}; a table needs two: the type, and a gene of it."
-            raise ValueError(msg)
-        rows = table[columns].dropna().to_numpy().tolist()
-    elif isinstance(markers, Mapping):
-        rows = [
-            (name, gene) for name, genes in markers.items() for gene in ([genes] if isinstance(genes, str) else genes)
-        ]
-    else:
-        msg = f"markers must be a dict of names and genes, or a DataFrame; found {type(markers).__name__}."
-        raise TypeError(msg)
-    if not rows:
-        msg = "markers is empty; give at least two types with their genes."
-        raise ValueError(msg)
-    return pd.DataFrame(rows, columns=["name", "gene"]).astype(str)
-
-
-def _human_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of PanglaoDB that hold for humans, or for which no species is given; other tables as they are."""
-    if "species" not in table or not set(PANGLAO_COLUMNS) <= set(table):
-        return table
-    return table[table["species"].isna() | table["species"].astype(str).str.contains("Hs")]
-
-
-def _check_distinct(names: Sequence[str], source: str) -> None:
-    """Refuse names that would become the same in a file."""
-    stored = pd.Index(names).map(storable_name)
-    twice = sorted(set(stored[stored.duplicated()]))
-    if twice:
-        msg = f"{source}: names that differ only in '/' and '|' cannot be told apart in a file: {twice}."
-        raise ValueError(msg)
 
 
 def take(expression: Expression, rows: np.ndarray | None, positions: np.ndarray) -> Expression:
