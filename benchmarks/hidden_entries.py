@@ -20,6 +20,7 @@ import anndata as ad
 import pandas as pd
 
 import scanpy_sct as sct
+from scanpy_sct.evaluate.baselines import BASELINES
 from scanpy_sct.evaluate.imputation import METHODS, SCT_PATHS, imputation
 from scanpy_sct.read.genes import released_vocabulary
 
@@ -71,7 +72,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="compute again what is in the cache")
     options = parser.parse_args()
     if options.methods is None:
-        options.methods = [method for method in METHODS if method not in SCT_PATHS or options.model != "none"]
+        options.methods = [*BASELINES, *(["sct"] if options.model != "none" else [])]
     return options
 
 
