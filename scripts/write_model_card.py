@@ -50,8 +50,8 @@ A small single-cell transformer that ships with scanpy_sct.
 
 {data}
 The 10x Genomics data are CC BY 4.0, so are the articles of Andersson 2021 and Asp 2019, whose authors publish the
-sections without a licence of their own; for the other files no licence is stated. The package holds none of the data. The
-weights are CC BY 4.0.
+sections without a licence of their own; for the other files no licence is stated. The package holds none of the data.
+The weights are CC BY 4.0.
 
 ## Recipe
 
@@ -65,8 +65,9 @@ weights are CC BY 4.0.
 {tables}
 
 `sct` has its default settings. That the weight of the cell embedding is fitted to the data was decided after looking at
-breast_wu and heart CN73, so that these columns are a little optimistic. `poisson_bag` uses the same bags as the network. The share of the entries that are expressed differs between the data
-sets, so that columns cannot be compared with each other.
+pbmc3k, breast_wu and heart CN73, so that these columns are a little optimistic. `poisson_bag` uses the same bags as the
+network. The share of the entries that are expressed differs between the data sets, so that columns cannot be compared
+with each other.
 
 ## What the embedding is worth
 
