@@ -74,9 +74,9 @@ def embed(
     -----
     What the direct embedding of `sct-mini` is worth, without any training on the data at hand: its 15 nearest
     neighbours name blood cells and regions of a developing heart better than those of a PCA of the data set itself, and
-    cells of a breast tumour worse; `sct models describe sct-mini` has the figures, `benchmarks/embedding.py` makes them. Across
-    studies it carries their differences along: to transfer labels, use :func:`scanpy_sct.tl.annotate`. Its transformer
-    (`source="transformer"`) has not been shown to hold anything of a cell; do not use it for conclusions.
+    cells of a breast tumour worse; `sct models describe sct-mini` has the figures, `benchmarks/embedding.py` makes
+    them. Across studies it carries their differences along: to transfer labels, use :func:`scanpy_sct.tl.annotate`.
+    Its transformer (`source="transformer"`) has not been shown to hold anything of a cell: draw no conclusions from it.
 
     Examples
     --------
