@@ -65,3 +65,8 @@ def test_similarity_ignores_depth():
     deep = np.vstack([counts, counts * 4])
     points = similarity_points(sparse.csr_matrix(np.log1p(deep).astype(np.float32)), seed=0, n_components=5)
     np.testing.assert_allclose(points[:20], points[20:], atol=1e-3)
+
+
+def test_cells_without_any_values_are_all_alike(recwarn):
+    assert not similarity_points(sparse.csr_matrix((6, 9), dtype=np.float32), seed=0).any()
+    assert not recwarn.list

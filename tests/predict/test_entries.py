@@ -120,3 +120,20 @@ def test_order_of_cells_in_embedding(expression, tiny_checkpoint):
     }
     vectors = {name: predict_embedding(tiny_checkpoint, part, bags="random") for name, part in small.items()}
     np.testing.assert_allclose(vectors["shuffled"], vectors["given"][order], atol=1e-5)
+
+
+def test_unmeasured_genes_that_are_coded_as_zero_are_masked_where_they_are_predicted(expression, tiny_checkpoint):
+    from dataclasses import replace
+
+    from scanpy_sct.predict.inputs import bag_inputs, plan, token_rules
+
+    model = replace(tiny_checkpoint, tokens=replace(tiny_checkpoint.tokens, unmeasured="zero"))
+    rules, bags = token_rules(model), plan(expression, 8, "random", 0)
+    gene, other = np.flatnonzero(expression.measured)[:2]
+    measured = expression.measured.copy()
+    measured[[gene, other]] = False
+    wanted = np.zeros_like(measured)
+    wanted[gene] = True
+    bag = next(bag_inputs(replace(expression, measured=measured), bags[:1], rules, wanted=wanted))
+    assert (bag.tokens[:, gene] == rules.mask).all()
+    assert (bag.tokens[:, other] != rules.mask).all()

@@ -149,6 +149,8 @@ def test_empty_cells_and_tiny_samples(adata, tiny_checkpoint):
         ({"precision": "float8"}, ValueError, "precision='float8'"),
         ({"device": "toaster"}, ValueError, "device='toaster'"),
         ({"rng": "seed"}, TypeError, "rng='seed'"),
+        ({"rng": 2**40}, ValueError, "rng="),
+        ({"genes": []}, ValueError, "genes is empty"),
         ({"key_added": "a/b"}, ValueError, "key_added"),
     ],
 )
@@ -157,3 +159,48 @@ def test_errors_come_first_and_change_nothing(adata, tiny_checkpoint, arguments,
     with pytest.raises(error, match=named):
         sct.tl.impute(adata, model=tiny_checkpoint, **arguments)
     assert_same(adata, before)
+
+
+def test_genes_from_any_iterable_and_a_device_object(adata, tiny_checkpoint):
+    import torch
+
+    from scanpy_sct.read.genes import to_ensembl
+
+    genes = adata.var_names[np.isin(to_ensembl(adata.var_names).ensembl_ids, tiny_checkpoint.genes)][:2].to_list()
+    sct.tl.impute(adata, (gene for gene in genes), model=tiny_checkpoint, device=torch.device("cpu"))
+    assert adata.uns["sct"]["params"]["genes"] == genes
+    assert adata.uns["sct"]["params"]["device"] == "cpu"
+
+
+def test_a_name_of_two_columns_is_the_first_of_them(adata, tiny_checkpoint):
+    from scanpy_sct.read.genes import match_genes, to_ensembl
+
+    adata.var["ids"] = to_ensembl(adata.var_names).ensembl_ids
+    first, second = match_genes(adata.var_names, tiny_checkpoint.genes).columns[:2]
+    names = adata.var_names.to_list()
+    names[second] = names[first]
+    adata.var_names = names
+    sct.tl.impute(adata, names[first], gene_names="ids", model=tiny_checkpoint)
+    assert np.flatnonzero(adata.var["sct_imputed"]).tolist() == [first]
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("verb", [sct.tl.impute, sct.tl.embed])
+def test_a_copy_or_view_of_a_file_is_refused_at_once(adata, tiny_checkpoint, tmp_path, verb, copy):
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    with pytest.raises(ValueError, match="to_memory"):
+        verb(backed if copy else backed[:9], model=tiny_checkpoint, copy=copy)
+    backed.file.close()
+
+
+def test_a_network_that_reads_coordinates_wants_them(adata, tiny_checkpoint):
+    from dataclasses import replace
+
+    from scanpy_sct.model import Sct
+
+    config = replace(tiny_checkpoint.config, use_spatial_information=True)
+    model = replace(tiny_checkpoint, config=config, network=Sct(config, 512).eval())
+    for verb in (sct.pp.check, sct.tl.impute, sct.tl.embed):
+        with pytest.raises(ValueError, match=r"obsm\['spatial'\]"):
+            verb(adata, model=model)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.spatial import cKDTree
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: 
             bags += [_top_up_at_random(part, rows, size, rng) for part in parts]
         else:
             parts = divide(points, rows, n_bags)
-            bags += [_top_up_with_nearest(part, rows, size, points) for part in parts]
+            tree = cKDTree(points[rows])
+            bags += [_top_up_with_nearest(part, rows, size, points, tree) for part in parts]
     return bags
 
 
@@ -65,16 +67,19 @@ def divide(points: np.ndarray, rows: np.ndarray, n_parts: int) -> list[np.ndarra
 
 
 def _top_up_at_random(part: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> Bag:
-    others = np.setdiff1d(sample, part)
-    company = rng.choice(others, min(size - len(part), len(others)), replace=False)
-    return Bag(np.concatenate([part, company]), len(part))
+    # Twice the size of a bag holds enough others, whatever the size of the sample.
+    drawn = rng.choice(sample, min(2 * size, len(sample)), replace=False)
+    return _with_company(part, drawn, size)
 
 
-def _top_up_with_nearest(part: np.ndarray, sample: np.ndarray, size: int, points: np.ndarray) -> Bag:
-    others = np.setdiff1d(sample, part)
-    distance = ((points[others] - points[part].mean(0)) ** 2).sum(1)
-    company = others[np.argsort(distance, kind="stable")[: size - len(part)]]
-    return Bag(np.concatenate([part, company]), len(part))
+def _top_up_with_nearest(part: np.ndarray, sample: np.ndarray, size: int, points: np.ndarray, tree: cKDTree) -> Bag:
+    _, nearest = tree.query(points[part].mean(0), k=min(2 * size, len(sample)))
+    return _with_company(part, sample[np.atleast_1d(nearest)], size)
+
+
+def _with_company(part: np.ndarray, candidates: np.ndarray, size: int) -> Bag:
+    others = candidates[~np.isin(candidates, part)]
+    return Bag(np.concatenate([part, others[: size - len(part)]]), len(part))
 
 
 def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: int = 20) -> np.ndarray:
@@ -101,6 +106,6 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
     linear.data *= np.repeat(1e4 / totals, np.diff(linear.indptr)).astype(np.float32)
     linear.data = np.log1p(linear.data)
     n_components = min(n_components, min(linear.shape) - 1)
-    if n_components < 1:
+    if n_components < 1 or linear.nnz == 0:
         return np.zeros((linear.shape[0], 1))
     return TruncatedSVD(n_components, random_state=seed).fit_transform(linear)

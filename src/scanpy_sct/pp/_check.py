@@ -10,7 +10,7 @@ import numpy as np
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
-from scanpy_sct.predict.inputs import bag_inputs, choose_bag_policy, choose_path, plan, token_rules
+from scanpy_sct.predict.inputs import bag_inputs, check_coordinates, choose_bag_policy, choose_path, plan, token_rules
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression, read_expression
 
@@ -165,6 +165,7 @@ def check(
         library_key=library_key,
         gene_names=gene_names,
     )
+    check_coordinates(checkpoint, expression)
     policy, path = choose_bag_policy(bags, expression), choose_path(path, checkpoint)
     runner = Runner(checkpoint, device, precision, batch_size=1)
     passes = Passes.for_fraction(checkpoint.mask_fraction, seed=0)

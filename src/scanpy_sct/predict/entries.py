@@ -11,7 +11,15 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.plan.calibrate import calibrate_detection, calibrate_level
 from scanpy_sct.plan.passes import Passes
-from scanpy_sct.predict.inputs import HiddenOf, bag_inputs, choose_bag_policy, choose_path, plan, token_rules
+from scanpy_sct.predict.inputs import (
+    HiddenOf,
+    bag_inputs,
+    check_coordinates,
+    choose_bag_policy,
+    choose_path,
+    plan,
+    token_rules,
+)
 from scanpy_sct.predict.progress import progress
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.predict.weight import choose_cell_weight
@@ -139,6 +147,7 @@ class _Run:
     ) -> None:
         self.checkpoint, self.expression, self.runner, self.seed = checkpoint, expression, runner, seed
         self.path = path
+        check_coordinates(checkpoint, expression)
         self.policy = choose_bag_policy(bags, expression)
         self.positions = np.flatnonzero(expression.measured) if positions is None else np.asarray(positions)
         n_cells = len(expression.samples)

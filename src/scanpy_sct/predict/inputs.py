@@ -51,6 +51,16 @@ def choose_bag_policy(bags: str, expression: Expression) -> str:
     return bags
 
 
+def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
+    """Raise a ValueError if the network reads the place of each cell, and the data do not tell it."""
+    if checkpoint.config.use_spatial_information and expression.coordinates is None:
+        msg = (
+            f"The model {checkpoint.name!r} reads coordinates from .obsm['spatial'], and there are none; "
+            "use a model without spatial information."
+        )
+        raise ValueError(msg)
+
+
 def choose_path(path: str, checkpoint: Checkpoint) -> str:
     """Turn ``path="auto"`` into what the checkpoint says.
 
@@ -112,6 +122,8 @@ def bag_inputs(
         )
         places = np.zeros(0, dtype=np.int64)
         if wanted is not None:
+            # Where unmeasured genes are coded as zero, one that is to be predicted would be seen as not expressed.
+            made.tokens[:, wanted & ~expression.measured] = rules.mask
             places = np.flatnonzero((hidden[: bag.n_targets] | ~expression.measured) & wanted)
         coordinates = None if expression.coordinates is None else expression.coordinates[bag.rows]
         yield BagInput(bag.rows[: bag.n_targets], made.tokens, made.values, places, coordinates)

@@ -52,7 +52,7 @@ class Runner:
         self.dtype = choose_precision(precision, self.device)
         self.checkpoint = checkpoint
         self.network = checkpoint.network.to(self.device).eval()
-        if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        if batch_size != "auto" and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
             msg = f"batch_size={batch_size!r} must be a positive whole number or 'auto'."
             raise ValueError(msg)
         self.batch_size = self._auto_batch_size() if batch_size == "auto" else batch_size

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scanpy_sct.predict.labels import choose_names
 from scanpy_sct.tl import _name_sources as sources
-from scanpy_sct.tl._common import as_seed, read, record
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
 from scanpy_sct.tl._markers import read_markers
 from scanpy_sct.write import checked_key, write_annotation
 
@@ -112,6 +112,7 @@ def annotate(
     ['B', 'Myeloid']
     """
     checked_key(key_added)
+    refuse_backed_copy(adata, copy)
     _check_source(reference, labels_key, markers)
     _check_threshold(threshold)
     seed = as_seed(rng)

@@ -42,14 +42,22 @@ def read(
     return checkpoint, expression
 
 
+def refuse_backed_copy(adata: AnnData, copy: bool) -> None:
+    """Refuse what anndata could not write to: a copy or a view of an object whose matrix is on disk."""
+    if getattr(adata, "isbacked", False) and (copy or adata.is_view):
+        found = "copy=True" if copy else "adata is a view"
+        msg = f"{found}, and the matrix of adata is on disk (backed); give adata.to_memory()."
+        raise ValueError(msg)
+
+
 def as_seed(rng: int | np.random.Generator | None) -> int:
     """Turn the argument ``rng`` into a whole number; None asks for a fresh one."""
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer | np.random.Generator | None):
         msg = f"rng={rng!r} must be a whole number, a numpy.random.Generator or None."
         raise TypeError(msg)
     if isinstance(rng, int | np.integer):
-        if rng < 0:
-            msg = f"rng={rng} must not be negative."
+        if not 0 <= rng < 2**32:
+            msg = f"rng={rng} must not be negative, and smaller than 2**32."
             raise ValueError(msg)
         return int(rng)
     return int((np.random.default_rng() if rng is None else rng).integers(2**31))

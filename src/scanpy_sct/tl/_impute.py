@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import to_log
-from scanpy_sct.tl._common import as_seed, read, record
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
 from scanpy_sct.write import checked_key, write_imputation
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def impute(
     True
     """
     checked_key(key_added)
+    genes = _checked_genes(genes)
+    refuse_backed_copy(adata, copy)
     params = _params(locals())
     seed = as_seed(rng)
     hide = _read_hide(adata, hide)
@@ -158,7 +160,18 @@ def impute(
 
 def _params(arguments: dict[str, Any]) -> dict[str, Any]:
     left_out = {"adata", "model", "copy", "hide"}
-    return {name: value for name, value in arguments.items() if name not in left_out}
+    params = {name: value for name, value in arguments.items() if name not in left_out}
+    return params | {"device": str(params["device"])}
+
+
+def _checked_genes(genes: str | Iterable[str] | None) -> list[str] | None:
+    if genes is None:
+        return None
+    genes = [genes] if isinstance(genes, str) else list(genes)
+    if not genes:
+        msg = "genes is empty; name at least one gene, or give None for all measured genes the model knows."
+        raise ValueError(msg)
+    return genes
 
 
 def _read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -> sparse.csr_matrix | None:
@@ -186,14 +199,16 @@ def _at_positions(hide: sparse.csr_matrix | None, expression: Expression) -> spa
 
 
 def _choose_positions(
-    genes: str | Sequence[str] | None, expression: Expression, checkpoint: Checkpoint, adata: AnnData
+    genes: list[str] | None, expression: Expression, checkpoint: Checkpoint, adata: AnnData
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Positions to predict, and the name asked for at each position that was not measured."""
     if genes is None:
         return np.flatnonzero(expression.measured), {}
-    genes = [genes] if isinstance(genes, str) else list(genes)
-    position_of_column = pd.Series(expression.genes.positions, index=adata.var_names[expression.genes.columns])
-    ids = to_ensembl(genes).ensembl_ids
+    # A dict takes one of several columns of the same name, which `gene_names` can tell apart.
+    position_of_column = dict(
+        zip(adata.var_names[expression.genes.columns][::-1], expression.genes.positions[::-1], strict=True)
+    )
+    ids = to_ensembl(genes, vocabulary=checkpoint.genes).ensembl_ids
     position_of_id = {name: place for place, name in enumerate(checkpoint.genes) if name}
     positions, unmeasured, unknown = [], {}, []
     for gene, ensembl_id in zip(genes, ids, strict=True):

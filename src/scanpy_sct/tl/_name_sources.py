@@ -14,7 +14,7 @@ from scipy import sparse
 
 from scanpy_sct.predict import labels as naming
 from scanpy_sct.predict import predict_embedding, predict_entries
-from scanpy_sct.predict.inputs import choose_bag_policy
+from scanpy_sct.predict.inputs import check_coordinates, choose_bag_policy
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression, read_expression
 from scanpy_sct.tl._markers import MarkerSets, check_distinct
@@ -117,6 +117,8 @@ def by_reference(
         raise ValueError(msg)
     # Made for its checks: what it cannot use is refused before anything is computed.
     choose_bag_policy(bags, expression)
+    for each in (expression, reference.expression):
+        check_coordinates(checkpoint, each)
     Runner(checkpoint, computing["device"], computing["precision"], computing["batch_size"])
     seed = computing["rng"]
     rows = draw_rows(reference.labels, reference.usable, seed)
