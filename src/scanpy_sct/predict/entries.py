@@ -181,7 +181,9 @@ class _Run:
         sums = _Sums(len(self.expression.samples), np.flatnonzero(unmeasured)) if unmeasured.any() else None
         measured_columns = self.expression.measured[self.positions]
         for number, hidden_of in enumerate(hidden):
-            bags = plan(self.expression, self.checkpoint.config.num_cells, self.policy, self.seed, hidden_of)
+            # Which cells are similar is judged by what is visible, so anew in each pass; other bags stay.
+            if number == 0 or self.policy == "similar":
+                bags = plan(self.expression, self.checkpoint.config.num_cells, self.policy, self.seed, hidden_of)
             inputs = bag_inputs(self.expression, bags, rules, hidden_of, wanted)
             label = f"pass {number + 1}/{len(hidden)}"
             for bag, probabilities in progress(self.runner.probabilities(inputs, self.path), len(bags), label):
