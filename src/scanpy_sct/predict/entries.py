@@ -167,10 +167,10 @@ class _Run:
 
     def fit_cell_weight(self, hidden_of: HiddenOf | None) -> None:
         """Choose how far to follow the cell embedding; ``hidden_of`` stays hidden."""
-        bags = plan(self.expression, self.checkpoint.config.num_cells, self.policy, self.seed, hidden_of)
         rules = token_rules(self.checkpoint)
-        weight = choose_cell_weight(self.runner, self.expression, bags, rules, hidden_of, self.seed)
-        self.runner.cell_weight = weight
+        self.runner.cell_weight = choose_cell_weight(
+            self.runner, self.expression, self.policy, rules, hidden_of, self.seed
+        )
 
     def passes(self, hidden: list[HiddenOf], assigned) -> None:
         """Run all passes. ``assigned(rows, positions)`` tells in which pass each entry is predicted."""

@@ -13,7 +13,7 @@ from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.calibrate import calibrate_detection
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.plan.tokens import TokenRules
-from scanpy_sct.predict.inputs import HiddenOf, bag_inputs
+from scanpy_sct.predict.inputs import HiddenOf, bag_inputs, plan
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression
 
@@ -24,7 +24,7 @@ PROBE_PASSES = 5
 
 
 def choose_cell_weight(
-    runner: Runner, expression: Expression, bags: list[Bag], rules: TokenRules, hidden_of: HiddenOf | None, seed: int
+    runner: Runner, expression: Expression, policy: str, rules: TokenRules, hidden_of: HiddenOf | None, seed: int
 ) -> float:
     """Return the weight in `WEIGHTS` with the smallest log loss of "is it expressed" on entries hidden for the test.
 
@@ -32,8 +32,6 @@ def choose_cell_weight(
     """
     if not runner.checkpoint.config.cell_dim:
         return 1.0
-    rng = np.random.default_rng([seed, 1])
-    probe = [bags[number] for number in rng.permutation(len(bags))[:PROBE_BAGS]]
     turn = Passes(PROBE_PASSES, seed + 1)
     n_positions = len(expression.measured)
 
@@ -45,6 +43,9 @@ def choose_cell_weight(
     def probe_hidden(rows: np.ndarray) -> np.ndarray:
         return known_hidden(rows) | ((turn.assigned(rows, n_positions) == 0) & expression.measured)
 
+    bags = plan(expression, runner.checkpoint.config.num_cells, policy, seed, probe_hidden)
+    rng = np.random.default_rng([seed, 1])
+    probe = [bags[number] for number in rng.permutation(len(bags))[:PROBE_BAGS]]
     inputs = list(bag_inputs(expression, probe, rules, probe_hidden, expression.measured))
     truth, gene, tested = [], [], []
     for bag in inputs:
