@@ -34,8 +34,8 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """Turn an argument into a type; ``"auto"`` is bfloat16 where the hardware multiplies matrices faster in it.
 
-    On processors this means AMX: with AVX512-bf16 alone, convolutions were measured to be slower than in float32
-    (`benchmarks/speed.py`).
+    On processors this means AMX: with AVX512-bf16 alone, matrix products in bfloat16 were seen to be slower than in
+    float32. `benchmarks/speed.py` tells how it is on a machine.
 
     Raises
     ------
