@@ -2,7 +2,7 @@
 
     python scripts/train_sct_mini.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini
 
-It trains (about 45 minutes on one core of a 2.3 GHz Xeon; the same command continues a run that was stopped), fits the
+It trains (under an hour on one or two cores; the same command continues a run that was stopped), fits the
 label head, and writes the folder without a model card; `scripts/write_model_card.py` writes that from measured results.
 """
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.predict.inputs import bag_inputs, check_coordinates, choose_bag_policy, choose_path, plan, token_rules
 from scanpy_sct.predict.runner import Runner
-from scanpy_sct.read.expression import Expression, read_expression
+from scanpy_sct.read.expression import Expression
+from scanpy_sct.tl._common import read
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -156,15 +156,7 @@ def check(
     >>> report.scale
     'log'
     """
-    checkpoint = load_model(model)
-    expression = read_expression(
-        adata,
-        checkpoint.genes,
-        token_scale=checkpoint.tokens.scale,
-        layer=layer,
-        library_key=library_key,
-        gene_names=gene_names,
-    )
+    checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names)
     check_coordinates(checkpoint, expression)
     policy, path = choose_bag_policy(bags, expression), choose_path(path, checkpoint)
     runner = Runner(checkpoint, device, precision, batch_size=1)
