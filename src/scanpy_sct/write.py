@@ -31,11 +31,14 @@ class ImputationKeys:
     bins: str
     confidence: str
     """Both in `.layers`."""
+    network_share: str
+    source: str
+    """Both in `.var`."""
 
     @classmethod
     def of(cls, key: str) -> ImputationKeys:
         """Names that belong to `key_added`."""
-        suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence")
+        suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_share", "source")
         return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in suffixes))
 
 
@@ -64,6 +67,7 @@ def write_imputation(
     imputed: np.ndarray,
     recovery: np.ndarray,
     params: Mapping[str, Any],
+    network_share: np.ndarray | None = None,
     unmeasured: pd.DataFrame | None = None,
     bins: np.ndarray | None = None,
     confidence: np.ndarray | None = None,
@@ -89,6 +93,9 @@ def write_imputation(
         ``.var[key + "_recovery"]``.
     params
         Arguments of the call; to ``.uns[key]["params"]``.
+    network_share
+        Share of the network in a blended prediction of the gene, (n_vars,), NaN where there is none; as float64 to
+        ``.var[key + "_network_share"]``, and in words to ``.var[key + "_source"]``.
     unmeasured
         Expected expression of genes that were not measured, cells x genes; as float32 to
         ``.obsm[key + "_unmeasured"]``.
@@ -112,6 +119,8 @@ def write_imputation(
         _Field("obsm", keys.unmeasured, _table(adata, "unmeasured", unmeasured)),
         _Field("var", keys.imputed, _vector("imputed", imputed, adata.n_vars, bool)),
         _Field("var", keys.recovery, _vector("recovery", recovery, adata.n_vars, np.float64)),
+        _Field("var", keys.network_share, _share(adata, network_share)),
+        _Field("var", keys.source, _source(adata, network_share)),
         _Field("uns", key, _record(params, details)),
     ]
     _write(adata, fields)
@@ -253,6 +262,18 @@ def _vector(name: str, value: Any, length: int, dtype: type) -> np.ndarray:
     value = np.asarray(value, dtype=dtype)
     _checked_shape(name, value.shape, (length,))
     return value
+
+
+def _share(adata: AnnData, share: np.ndarray | None) -> np.ndarray | None:
+    return None if share is None else _vector("network_share", share, adata.n_vars, np.float64)
+
+
+def _source(adata: AnnData, share: np.ndarray | None) -> pd.Categorical | None:
+    """Name the larger part of each gene's prediction."""
+    if share is None:
+        return None
+    names = np.where(np.isnan(share), "none", np.where(np.asarray(share) >= 0.5, "network", "data"))
+    return pd.Categorical(names, categories=["network", "data", "none"])
 
 
 def _vectors(name: str, value: Any, n_rows: int) -> np.ndarray | None:

@@ -137,3 +137,72 @@ def test_unmeasured_genes_that_are_coded_as_zero_are_masked_where_they_are_predi
     bag = next(bag_inputs(replace(expression, measured=measured), bags[:1], rules, wanted=wanted))
     assert (bag.tokens[:, gene] == rules.mask).all()
     assert (bag.tokens[:, other] != rules.mask).all()
+
+
+def test_a_blend_knows_nothing_of_what_is_hidden(expression, tiny_checkpoint):
+    hidden = (np.random.default_rng(0).random(expression.log_values.shape) < 0.2) & expression.measured
+    other_values = scrambled(expression, hidden)
+    one, other = (predict_hidden(tiny_checkpoint, each, hidden, blend=True) for each in (expression, other_values))
+    predicted = hidden[:, one.positions]
+    np.testing.assert_array_equal(one.value[predicted], other.value[predicted])
+    assert np.isnan(one.value[~predicted]).all()
+    hide = sparse.csr_matrix(hidden)
+    one, other = (predict_entries(tiny_checkpoint, each, hide=hide, blend=True) for each in (expression, other_values))
+    np.testing.assert_array_equal(one.value, other.value)
+    np.testing.assert_array_equal(one.network_share, other.network_share)
+
+
+def test_a_blend_with_an_untrained_network_follows_the_data(pbmc, tiny_checkpoint):
+    cells = read_expression(pbmc[:300], tiny_checkpoint.genes, token_scale="log1p_counts")
+    hidden = (np.random.default_rng(0).random(cells.log_values.shape) < 0.2) & cells.measured
+    network = predict_hidden(tiny_checkpoint, cells, hidden, bags="random")
+    blend = predict_hidden(tiny_checkpoint, cells, hidden, bags="random", blend=True)
+    asked = hidden[:, blend.positions]
+    truth = cells.log_values.toarray()[:, blend.positions][asked] > 0
+
+    def log_loss(prediction):
+        p = np.clip(prediction.detection[asked], 1e-6, 1 - 1e-6)
+        return -np.log(np.where(truth, p, 1 - p)).mean()
+
+    assert log_loss(blend) < log_loss(network) - 0.01
+    assert np.median(blend.network_share) < 0.5
+    assert network.network_share is None
+
+
+def test_a_gene_gets_the_same_blend_whatever_else_is_asked_for(expression, tiny_checkpoint):
+    whole = predict_entries(tiny_checkpoint, expression, blend=True)
+    some = predict_entries(tiny_checkpoint, expression, blend=True, positions=whole.positions[[3, 40, 41]])
+    np.testing.assert_array_equal(some.positions, whole.positions[[3, 40, 41]])
+    np.testing.assert_allclose(some.value, whole.value[:, [3, 40, 41]], atol=2e-5)
+    np.testing.assert_allclose(some.network_share, whole.network_share[[3, 40, 41]], atol=1e-4)
+
+
+def test_genes_that_were_not_measured_come_from_the_network_alone(expression, tiny_checkpoint):
+    place = np.flatnonzero(expression.measured)[5]
+    hidden = np.zeros(expression.log_values.shape, dtype=bool)
+    hidden[:, place] = True
+    plain, blend = (predict_hidden(tiny_checkpoint, expression, hidden, blend=each) for each in (False, True))
+    np.testing.assert_allclose(plain.value[:, 5], blend.value[:, 5], rtol=1e-4)
+    assert blend.network_share[5] == 1
+
+
+def test_entries_hidden_by_the_user_are_predicted_while_nothing_else_is_hidden(expression, tiny_checkpoint):
+    hidden = sparse.csr_matrix((np.random.default_rng(0).random(expression.log_values.shape) < 0.1))
+    hidden = hidden.multiply(expression.measured).tocsr().astype(bool)
+    both = predict_entries(tiny_checkpoint, expression, hide=hidden, calibrate=False)
+    alone = predict_hidden(tiny_checkpoint, expression, hidden, calibrate=False)
+    asked = hidden[:, both.positions].toarray()
+    np.testing.assert_allclose(both.value[asked], alone.value[asked], atol=2e-5)
+    assert np.isfinite(both.value).all()
+
+
+def test_too_few_cells_are_left_to_the_network(expression, tiny_checkpoint):
+    from dataclasses import replace
+
+    few = replace(
+        expression,
+        log_values=expression.log_values[:10],
+        token_values=expression.token_values[:10],
+        samples=expression.samples[:10],
+    )
+    assert predict_entries(tiny_checkpoint, few, blend=True).network_share is None

@@ -41,7 +41,7 @@ def test_fields_written_and_the_rest_untouched(adata, tiny_checkpoint):
     assert adata.uns["sct"]["model"]["name"] == "tiny"
     for key in ("sct", "sct_bins", "sct_confidence"):
         del adata.layers[key]
-    adata.var = adata.var.drop(columns=["sct_imputed", "sct_recovery"])
+    adata.var = adata.var.drop(columns=["sct_imputed", "sct_recovery", "sct_network_share", "sct_source"])
     del adata.uns["sct"]
     assert_same(adata, before)
 
@@ -204,3 +204,46 @@ def test_a_network_that_reads_coordinates_wants_them(adata, tiny_checkpoint):
     for verb in (sct.pp.check, sct.tl.impute, sct.tl.embed):
         with pytest.raises(ValueError, match=r"obsm\['spatial'\]"):
             verb(adata, model=model)
+
+
+def test_what_carried_each_gene_is_told(adata, tiny_checkpoint):
+    sct.tl.impute(adata, model=tiny_checkpoint)
+    share, source = adata.var["sct_network_share"], adata.var["sct_source"]
+    imputed = adata.var["sct_imputed"]
+    assert share[imputed].between(0, 1).all()
+    assert share[~imputed].isna().all()
+    assert (source[~imputed] == "none").all()
+    np.testing.assert_array_equal(source[imputed] == "network", share[imputed] >= 0.5)
+    assert len(adata.uns["sct"]["blend_weights"]) == 3
+    sct.tl.impute(adata, model=tiny_checkpoint, blend=False)
+    assert "sct_source" not in adata.var
+    assert "blend_weights" not in adata.uns["sct"]
+
+
+def test_denoised_values_keep_what_was_measured_as_far_as_it_can_be_trusted(adata, tiny_checkpoint):
+    sct.tl.impute(adata, model=tiny_checkpoint, key_added="plain")
+    sct.tl.impute(adata, model=tiny_checkpoint, key_added="clean", denoise=True)
+    imputed = adata.var["plain_imputed"].to_numpy()
+    plain, clean = (adata.layers[key][:, imputed] for key in ("plain", "clean"))
+    observed = adata.X[:, imputed].toarray()
+    np.testing.assert_array_equal(adata.var["plain_recovery"], adata.var["clean_recovery"])
+    assert np.abs(clean - observed).mean() < np.abs(plain - observed).mean()
+    assert clean[observed > 0].mean() > plain[observed > 0].mean()
+    assert (clean[observed == 0] > 0).mean() > 0.99
+
+
+def test_denoising_leaves_alone_what_the_user_hides(adata, tiny_checkpoint):
+    hide = np.random.default_rng(0).random(adata.shape) < 0.1
+    for key, denoise in (("plain", False), ("clean", True)):
+        sct.tl.impute(adata, model=tiny_checkpoint, key_added=key, denoise=denoise, hide=hide)
+    asked = hide & adata.var["plain_imputed"].to_numpy()
+    np.testing.assert_array_equal(adata.layers["plain"][asked], adata.layers["clean"][asked])
+
+
+def test_denoising_needs_counts(adata, tiny_checkpoint):
+    rng = np.random.default_rng(0)
+    adata.X = sparse.csr_matrix(adata.X.toarray() * rng.uniform(0.5, 1, adata.shape).astype(np.float32))
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match="denoise=True needs counts"):
+        sct.tl.impute(adata, model=tiny_checkpoint, denoise=True)
+    assert_same(adata, before)

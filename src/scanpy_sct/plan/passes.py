@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
+_SHIFTS = (np.uint32(16), np.uint32(15), np.uint32(16))
+_FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
 
 
 def _scramble(x: np.ndarray) -> np.ndarray:
-    # The splitmix64 finaliser (Steele, Lea & Flood 2014): a well-mixed 64-bit number from a counter.
-    x = (x ^ (x >> np.uint64(30))) * _MIX_1
-    x = (x ^ (x >> np.uint64(27))) * _MIX_2
-    return x ^ (x >> np.uint64(31))
+    """Turn a counter into a well-mixed 32-bit number, in place (the hash "lowbias32" of Wellons, 2018)."""
+    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
+        x ^= x >> shift
+        x *= factor
+    x ^= x >> _SHIFTS[-1]
+    return x
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,12 @@ class Passes:
 
     def assigned(self, cells: np.ndarray, n_positions: int) -> np.ndarray:
         """Pass in which each entry is hidden, (len(cells), n_positions) uint8; ``cells`` are row numbers."""
-        return (entry_hash(cells, n_positions, self.seed) % np.uint64(self.n)).astype(np.uint8)
+        return (entry_hash(cells, n_positions, self.seed) % np.uint32(self.n)).astype(np.uint8)
 
 
 def entry_hash(cells: np.ndarray, n_positions: int, seed: int) -> np.ndarray:
-    """Random 64-bit number for each entry (cell, position), (len(cells), n_positions) uint64."""
-    with np.errstate(over="ignore"):
-        start = _scramble(np.asarray(cells, dtype=np.uint64) * _GOLDEN + np.uint64(seed))
-        return _scramble(start[:, None] + (np.arange(n_positions, dtype=np.uint64) + np.uint64(1)) * _GOLDEN)
+    """Random 32-bit number for each entry (cell, position), (len(cells), n_positions) uint32."""
+    offsets = np.random.SeedSequence(seed).generate_state(2)
+    starts = _scramble(np.asarray(cells).astype(np.uint32) + offsets[0])
+    places = _scramble(np.arange(n_positions, dtype=np.uint32) + offsets[1])
+    return _scramble(starts[:, None] + places)

@@ -109,6 +109,27 @@ def token_values(
     return _with_values(matrix, values)
 
 
+def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
+    """Tell what one count of each cell is worth on the linear scale of `log1p` values.
+
+    Parameters
+    ----------
+    log_values
+        Cells x genes, natural logarithm of 1 + value, positive entries only.
+
+    Returns
+    -------
+    `(n_cells,)`, 1 for counts and for empty cells; None where the values were no counts.
+    """
+    linear = _with_values(log_values, np.expm1(log_values.data.astype(np.float64)))
+    if not _were_counts(_sample_rows(linear)):
+        return None
+    unit, filled = np.ones(linear.shape[0]), np.diff(linear.indptr) > 0
+    smallest = np.maximum(_smallest_counts(linear, _ratios(linear)), 1)
+    unit[filled] = np.minimum.reduceat(linear.data, linear.indptr[:-1][filled]) / smallest[filled]
+    return unit
+
+
 def _find_base(sample: sparse.csr_matrix, looks_right: Callable[[sparse.csr_matrix], bool]) -> float | None:
     """First base of log(x + 1) for which the values before it look right, None if there is none."""
     for base in _LOG_BASES:

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scanpy_sct.plan.posterior import combine
 from scanpy_sct.predict import Prediction, predict_entries
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.scale import to_log
+from scanpy_sct.read.scale import counts_unit, to_log
 from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
 from scanpy_sct.write import checked_key, write_imputation
 
@@ -37,6 +38,8 @@ def impute(
     hide: str | np.ndarray | sparse.spmatrix | None = None,
     path: str = "auto",
     calibrate: bool = True,
+    blend: bool = True,
+    denoise: bool = False,
     store_bins: bool = False,
     key_added: str = "sct",
     device: str = "auto",
@@ -78,6 +81,13 @@ def impute(
     calibrate
         Fit each gene's predicted detection rate and level to those of its visible entries in this object, and, for
         checkpoints with a direct cell embedding, how far its say is followed.
+    blend
+        Mix what the network says with a low-rank reconstruction of these very data, made from what is visible in each
+        pass. How much each counts is learnt for every gene from entries that were hidden. Needs `calibrate`.
+    denoise
+        Combine every prediction with the value measured there, as a Gamma-Poisson posterior whose spread is learnt for
+        each gene. The result keeps what was measured as far as it can be trusted; it is *not* independent of it.
+        Needs counts, or log-normalised values of counts.
     store_bins
         Also write the most probable bin and its probability.
     key_added
@@ -96,12 +106,18 @@ def impute(
 
     `.layers[key_added]` : float32
         Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given).
-        Genes that are not predicted keep their observed values.
+        Genes that are not predicted keep their observed values. No value has any part in its own prediction, unless
+        `denoise` is set.
     `.var[key_added + "_imputed"]` : bool
         Whether the gene was predicted.
     `.var[key_added + "_recovery"]` : float64
         Pearson correlation, over all cells, of the gene's observed values with their predictions, each made while the
         value was hidden (NaN for a constant gene). Trust a gene as far as this goes.
+    `.var[key_added + "_network_share"]` : float64
+        With `blend`: share of the network in the prediction of the gene, from 0 to 1; the rest is the reconstruction
+        from the data themselves (NaN for genes that were not predicted).
+    `.var[key_added + "_source"]` : categorical
+        With `blend`: which of both carried the gene, "network" or "data"; "none" for genes that were not predicted.
     `.obsm[key_added + "_unmeasured"]` : DataFrame of float32
         Expected expression of genes that were asked for and not measured.
     `.layers[key_added + "_bins"]` : uint8, `.layers[key_added + "_confidence"]` : float32
@@ -131,6 +147,7 @@ def impute(
     checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names, hide=hide)
     hidden = _at_positions(hide, expression)
     positions, labels = _choose_positions(genes, expression, checkpoint, adata)
+    unit = _count_units(expression) if denoise else None
     prediction = predict_entries(
         checkpoint,
         expression,
@@ -139,6 +156,7 @@ def impute(
         bags=bags,
         path=path,
         calibrate=calibrate,
+        blend=blend,
         keep_bins=store_bins,
         device=device,
         precision=precision,
@@ -153,8 +171,9 @@ def impute(
         path=prediction.path,
         cell_weight=prediction.cell_weight,
         passes=prediction.n_passes,
+        **({} if prediction.blend_weights is None else {"blend_weights": prediction.blend_weights}),
     )
-    _write(target, key_added, prediction, expression, hidden, layer, labels, params | {"rng": seed}, details)
+    _write(target, key_added, prediction, expression, hidden, unit, layer, labels, params | {"rng": seed}, details)
     return target if copy else None
 
 
@@ -198,6 +217,18 @@ def _at_positions(hide: sparse.csr_matrix | None, expression: Expression) -> spa
     return sparse.csr_matrix((entries.data, places), shape=(hide.shape[0], len(expression.measured)), dtype=bool)
 
 
+def _count_units(expression: Expression) -> np.ndarray:
+    """Find what one count is worth in each cell."""
+    unit = counts_unit(expression.log_values)
+    if unit is None:
+        msg = (
+            "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
+            "adata are neither; name a layer with counts, or leave denoise out."
+        )
+        raise ValueError(msg)
+    return unit
+
+
 def _choose_positions(
     genes: list[str] | None, expression: Expression, checkpoint: Checkpoint, adata: AnnData
 ) -> tuple[np.ndarray, dict[int, str]]:
@@ -233,6 +264,7 @@ def _write(
     prediction: Prediction,
     expression: Expression,
     hidden: sparse.csr_matrix | None,
+    unit: np.ndarray | None,
     layer: str | None,
     unmeasured: dict[int, str],
     params: dict[str, Any],
@@ -249,7 +281,13 @@ def _write(
     recovery = np.full(adata.n_vars, np.nan)
     value = prediction.value
     recovery[columns[measured]] = _recovery(expression, prediction.positions[measured], value[:, measured], hidden)
+    if unit is not None:
+        value = _with_measured(expression, prediction.positions, value, unit, hidden)
     values[:, columns[measured]] = value[:, measured]
+    share = None
+    if prediction.network_share is not None:
+        share = np.full(adata.n_vars, np.nan)
+        share[columns[measured]] = prediction.network_share[measured]
 
     def at_columns(predicted: np.ndarray | None, dtype: type) -> np.ndarray | None:
         if predicted is None:
@@ -268,12 +306,31 @@ def _write(
         layer=values,
         imputed=imputed,
         recovery=recovery,
+        network_share=share,
         params=params,
         unmeasured=table,
         bins=at_columns(prediction.bins, np.uint8),
         confidence=at_columns(prediction.confidence, np.float32),
         details=details,
     )
+
+
+def _with_measured(
+    expression: Expression,
+    positions: np.ndarray,
+    value: np.ndarray,
+    unit: np.ndarray,
+    hidden: sparse.csr_matrix | None,
+) -> np.ndarray:
+    """Combine predictions with the counts measured at the same entries; those the user hid, and others, stay."""
+    result = value.copy()
+    measured = np.flatnonzero(expression.measured[positions])
+    for start in range(0, len(measured), COLUMNS_AT_ONCE):
+        block = measured[start : start + COLUMNS_AT_ONCE]
+        count = np.expm1(expression.log_values[:, positions[block]].toarray().astype(np.float64)) / unit[:, None]
+        known = None if hidden is None else ~hidden[:, positions[block]].toarray()
+        result[:, block] = combine(np.rint(count), value[:, block], unit, known)
+    return result
 
 
 def _recovery(
