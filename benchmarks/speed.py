@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from hidden_entries import HERE, circumstances
+from common import HERE, circumstances
 
 N_CELLS, HIDDEN_SHARE, RUNS = 50, 0.15, 3
 CASES = [

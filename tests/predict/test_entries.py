@@ -187,7 +187,7 @@ def test_genes_that_were_not_measured_come_from_the_network_alone(expression, ti
 
 
 def test_entries_hidden_by_the_user_are_predicted_while_nothing_else_is_hidden(expression, tiny_checkpoint):
-    hidden = sparse.csr_matrix((np.random.default_rng(0).random(expression.log_values.shape) < 0.1))
+    hidden = sparse.csr_matrix(np.random.default_rng(0).random(expression.log_values.shape) < 0.1)
     hidden = hidden.multiply(expression.measured).tocsr().astype(bool)
     both = predict_entries(tiny_checkpoint, expression, hide=hidden, calibrate=False)
     alone = predict_hidden(tiny_checkpoint, expression, hidden, calibrate=False)

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read import scale as scale_module
-from scanpy_sct.read.scale import find_scale, to_log, token_values
+from scanpy_sct.read.scale import counts_unit, find_scale, to_log, token_values
 
 
 @pytest.fixture
@@ -173,3 +173,17 @@ def test_input_is_left_alone(counts):
 def test_unknown_target(counts):
     with pytest.raises(ValueError, match=r"target must be.*'cpm'"):
         token_values(counts, "counts", "cpm")
+
+
+def test_unit_of_one_count():
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(0.8, (50, 200)).astype(np.float32))
+    counts[3] = 0
+    counts.eliminate_zeros()
+    factor = np.random.default_rng(1).uniform(2, 9, 50)
+    log = sparse.csr_matrix(counts.multiply(factor[:, None])).log1p().astype(np.float32)
+    factor[3] = 1
+    np.testing.assert_allclose(counts_unit(log), factor, rtol=1e-4)
+    np.testing.assert_allclose(counts_unit(counts.log1p()), 1, rtol=1e-5)
+    noisy = log.copy()
+    noisy.data *= np.random.default_rng(2).uniform(0.5, 1, noisy.nnz)
+    assert counts_unit(noisy) is None

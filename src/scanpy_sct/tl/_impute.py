@@ -4,16 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.plan.posterior import combine
-from scanpy_sct.predict import Prediction, predict_entries
+from scanpy_sct.predict import predict_entries
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.scale import counts_unit, to_log
 from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
+from scanpy_sct.tl._hide import hidden_at_positions, read_hide
+from scanpy_sct.tl._imputed_fields import count_units, imputed_fields
 from scanpy_sct.write import checked_key, write_imputation
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-
-COLUMNS_AT_ONCE = 1000
 
 
 def impute(
@@ -143,11 +139,11 @@ def impute(
     refuse_backed_copy(adata, copy)
     params = _params(locals())
     seed = as_seed(rng)
-    hide = _read_hide(adata, hide)
+    hide = read_hide(adata, hide)
     checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names, hide=hide)
-    hidden = _at_positions(hide, expression)
+    hidden = hidden_at_positions(hide, expression)
     positions, labels = _choose_positions(genes, expression, checkpoint, adata)
-    unit = _count_units(expression) if denoise else None
+    unit = count_units(expression) if denoise else None
     prediction = predict_entries(
         checkpoint,
         expression,
@@ -173,7 +169,8 @@ def impute(
         passes=prediction.n_passes,
         **({} if prediction.blend_weights is None else {"blend_weights": prediction.blend_weights}),
     )
-    _write(target, key_added, prediction, expression, hidden, unit, layer, labels, params | {"rng": seed}, details)
+    fields = imputed_fields(target, prediction, expression, hidden, unit, layer, labels)
+    write_imputation(target, key_added, **fields, params=params | {"rng": seed}, details=details)
     return target if copy else None
 
 
@@ -191,42 +188,6 @@ def _checked_genes(genes: str | Iterable[str] | None) -> list[str] | None:
         msg = "genes is empty; name at least one gene, or give None for all measured genes the model knows."
         raise ValueError(msg)
     return genes
-
-
-def _read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -> sparse.csr_matrix | None:
-    if hide is None:
-        return None
-    if isinstance(hide, str):
-        if hide not in adata.layers:
-            msg = f"hide={hide!r} is not a layer; there are {list(adata.layers)}."
-            raise KeyError(msg)
-        hide = adata.layers[hide]
-    hide = sparse.csr_matrix(hide).astype(bool)
-    if hide.shape != adata.shape:
-        msg = f"hide has shape {hide.shape}, the object has {adata.shape}."
-        raise ValueError(msg)
-    return hide
-
-
-def _at_positions(hide: sparse.csr_matrix | None, expression: Expression) -> sparse.csr_matrix | None:
-    """Move columns of the data to their positions in the vocabulary."""
-    if hide is None:
-        return None
-    entries = hide.tocsc()[:, expression.genes.columns].tocoo()
-    places = (entries.row, expression.genes.positions[entries.col])
-    return sparse.csr_matrix((entries.data, places), shape=(hide.shape[0], len(expression.measured)), dtype=bool)
-
-
-def _count_units(expression: Expression) -> np.ndarray:
-    """Find what one count is worth in each cell."""
-    unit = counts_unit(expression.log_values)
-    if unit is None:
-        msg = (
-            "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
-            "adata are neither; name a layer with counts, or leave denoise out."
-        )
-        raise ValueError(msg)
-    return unit
 
 
 def _choose_positions(
@@ -256,98 +217,3 @@ def _choose_positions(
         )
         raise KeyError(msg)
     return np.unique(positions), unmeasured
-
-
-def _write(
-    adata: AnnData,
-    key: str,
-    prediction: Prediction,
-    expression: Expression,
-    hidden: sparse.csr_matrix | None,
-    unit: np.ndarray | None,
-    layer: str | None,
-    unmeasured: dict[int, str],
-    params: dict[str, Any],
-    details: dict[str, Any],
-) -> None:
-    column_of_position = np.full(len(expression.measured), -1)
-    column_of_position[expression.genes.positions] = expression.genes.columns
-    columns = column_of_position[prediction.positions]
-    measured = columns >= 0
-    imputed = np.zeros(adata.n_vars, dtype=bool)
-    imputed[columns[measured]] = True
-
-    values = to_log(read_matrix(adata, layer), expression.scale).toarray()
-    recovery = np.full(adata.n_vars, np.nan)
-    value = prediction.value
-    recovery[columns[measured]] = _recovery(expression, prediction.positions[measured], value[:, measured], hidden)
-    if unit is not None:
-        value = _with_measured(expression, prediction.positions, value, unit, hidden)
-    values[:, columns[measured]] = value[:, measured]
-    share = None
-    if prediction.network_share is not None:
-        share = np.full(adata.n_vars, np.nan)
-        share[columns[measured]] = prediction.network_share[measured]
-
-    def at_columns(predicted: np.ndarray | None, dtype: type) -> np.ndarray | None:
-        if predicted is None:
-            return None
-        result = np.zeros(adata.shape, dtype=dtype)
-        result[:, columns[measured]] = predicted[:, measured]
-        return result
-
-    table = None
-    if unmeasured:
-        names = [unmeasured[position] for position in prediction.positions[~measured]]
-        table = pd.DataFrame(value[:, ~measured], index=adata.obs_names, columns=names)
-    write_imputation(
-        adata,
-        key,
-        layer=values,
-        imputed=imputed,
-        recovery=recovery,
-        network_share=share,
-        params=params,
-        unmeasured=table,
-        bins=at_columns(prediction.bins, np.uint8),
-        confidence=at_columns(prediction.confidence, np.float32),
-        details=details,
-    )
-
-
-def _with_measured(
-    expression: Expression,
-    positions: np.ndarray,
-    value: np.ndarray,
-    unit: np.ndarray,
-    hidden: sparse.csr_matrix | None,
-) -> np.ndarray:
-    """Combine predictions with the counts measured at the same entries; those the user hid, and others, stay."""
-    result = value.copy()
-    measured = np.flatnonzero(expression.measured[positions])
-    for start in range(0, len(measured), COLUMNS_AT_ONCE):
-        block = measured[start : start + COLUMNS_AT_ONCE]
-        count = np.expm1(expression.log_values[:, positions[block]].toarray().astype(np.float64)) / unit[:, None]
-        known = None if hidden is None else ~hidden[:, positions[block]].toarray()
-        result[:, block] = combine(np.rint(count), value[:, block], unit, known)
-    return result
-
-
-def _recovery(
-    expression: Expression, positions: np.ndarray, value: np.ndarray, hidden: sparse.csr_matrix | None
-) -> np.ndarray:
-    """Pearson correlation per gene of observed and predicted values, over entries the user did not hide."""
-    result = np.full(len(positions), np.nan)
-    for start in range(0, len(positions), COLUMNS_AT_ONCE):
-        block = slice(start, start + COLUMNS_AT_ONCE)
-        observed = expression.log_values[:, positions[block]].toarray().astype(np.float64)
-        predicted = value[:, block].astype(np.float64)
-        weight = np.ones_like(observed)
-        if hidden is not None:
-            weight -= hidden[:, positions[block]].toarray()
-        total = np.maximum(weight.sum(0), 1)
-        observed = (observed - (weight * observed).sum(0) / total) * weight
-        predicted = (predicted - (weight * predicted).sum(0) / total) * weight
-        scale = np.sqrt((observed**2).sum(0) * (predicted**2).sum(0))
-        np.divide((observed * predicted).sum(0), scale, out=result[block], where=scale > 1e-12)
-    return result

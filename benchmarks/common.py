@@ -1,0 +1,94 @@
+"""What all benchmarks share: where data are, what was run when and with what, and a cache of results."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import pandas as pd
+
+import scanpy_sct as sct
+
+HERE = Path(__file__).resolve().parent
+SOURCE = Path(sct.__file__).parent
+SAMPLE_KEY = "sample"
+# File, the sample to take from it (None: all), and the column of cell types or regions.
+DATA_SETS = {
+    "her2st G, H": ("dev/her2st_breast_heldout.h5ad", None, "region"),
+    "pbmc3k": ("dev/pbmc3k.h5ad", None, "cell_type"),
+    "breast_wu": ("dev/breast_wu_CID4465.h5ad", None, "cell_type"),
+    "heart CN73": ("dev/heart_dev_ST_CN73.h5ad", None, "region"),
+    "her2st G2": ("dev/her2st_breast_heldout.h5ad", "G2", "region"),
+    "her2st H1": ("dev/her2st_breast_heldout.h5ad", "H1", "region"),
+}
+PACKAGES = ("scanpy_sct", "anndata", "numpy", "scipy", "scikit-learn", "torch", "magic-impute", "scvi-tools")
+
+
+def default_data() -> Path:
+    """Folder of the real data sets."""
+    return Path(os.environ.get("SCANPY_SCT_DATA_DIR") or HERE.parents[1] / "shared" / "data")
+
+
+def read(name: str, data: Path) -> ad.AnnData:
+    """Read one of `DATA_SETS`."""
+    file, sample, _ = DATA_SETS[name]
+    adata = ad.read_h5ad(data / file)
+    return adata if sample is None else adata[adata.obs[SAMPLE_KEY] == sample].copy()
+
+
+def hash_of_data(name: str, data: Path) -> str:
+    file, sample, _ = DATA_SETS[name]
+    return hashlib.sha256((data / file).read_bytes() + str(sample).encode()).hexdigest()
+
+
+def hash_of_code(*parts: str) -> str:
+    """Hash of the source files in folders, and of single files, of the package."""
+    files = [
+        file for part in parts for file in ([SOURCE / part] if part.endswith(".py") else (SOURCE / part).rglob("*.py"))
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+
+
+def cached(label: str, depends_on: dict[str, object], compute: Callable[[], pd.DataFrame], fresh: bool) -> pd.DataFrame:
+    """Return what was computed before for the same `depends_on`, or compute and keep it."""
+    key = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    file = sct.settings.cache_dir / "benchmarks" / f"{label}-{key}.csv"
+    if fresh or not file.exists():
+        print(f"{time.strftime('%H:%M:%S')} computing {label}", flush=True)
+        table = compute()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        table.to_csv(partial, index=False)
+        partial.replace(file)
+    return pd.read_csv(file)
+
+
+def circumstances() -> dict[str, str]:
+    """When, where and with what the numbers were made."""
+    versions = " ".join(f"{package}={version(package)}" for package in PACKAGES)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return {"date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
+
+
+def as_markdown(table: pd.DataFrame, title: str, best: str = "max", digits: int = 3) -> str:
+    """Write methods by data sets as a table, the best of each column in bold; missing values stay empty."""
+    chosen = table.min() if best == "min" else table.max()
+    text = table.map(lambda value: "" if pd.isna(value) else f"{value:.{digits}f}")
+    text = text.where(table.round(digits) != chosen.round(digits), text.map(lambda value: f"**{value}**"))
+    lines = [f"| {title} | " + " | ".join(map(str, text.columns)) + " |", "|---" * (text.shape[1] + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(text.index, text.to_numpy(), strict=True)]
+    return "\n".join(lines)

@@ -1,0 +1,274 @@
+"""How good an embedding is: every metric of `embedding`, and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, nan
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, confusion_matrix, normalized_mutual_info_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+N_FOLDS = 5
+"""A label of fewer cells cannot be in every fold, and counts as none."""
+
+N_SPATIAL_NEIGHBORS = 10
+"""Neighbours on the tissue; a sample must have more cells to be judged."""
+
+_N_NEIGHBORS = 15
+_GRAPH_NEIGHBORS, _KBET_NEIGHBORS, _LISI_NEIGHBORS = 15, 50, 90  # the sizes that scib-metrics takes
+_DEFAULT_DOMAINS = 8
+
+
+class Score(NamedTuple):
+    """One number, with a 95 % interval where resampling cells makes sense."""
+
+    value: float
+    n_cells: int
+    lower: float = nan
+    upper: float = nan
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What is known of the cells beside their vectors."""
+
+    labels: np.ndarray | None
+    """int (n_cells,): number of the label, -1 where there is none; None: no labels."""
+    batches: np.ndarray | None
+    """int (n_cells,)."""
+    samples: np.ndarray
+    """int (n_cells,): cells of different samples are not neighbours on the tissue."""
+    coordinates: np.ndarray | None
+    """float (n_cells, 2), in the data's own unit."""
+    n_clusters: int | None
+    """Number of domains to look for in each sample; None: as many as it has labels."""
+    n_bootstrap: int
+    seed: int
+
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """Rows of the cells with a label."""
+        return np.flatnonzero(self.labels >= 0)
+
+    @cached_property
+    def sections(self) -> list[np.ndarray]:
+        """Rows of each sample that is large enough to look for domains in it."""
+        fewest = max(N_SPATIAL_NEIGHBORS, self.n_clusters or 0)
+        rows = [np.flatnonzero(self.samples == sample) for sample in np.unique(self.samples)]
+        return [section for section in rows if len(section) > fewest]
+
+
+def knn(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
+    """Name each cell by its 15 nearest neighbours in the other four of five folds.
+
+    Intervals: percentiles over resamplings of cells. Only the confusion table matters, so that resampling the cells
+    is drawing a table with the same number of cells from the multinomial distribution of the one that was found.
+    """
+    labels, vectors = cells.labels[cells.labelled], vectors[cells.labelled]
+    n_neighbors = min(_N_NEIGHBORS, len(labels) - ceil(len(labels) / N_FOLDS))
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=cells.seed)
+    named = cross_val_predict(KNeighborsClassifier(n_neighbors), vectors, labels, cv=folds)
+    table = confusion_matrix(labels, named)
+    share = table.ravel() / table.sum()
+    draws = np.random.default_rng(cells.seed).multinomial(table.sum(), share, size=cells.n_bootstrap)
+    draws = draws.reshape(-1, *table.shape)
+    scores = {
+        name: Score(float(of(table)), len(labels), *_interval(of(draws)))
+        for name, of in {"knn_accuracy": accuracy, "knn_macro_f1": macro_f1}.items()
+    }
+    return scores | {"majority_accuracy": Score(np.bincount(labels).max() / len(labels), len(labels))}
+
+
+def accuracy(tables: np.ndarray) -> np.ndarray:
+    """Share of the cells on the diagonal of confusion tables, (..., n_labels, n_labels) -> (...)."""
+    return np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1))
+
+
+def macro_f1(tables: np.ndarray) -> np.ndarray:
+    """Mean F1 over the labels that occur in confusion tables, (..., n_labels, n_labels) -> (...)."""
+    right = np.diagonal(tables, axis1=-2, axis2=-1)
+    occurs = tables.sum(axis=-1) + tables.sum(axis=-2)
+    return (2 * right / np.maximum(occurs, 1)).sum(axis=-1) / (occurs > 0).sum(axis=-1)
+
+
+def kmeans(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
+    """Compare labels with as many clusters as there are labels, all samples together."""
+    labels = cells.labels[cells.labelled]
+    clusters = _clusters(vectors[cells.labelled], len(np.unique(labels)), cells.seed)
+    return {name: Score(of(labels, clusters), len(labels)) for name, of in _agreement("kmeans").items()}
+
+
+def domains(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
+    """Cluster each sample by itself, and look at the clusters on the tissue; means over cells of all samples."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for rows in cells.sections:
+        clusters = _clusters(vectors[rows], _n_domains(cells, rows), cells.seed)
+        for name, value in continuity(clusters, cells.coordinates[rows]).items():
+            found.setdefault(name, []).append((value, len(rows)))
+        labels = None if cells.labels is None else cells.labels[rows]
+        if labels is not None and len(np.unique(labels[labels >= 0])) > 1:
+            known = labels >= 0
+            for name, of in _agreement("domain").items():
+                found.setdefault(name, []).append((of(labels[known], clusters[known]), int(known.sum())))
+    scores = {}
+    for name, parts in found.items():
+        values, sizes = np.array(parts).T
+        scores[name] = Score(float(np.average(values, weights=sizes)), int(sizes.sum()))
+    return scores
+
+
+def continuity(clusters: np.ndarray, coordinates: np.ndarray) -> dict[str, float]:
+    """Measure how clusters lie together on the tissue of one sample.
+
+    Parameters
+    ----------
+    clusters
+        int (n_cells,).
+    coordinates
+        (n_cells, 2), more than ten cells; the unit does not matter.
+
+    Returns
+    -------
+    `domain_pas`
+        Share of the cells whose cluster is that of fewer than half of their ten neighbours (Shang and Zhou 2022, Nature
+        Communications 13, 7203).
+    `domain_chaos`
+        Mean distance to the nearest cell of the same cluster, as there, but in units of the median distance
+        between nearest neighbours: 1 where clusters are whole. Clusters of one cell have no such distance.
+    `domain_neighbors`
+        Share of the ten neighbours that are in the cluster of the cell.
+    `domain_neighbors_chance`
+        The same if the clusters were dealt out to the cells by chance.
+    """
+    finder = NearestNeighbors(n_neighbors=N_SPATIAL_NEIGHBORS).fit(coordinates)
+    distances, neighbors = finder.kneighbors()
+    same = clusters[neighbors] == clusters[:, None]
+    sizes = np.bincount(clusters).astype(np.float64)
+    within = [
+        NearestNeighbors(n_neighbors=1).fit(coordinates[clusters == cluster]).kneighbors()[0].ravel()
+        for cluster in np.flatnonzero(sizes > 1)
+    ]
+    unit = np.median(distances[:, 0])
+    return {
+        "domain_pas": float((same.sum(axis=1) < N_SPATIAL_NEIGHBORS / 2).mean()),
+        "domain_chaos": float(np.concatenate(within).mean() / unit) if within and unit > 0 else nan,
+        "domain_neighbors": float(same.mean()),
+        "domain_neighbors_chance": float((sizes * (sizes - 1)).sum() / (sizes.sum() * (sizes.sum() - 1))),
+    }
+
+
+def scib(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
+    """Ask scib-metrics; metrics of labels are those of the labelled cells, mixing of batches that of all cells."""
+    scores = {}
+    if cells.labels is not None and wanted - {"ilisi", "kbet"}:
+        batches = None if cells.batches is None else cells.batches[cells.labelled]
+        values = _scib_labels(vectors[cells.labelled], cells.labels[cells.labelled], batches, wanted, cells.seed)
+        scores |= {name: Score(float(value), len(cells.labelled)) for name, value in values.items()}
+    if cells.batches is not None and wanted & {"ilisi", "kbet"}:
+        values = _scib_batches(vectors, cells.batches, wanted)
+        scores |= {name: Score(float(value), len(vectors)) for name, value in values.items()}
+    return scores
+
+
+def _scib_labels(
+    vectors: np.ndarray, labels: np.ndarray, batches: np.ndarray | None, wanted: set[str], seed: int
+) -> dict[str, float]:
+    """Separation of labels, and mixing of batches within them."""
+    import scib_metrics
+
+    values = {}
+    if wanted & {"leiden_nmi", "leiden_ari", "graph_connectivity"}:
+        graph = _graph(vectors, _GRAPH_NEIGHBORS)
+        values["graph_connectivity"] = scib_metrics.graph_connectivity(graph, labels)
+        if wanted & {"leiden_nmi", "leiden_ari"}:
+            found = scib_metrics.nmi_ari_cluster_labels_leiden(graph, labels, seed=seed)
+            values |= {f"leiden_{name}": value for name, value in found.items()}
+    if "silhouette_label" in wanted:
+        values["silhouette_label"] = scib_metrics.silhouette_label(vectors, labels)
+    if "isolated_labels" in wanted:
+        values["isolated_labels"] = scib_metrics.isolated_labels(vectors, labels, batches)
+    if "bras" in wanted:
+        mixed = any(len(np.unique(batches[labels == label])) > 1 for label in np.unique(labels))
+        values["bras"] = scib_metrics.bras(vectors, labels, batches) if mixed else nan
+    return values
+
+
+def _scib_batches(vectors: np.ndarray, batches: np.ndarray, wanted: set[str]) -> dict[str, float]:
+    """Mixing of batches, whatever the labels."""
+    import scib_metrics
+
+    graph = _graph(vectors, _LISI_NEIGHBORS)
+    values = {"ilisi": scib_metrics.ilisi_knn(graph, batches)}
+    if "kbet" in wanted:
+        n_neighbors = min(_KBET_NEIGHBORS, graph.n_neighbors)
+        values["kbet"] = scib_metrics.kbet(graph.subset_neighbors(n_neighbors), batches)[0]
+    return values
+
+
+def _graph(vectors: np.ndarray, n_neighbors: int) -> object:
+    """Exact nearest neighbours as scib-metrics wants them, each cell the first neighbour of itself.
+
+    The approximate search of scib-metrics spends most of a minute on compiling itself, for the same neighbours.
+    """
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
+    n_others = min(n_neighbors, len(vectors)) - 1
+    distances, others = NearestNeighbors(n_neighbors=n_others).fit(vectors).kneighbors()
+    itself = np.arange(len(vectors))[:, None]
+    return NeighborsResults(np.hstack([itself, others]), np.hstack([np.zeros_like(distances[:, :1]), distances]))
+
+
+def _n_domains(cells: Cells, rows: np.ndarray) -> int:
+    """Choose the number of clusters of a sample: as asked for, else of its labels, else of all labels, else eight."""
+    if cells.n_clusters is not None:
+        return cells.n_clusters
+    if cells.labels is None:
+        return _DEFAULT_DOMAINS
+    here = np.unique(cells.labels[rows][cells.labels[rows] >= 0])
+    n_labels = len(here) if len(here) > 1 else len(np.unique(cells.labels[cells.labelled]))
+    return min(n_labels, len(rows))
+
+
+def _clusters(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(vectors)
+
+
+def _agreement(prefix: str) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
+    return {f"{prefix}_nmi": normalized_mutual_info_score, f"{prefix}_ari": adjusted_rand_score}
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % percentile interval."""
+    return tuple(map(float, np.percentile(values, [2.5, 97.5]))) if len(values) else (nan, nan)
+
+
+METRICS: dict[str, tuple[Callable[[Cells, np.ndarray, set[str]], dict[str, Score]], frozenset[str]]] = {
+    "knn_accuracy": (knn, frozenset({"labels"})),
+    "knn_macro_f1": (knn, frozenset({"labels"})),
+    "majority_accuracy": (knn, frozenset({"labels"})),
+    "kmeans_nmi": (kmeans, frozenset({"labels"})),
+    "kmeans_ari": (kmeans, frozenset({"labels"})),
+    "silhouette_label": (scib, frozenset({"labels", "scib_metrics"})),
+    "leiden_nmi": (scib, frozenset({"labels", "scib_metrics"})),
+    "leiden_ari": (scib, frozenset({"labels", "scib_metrics"})),
+    "graph_connectivity": (scib, frozenset({"labels", "scib_metrics"})),
+    "isolated_labels": (scib, frozenset({"labels", "batches", "scib_metrics"})),
+    "bras": (scib, frozenset({"labels", "batches", "scib_metrics"})),
+    "ilisi": (scib, frozenset({"batches", "scib_metrics"})),
+    "kbet": (scib, frozenset({"batches", "scib_metrics"})),
+    "domain_nmi": (domains, frozenset({"labels", "spatial"})),
+    "domain_ari": (domains, frozenset({"labels", "spatial"})),
+    "domain_pas": (domains, frozenset({"spatial"})),
+    "domain_chaos": (domains, frozenset({"spatial"})),
+    "domain_neighbors": (domains, frozenset({"spatial"})),
+    "domain_neighbors_chance": (domains, frozenset({"spatial"})),
+}
+"""How each metric is computed, and what it needs."""

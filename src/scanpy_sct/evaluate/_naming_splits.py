@@ -1,0 +1,109 @@
+"""Which cells are named from which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from scanpy_sct.predict.labels import MIN_CELLS, checked_labels
+from scanpy_sct.read.matrix import read_matrix
+
+LABEL = "label"
+DONOR = "donor"
+"""Columns of `.obs` that methods may see, the first one in labelled cells only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Cells to learn from, and cells to name."""
+
+    name: str
+    reference: AnnData
+    query: AnnData
+    rows: np.ndarray
+    """Rows of the data that are the query."""
+
+
+def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) -> list[Split]:
+    """Divide the data; several splits of one name are judged together.
+
+    Without donors, labelled cells or methods that learn, all cells are named at once.
+    """
+    everything = np.arange(query.n_obs)
+    if known is not None:
+        return [Split("reference", known, query, everything)]
+    if not learns:
+        return [Split("all cells", query, query, everything)]
+    if DONOR in query.obs:
+        donors = query.obs[DONOR].to_numpy()
+        names = np.unique(donors)
+        if len(names) < 2:
+            msg = (
+                "donor_key names one donor only, and each is named from the others: give reference=, or no donor_key."
+            )
+            raise ValueError(msg)
+        parts = [donors == name for name in names]
+        splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]
+    else:
+        half = _half(query.obs[LABEL].to_numpy(), seed)
+        splits = [Split("halves", query[~half], query[half], np.flatnonzero(half))]
+    for split in splits:
+        _check_reference(split.reference.obs[LABEL], f"what is left to name {split.name} from")
+    return splits
+
+
+def _half(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Mark half of the cells of each label, bool (n_cells,)."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    rank = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
+    half = np.zeros(len(labels), dtype=bool)
+    half[order] = rank % 2 == 1
+    return half
+
+
+def without(split: Split, left_out: str) -> Split | None:
+    """Take a type out of the reference; None where it has none, or nothing to learn would be left."""
+    is_left_out = (split.reference.obs[LABEL] == left_out).to_numpy()
+    counts = split.reference.obs[LABEL][~is_left_out].value_counts()
+    if not is_left_out.any() or (counts >= MIN_CELLS).sum() < 2:
+        return None
+    return Split(split.name, split.reference[~is_left_out], split.query, split.rows)
+
+
+def plain_copy(
+    adata: AnnData, argument: str, labels_key: str, donor_key: str | None, layer: str | None, optional: bool = False
+) -> AnnData:
+    """Copy what methods may see: expression, names, places, `label` and `donor` in `.obs`."""
+    if not isinstance(adata, AnnData):
+        msg = f"{argument} must be an AnnData, found {type(adata).__name__}."
+        raise TypeError(msg)
+    matrix = read_matrix(adata, layer)
+    labels = _column(adata, labels_key, argument, "labels_key")
+    _check_reference(labels, f"{argument}.obs[{labels_key!r}]")
+    obs = pd.DataFrame({LABEL: labels.to_numpy(dtype=str)}, index=adata.obs_names.astype(str))
+    if donor_key is not None and not (optional and donor_key not in adata.obs):
+        donors = _column(adata, donor_key, argument, "donor_key")
+        if donors.isna().any():
+            msg = (
+                f"{argument}.obs[{donor_key!r}] (donor_key) is missing for {donors.isna().sum()} cells; leave them out."
+            )
+            raise ValueError(msg)
+        obs[DONOR] = pd.Categorical(donors.astype(str).to_numpy())
+    places = {"spatial": adata.obsm["spatial"]} if "spatial" in adata.obsm else {}
+    return AnnData(matrix, obs=obs, var=adata.var.copy(), obsm=places)
+
+
+def _column(adata: AnnData, key: str, argument: str, name: str) -> pd.Series:
+    if key not in adata.obs:
+        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
+        msg = f"{name}={key!r} is not a column of {argument}.obs; there are: {columns}."
+        raise KeyError(msg)
+    return adata.obs[key]
+
+
+def _check_reference(labels: pd.Series, name: str) -> None:
+    """Refuse labels that cannot be learnt; the same rules as for `annotate`."""
+    checked_labels(labels, name, np.ones(len(labels), dtype=bool))

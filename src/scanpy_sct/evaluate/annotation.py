@@ -1,0 +1,241 @@
+"""Name cells whose names are known, and compare."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from scanpy_sct.evaluate._annotators import Annotator, Context, Function, choose
+from scanpy_sct.evaluate._naming_metrics import METRICS, Named, estimate, unknown_auroc
+from scanpy_sct.evaluate._naming_splits import DONOR, LABEL, Split, make_splits, plain_copy, without
+from scanpy_sct.evaluate.metrics.bootstrap import group_cells
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from anndata import AnnData
+
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.tl._markers import Markers
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ["split", "method", "metric", "value", "lower", "upper", "n_cells"]
+MIN_LEFT_OUT = 5
+"""A type with fewer cells to name is not left out in turn."""
+
+
+def annotation(
+    adata: AnnData,
+    labels_key: str,
+    *,
+    reference: AnnData | None = None,
+    donor_key: str | None = None,
+    methods: str | Function | Iterable[str | Function] | None = None,
+    model: str | PathLike[str] | Checkpoint | None = "sct-mini",
+    markers: Markers | None = None,
+    leave_one_type_out: bool = False,
+    layer: str | None = None,
+    n_bootstrap: int = 200,
+    rng: int | np.random.Generator | None = 0,
+) -> pd.DataFrame:
+    """Name labelled cells by several methods, and measure how right and how honest these are.
+
+    With `reference`, all of `adata` is named from it. Without, each donor of `adata` is named from all others
+    (`donor_key`), or, where there are no donors, one half of the cells from the other half: what that shows holds for
+    cells of the same experiment only. Methods that know types by markers need no reference.
+
+    Parameters
+    ----------
+    adata
+        Counts or log-normalised values, with labels; never changed.
+    labels_key
+        Column of `.obs` with the labels, one for every cell; in `reference` too.
+    reference
+        Labelled cells of another experiment, with the same names of genes and labels; never changed.
+    donor_key
+        Column of `.obs` with the donor, or the study, of each cell. With `reference`: the donors over which intervals
+        are drawn; and where `reference` has the column as well, what it says of new donors is fitted to its own ones.
+    methods
+        Any of
+
+        - `sct`: :func:`scanpy_sct.tl.annotate` from the labelled cells, with its defaults;
+        - `logistic_regression`: on 50 principal components of the labelled cells; `knn`: the 15 nearest ones vote;
+        - `celltypist`: CellTypist trained on the labelled cells, its 300 strongest genes of each label first;
+        - `sct_markers`: :func:`scanpy_sct.tl.annotate` from `markers`; `ulm`: the univariate linear model of
+          decoupler with the same genes;
+        - a function that takes labelled cells, cells to name, the column with the labels and a seed, and returns
+          a DataFrame, cells to name x labels. Its entries are read as probabilities, and one minus the largest of a
+          row as how likely the cell is of a type that the labelled cells lack: a row may sum to less than one.
+
+        None: all that are installed and have what they need.
+    model
+        The model to test, as in :func:`scanpy_sct.load_model`; None: no model, for the methods that need none.
+    markers
+        Marker genes of the types, as in :func:`scanpy_sct.tl.annotate`, named like the labels.
+    leave_one_type_out
+        Take each type out of the reference in turn, and see whether its cells stand out. Takes as many times longer as
+        there are types.
+    layer
+        Layer to read, also in `reference`; None: `.X`.
+    n_bootstrap
+        Resamplings for intervals; 0: none.
+    rng
+        Seed or generator.
+
+    Returns
+    -------
+    One row for each split, method and metric, with the columns `split` ("reference", "held-out donors", "halves",
+    "all cells" for markers without any of these; "without <type>" and their mean "leave one type out"), `method`,
+    `metric`, `value`, `lower` and `upper` (95 % bootstrap interval over donors if there are at least five, else over
+    cells) and `n_cells`. The metrics are
+
+    - `accuracy` and `macro_f1` of the most probable names, over cells whose type the method knows;
+    - `calibration_error`: expected calibration error of their probabilities in 15 bins, for methods that give any;
+    - `accuracy_at_90`, `accuracy_at_75`, `accuracy_at_50`: accuracy among the 90, 75 and 50 % of these cells whose
+      names are most certain;
+    - `unknown_auroc`: area under the ROC curve with which one minus the probability of the best name tells cells of
+      types that the method lacks from those of types it knows; 0.5 by chance. With `leave_one_type_out`, for each type
+      that has at least five cells to name, and their mean.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        An argument or an object cannot be used; before anything is computed.
+    ImportError
+        A method is asked for by name whose package is not installed.
+
+    Notes
+    -----
+    Labels are not the truth: those of a clustering repeat what expression says, and sorted cells are not pure. Cells of
+    one donor are alike, so that intervals over cells are too narrow for what another donor would give.
+
+    Examples
+    --------
+    >>> import scanpy_sct as sct
+    >>> adata = sct.datasets.pbmc68k()
+    >>> sct.evaluate.annotation(adata, "bulk_labels", methods=["logistic_regression", "knn"])
+    """
+    from scanpy_sct.tl._common import as_seed
+
+    seed = as_seed(rng)
+    _check_number("n_bootstrap", n_bootstrap)
+    query = plain_copy(adata, "adata", labels_key, donor_key, layer)
+    known = (
+        None if reference is None else plain_copy(reference, "reference", labels_key, donor_key, layer, optional=True)
+    )
+    has_donors = DONOR in query.obs
+    context = Context(_load(model), DONOR if has_donors else None, markers)
+    chosen = choose(methods, context)
+    splits = make_splits(query, known, any(method.learns for method in chosen), seed)
+    groups = _groups(query, seed)
+    rows = []
+    for method in chosen:
+        rows += _judge(method, splits, groups, n_bootstrap, seed)
+    if leave_one_type_out:
+        for method in chosen:
+            if method.learns:
+                rows += _judge_unknown(method, splits, groups, n_bootstrap, seed)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _judge(
+    method: Annotator, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
+) -> Iterator[dict[str, object]]:
+    """All metrics of one method, over the cells of all splits."""
+    named = Named.joined([_name(method, split, groups, seed) for split in splits])
+    known = named.known()
+    if not len(known.truth):
+        found = ", ".join(np.unique(named.name)[:5])
+        msg = (
+            f"Method {method.name!r} knows none of the labels of adata; its names are {found}, ... Use the same names."
+        )
+        raise ValueError(msg)
+    for metric, function in METRICS.items():
+        if metric == "calibration_error" and not method.calibrated:
+            continue
+        result = estimate(function, known, n_bootstrap, np.random.default_rng(seed))
+        yield _row(splits[0].name, method, metric, result, len(known.truth))
+    if (~named.knowable).sum() >= MIN_LEFT_OUT:
+        result = estimate(unknown_auroc, named, n_bootstrap, np.random.default_rng(seed))
+        yield _row(splits[0].name, method, "unknown_auroc", result, len(named.truth))
+
+
+def _judge_unknown(
+    method: Annotator, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
+) -> Iterator[dict[str, object]]:
+    """Leave one type after the other out of the references."""
+    values, n_cells = [], 0
+    labels = pd.concat([split.query.obs[LABEL] for split in splits]).value_counts()
+    for left_out in sorted(labels.index[labels >= MIN_LEFT_OUT]):
+        parts = [part for split in splits if (part := without(split, left_out)) is not None]
+        if not parts:
+            continue
+        named = Named.joined([_name(method, part, groups, seed) for part in parts])
+        # Cells of other types that the reference lacks would blur what is said of this one.
+        named = Named.joined([named]) if named.knowable.all() else _only(named, left_out)
+        result = estimate(unknown_auroc, named, n_bootstrap, np.random.default_rng(seed))
+        values.append(result.value)
+        n_cells += int((named.truth == left_out).sum())
+        yield _row(f"without {left_out}", method, "unknown_auroc", result, len(named.truth))
+    if values:
+        mean = (float(np.nanmean(values)), np.nan, np.nan)
+        yield _row("leave one type out", method, "unknown_auroc", mean, n_cells)
+
+
+def _only(named: Named, left_out: str) -> Named:
+    """Cells of the type that was left out, and of those that are known."""
+    keep = named.knowable | (named.truth == left_out)
+    return Named(*(getattr(named, name)[keep] for name in ("truth", "name", "score", "groups", "knowable")))
+
+
+def _name(method: Annotator, split: Split, groups: np.ndarray, seed: int) -> Named:
+    """Let a method name the cells of a split; objects are copied, so that none can change what another sees."""
+    logger.info("Naming %d cells from %d by %s.", split.query.n_obs, split.reference.n_obs, method.name)
+    query = split.query.copy()
+    truth = query.obs.pop(LABEL).to_numpy(dtype=str)
+    table = method.function(split.reference.copy(), query, LABEL, seed)
+    _check_answer(table, method.name, query.n_obs)
+    return Named.of(table, truth, groups[split.rows])
+
+
+def _check_answer(table: pd.DataFrame, name: str, n_cells: int) -> None:
+    """Refuse an answer that is no table of probabilities."""
+    if not isinstance(table, pd.DataFrame) or len(table) != n_cells or table.shape[1] < 1:
+        found = getattr(table, "shape", type(table).__name__)
+        msg = f"Method {name!r} must return a DataFrame of {n_cells} cells x labels, found {found}."
+        raise ValueError(msg)
+    values = table.to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all() or values.min() < -1e-6 or values.max() > 1 + 1e-6:
+        msg = f"Method {name!r} returned values that are no probabilities: from {values.min():g} to {values.max():g}."
+        raise ValueError(msg)
+
+
+def _row(split: str, method: Annotator, metric: str, result: Iterable[float], n_cells: int) -> dict[str, object]:
+    value, lower, upper = result
+    return dict(zip(COLUMNS, [split, method.name, metric, value, lower, upper, n_cells], strict=True))
+
+
+def _groups(query: AnnData, seed: int) -> np.ndarray:
+    """Find what is drawn again in a bootstrap: donors if there are at least five, else cells; int (n_cells,)."""
+    if DONOR in query.obs and query.obs[DONOR].nunique() >= 5:
+        return group_cells(query.obs[DONOR].cat.codes.to_numpy(), np.random.default_rng(seed))
+    return np.arange(query.n_obs)
+
+
+def _check_number(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        msg = f"{name}={value!r} must be a whole number, 0 or larger."
+        raise ValueError(msg)
+
+
+def _load(model: str | PathLike[str] | Checkpoint | None) -> Checkpoint | None:
+    if model is None:
+        return None
+    from scanpy_sct.checkpoints import load_model
+
+    return load_model(model)

@@ -1,0 +1,61 @@
+"""How well a method did: metrics from sums over groups of cells, so that resampling them costs little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from scanpy_sct.evaluate.metrics.bins import bin_mcc, expression_bins, rate_matched
+from scanpy_sct.evaluate.metrics.correlation import gene_pearson
+from scanpy_sct.evaluate.metrics.detection import average_precision, expected_calibration_error
+from scanpy_sct.evaluate.metrics.entries import rows_of_entries
+from scanpy_sct.evaluate.metrics.thinned import rows_of_thinned
+from scanpy_sct.evaluate.observed import as_guess, complete
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from scanpy_sct.evaluate.observed import Guess
+    from scanpy_sct.evaluate.tasks import Task
+
+__all__ = [
+    "average_precision",
+    "bin_mcc",
+    "expected_calibration_error",
+    "expression_bins",
+    "gene_pearson",
+    "measure",
+    "rate_matched",
+]
+
+
+def measure(task: Task, answer: Guess | np.ndarray, n_bootstrap: int = 200) -> pd.DataFrame:
+    """Judge the answer of a method.
+
+    Parameters
+    ----------
+    task
+        What was asked.
+    answer
+        What the method returned.
+    n_bootstrap
+        Number of resamplings from which 95 % intervals are taken; 0: none. They are the same for every method.
+
+    Returns
+    -------
+    One row for each stratum and metric, with `stratum`, `metric`, `value`, `lower`, `upper` and `n_entries`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The answer is of the wrong kind or shape, or incomplete.
+    """
+    if task.test is not None:
+        rows = rows_of_thinned(task, as_guess(task.observed, answer).count, n_bootstrap)
+    else:
+        rows = rows_of_entries(task, complete(task.observed, answer), n_bootstrap)
+    return pd.DataFrame(
+        [(stratum, metric, *found, n_entries) for stratum, metric, found, n_entries in rows],
+        columns=["stratum", "metric", "value", "lower", "upper", "n_entries"],
+    )

@@ -1,0 +1,84 @@
+"""Into which bin of its cell an entry falls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scanpy_sct.evaluate.metrics.bootstrap import sums_by
+
+
+def rate_matched(score: np.ndarray, rate: float) -> np.ndarray:
+    """Call a given share of the entries expressed, those with the highest scores.
+
+    A threshold of one half would call far too few: most expressed entries of sparse data have a low probability.
+
+    Parameters
+    ----------
+    score
+        float array (n_entries,): higher where expression is more likely.
+    rate
+        Share of entries to call expressed, between 0 and 1.
+
+    Returns
+    -------
+    bool array (n_entries,). Entries that tie at the threshold are all called or all left, whichever is nearer.
+    """
+    threshold = np.quantile(score, 1 - rate, method="higher")
+    at_least, above = score >= threshold, score > threshold
+    return min(at_least, above, key=lambda called: abs(called.mean() - rate))
+
+
+def expression_bins(value: np.ndarray, cell: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Bin (1, 2, ...) of values of expressed entries; what lies beyond the edges falls into the outer bins.
+
+    Parameters
+    ----------
+    value
+        float array (n_entries,).
+    cell
+        int array (n_entries,): the cell of each entry.
+    edges
+        (n_cells, n_bins + 1), from :func:`scanpy_sct.plan.bins.bin_edges`; nan for edges that a cell lacks.
+
+    Returns
+    -------
+    int array (n_entries,).
+    """
+    bins = np.zeros(len(value), dtype=np.int64)
+    for edge in edges.T:
+        bins += value >= edge[cell]
+    return np.clip(bins, 1, edges.shape[1] - 1)
+
+
+def bin_mcc(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Matthews correlation coefficient between measured and predicted bins.
+
+    Parameters
+    ----------
+    truth, predicted
+        int arrays (n_entries,), 0 where not expressed.
+
+    Returns
+    -------
+    Between -1 and 1; 0 for a constant prediction.
+    """
+    n_bins = int(max(truth.max(), predicted.max())) + 1
+    one_group = np.zeros(len(truth), dtype=np.int64)
+    return float(mcc_score(confusion_sums(truth, predicted, n_bins, one_group, 1))[0])
+
+
+def confusion_sums(
+    truth: np.ndarray, predicted: np.ndarray, n_bins: int, group: np.ndarray, n_groups: int
+) -> np.ndarray:
+    """Count how often each measured bin meets each predicted one, float64 (n_groups, n_bins, n_bins)."""
+    key = (group * n_bins + truth) * n_bins + predicted
+    return sums_by(key, [None], (n_groups, n_bins, n_bins))[:, 0]
+
+
+def mcc_score(confusion: np.ndarray) -> np.ndarray:
+    """Compute the Matthews correlation coefficient of several classes (Gorodkin 2004), (n, n_bins, n_bins) -> (n,)."""
+    truth, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
+    total, right = truth.sum(axis=1), np.trace(confusion, axis1=1, axis2=2)
+    covariance = right * total - (truth * predicted).sum(axis=1)
+    spread = (total**2 - (truth**2).sum(axis=1)) * (total**2 - (predicted**2).sum(axis=1))
+    return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(covariance), where=spread > 0)

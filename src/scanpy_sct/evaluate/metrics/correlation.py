@@ -1,0 +1,173 @@
+"""Correlation of measured and predicted values within genes and within cells, from sums."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scanpy_sct.evaluate.metrics.bootstrap import sums_by
+
+# What a constant leaves behind after its mean is taken away is rounding noise.
+_NO_SPREAD = 1e-7
+MIN_EXPRESSED = 10
+"""Genes and cells with fewer expressed entries are left out of correlations."""
+
+
+def gene_pearson(truth: np.ndarray, value: np.ndarray, gene: np.ndarray, min_expressed: int = MIN_EXPRESSED) -> float:
+    """Mean over genes of the correlation between measured and predicted values of a gene's hidden entries.
+
+    A guess that is the same for all cells knows nothing about which of them express the gene: its correlation, which
+    is not defined, counts as 0.
+
+    Parameters
+    ----------
+    truth, value
+        float arrays (n_entries,): measured and predicted, both on the log scale of the input.
+    gene
+        int array (n_entries,): the gene of each entry.
+    min_expressed
+        Genes with fewer expressed hidden entries are left out.
+
+    Returns
+    -------
+    Between -1 and 1; nan when no gene is left.
+    """
+    keep, unit, genes = often_expressed(truth, gene, min_expressed)
+    if len(genes) == 0:
+        return float("nan")
+    sums = pearson_sums(truth[keep], value[keep], unit, len(genes), np.zeros_like(unit), 1)
+    return float(pearson(sums).mean())
+
+
+def often_expressed(
+    truth: np.ndarray, unit: np.ndarray, min_expressed: int = MIN_EXPRESSED
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keep the entries of units (genes or cells) that have enough expressed entries.
+
+    Returns
+    -------
+    bool (n_entries,), which entries are kept; int (n_kept,), their units, numbered anew without gaps; int (n_units,),
+    the units that are kept.
+    """
+    counted = np.bincount(unit, weights=truth > 0) >= min_expressed
+    number = np.cumsum(counted) - 1
+    keep = counted[unit]
+    return keep, number[unit[keep]], np.flatnonzero(counted)
+
+
+def pearson_sums(
+    x: np.ndarray, y: np.ndarray, unit: np.ndarray, n_units: int, group: np.ndarray, n_groups: int
+) -> np.ndarray:
+    """Sum what correlations within units need.
+
+    Both are centred first, each on its mean over all entries of the unit: the correlation stays, rounding errors go.
+
+    Parameters
+    ----------
+    x, y
+        float arrays (n_entries,).
+    unit
+        int (n_entries,): gene or cell of each entry, 0 to `n_units` - 1.
+    n_units
+        Number of units, each with at least one entry.
+    group
+        int (n_entries,): the group of each entry.
+    n_groups
+        Number of groups.
+
+    Returns
+    -------
+    float64 array (n_groups, 6, n_units): number, x, y, x squared, y squared, x times y.
+    """
+    x, y = (values - means(values, unit, n_units)[unit] for values in (x, y))
+    key = group * n_units + unit
+    return sums_by(key, [None, x, y, x * x, y * y, x * y], (n_groups, n_units))
+
+
+def pearson(sums: np.ndarray) -> np.ndarray:
+    """Correlation of each unit from sums as in :func:`pearson_sums`, (n, 6, n_units) -> (n, n_units).
+
+    0 where one of the two does not vary.
+    """
+    _, _, spread_x, spread_y, covariance = moments(sums)
+    varies = (spread_x > _NO_SPREAD) & (spread_y > _NO_SPREAD)
+    return np.divide(covariance, spread_x * spread_y, out=np.zeros_like(covariance), where=varies)
+
+
+def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Means, standard deviations and covariance from sums as in :func:`pearson_sums`, each (n, n_units)."""
+    n, x, y, xx, yy, xy = (sums[:, i] for i in range(6))
+    n = np.maximum(n, 1)
+    x, y = x / n, y / n
+    spread_x, spread_y = np.sqrt(np.maximum(xx / n - x * x, 0)), np.sqrt(np.maximum(yy / n - y * y, 0))
+    return x, y, spread_x, spread_y, xy / n - x * y
+
+
+def mean_pearson(sums: np.ndarray) -> np.ndarray:
+    """Mean over units of their correlation, (n, 6, n_units) -> (n,)."""
+    return pearson(sums).mean(axis=1)
+
+
+def means(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
+    """Mean of the values of each unit, float64 (n_units,)."""
+    n = np.maximum(np.bincount(unit, minlength=n_units), 1)
+    return np.bincount(unit, weights=values, minlength=n_units) / n
+
+
+def ranks_of_both(
+    x: np.ndarray, y: np.ndarray, unit: np.ndarray, n_units: int, sums: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank both within each unit; what varies by no more than rounding noise ties.
+
+    Parameters
+    ----------
+    x, y, unit, n_units
+        As in :func:`pearson_sums`.
+    sums
+        What that function returned for them.
+
+    Returns
+    -------
+    Two float64 arrays (n_entries,).
+    """
+    _, _, *spreads, _ = moments(sums.sum(axis=0)[None])
+    flat = [spread[0] <= _NO_SPREAD for spread in spreads]
+    return tuple(
+        ranks(np.where(same[unit], np.float32(0), values), unit, n_units)
+        for values, same in zip((x, y), flat, strict=True)
+    )
+
+
+def ranks(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
+    """Rank of each value among those of its unit, from 1; values that tie share the mean of their ranks.
+
+    Parameters
+    ----------
+    values
+        float32 array (n_entries,), finite.
+    unit
+        int (n_entries,): gene or cell of each entry, 0 to `n_units` - 1.
+    n_units
+        Number of units.
+
+    Returns
+    -------
+    float64 array (n_entries,).
+    """
+    # Where nothing is negative, zeros need no sorting: they tie at the bottom.
+    some = values != 0 if values.size and values.min() >= 0 else np.ones(len(values), dtype=bool)
+    n_zeros = np.bincount(unit[~some], minlength=n_units)
+    result = ((n_zeros + 1) / 2)[unit]
+    # One whole number holds the unit and, below it, the bits of the value, which for floats come in their order.
+    bits = values[some].astype(np.float32).view(np.uint32)
+    bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    keys = (unit[some].astype(np.uint64) << np.uint64(32)) | bits
+    order = np.argsort(keys)
+    keys = keys[order]
+    first = np.flatnonzero(np.diff(keys, prepend=~keys[:1]) != 0)
+    last = np.append(first[1:], len(keys))
+    n_before = np.cumsum(np.bincount(unit[some], minlength=n_units)) - np.bincount(unit[some], minlength=n_units)
+    shared = (first + last + 1) / 2  # mean place of a run of ties, from 1, over all units
+    placed = np.empty(len(keys))
+    placed[order] = np.repeat(shared, last - first)
+    result[some] = placed - n_before[unit[some]] + n_zeros[unit[some]]
+    return result

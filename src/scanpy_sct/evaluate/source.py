@@ -1,0 +1,128 @@
+"""A data set, read once for everything that is asked about it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata.utils import make_index_unique
+
+from scanpy_sct.read.expression import Expression, read_expression
+from scanpy_sct.read.genes import to_ensembl
+from scanpy_sct.read.matrix import read_matrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy import sparse
+
+    from scanpy_sct.checkpoints import Checkpoint
+
+_MIN_CELLS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as it was read once, from which all tasks are made."""
+
+    full: Expression
+    """Everything that was measured of the genes of the vocabulary."""
+    matrix: sparse.csr_matrix
+    """(n_cells, n_vars) all columns of the data, on their own scale."""
+    shown: np.ndarray
+    """bool (n_vars,): columns that can be shown, all but those that measure a gene of the vocabulary once more."""
+    names: np.ndarray
+    """str (n_vars,): Ensembl id of columns that are genes of the vocabulary, the data's own name for others."""
+    obs: pd.DataFrame
+    """Cells by `library_key` alone: other columns may hold what was computed from hidden values."""
+    vocabulary: np.ndarray
+    seed: int
+    library_key: str | None = None
+    cell_types: np.ndarray | None = None
+    checkpoint: Checkpoint | None = None
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Positions in the vocabulary of the measured genes, increasing, int (n_genes,)."""
+        return np.sort(self.full.genes.positions)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """Column of the data of each of `positions`, int (n_genes,)."""
+        return self.full.genes.columns[np.argsort(self.full.genes.positions)]
+
+    @cached_property
+    def n_expressing(self) -> np.ndarray:
+        """Number of cells that express each gene, int (n_genes,)."""
+        return self.full.log_values[:, self.positions].getnnz(axis=0)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.matrix.shape[0]
+
+    def chance(self, purpose: str) -> np.random.Generator:
+        """Start a stream of random numbers that depends on the seed and on what it is for, and on nothing else."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+
+def read_source(
+    adata: AnnData,
+    vocabulary: np.ndarray,
+    *,
+    layer: str | None = None,
+    library_key: str | None = None,
+    labels_key: str | None = None,
+    gene_names: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    seed: int = 0,
+) -> Source:
+    """Read a data set once for all tasks; it is never changed.
+
+    Raises
+    ------
+    KeyError
+        `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
+    ValueError
+        Fewer than three cells, or data that cannot be read (see :func:`scanpy_sct.read.expression.read_expression`).
+    """
+    keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
+    full = read_expression(adata, vocabulary, token_scale="log1p_counts", **keys)
+    if adata.n_obs < _MIN_CELLS:
+        msg = f"adata has {adata.n_obs} cells; at least {_MIN_CELLS} are needed to predict one from the others."
+        raise ValueError(msg)
+    names = adata.var_names if gene_names is None else adata.var[gene_names]
+    names = pd.Series(names.to_numpy(), dtype=object).fillna("").astype(str).to_numpy(dtype=object)
+    shown = np.ones(adata.n_vars, dtype=bool)
+    if full.genes.duplicates:
+        shown = ~np.isin(to_ensembl(names, vocabulary=vocabulary).ensembl_ids, vocabulary[vocabulary != ""])
+        shown[full.genes.columns] = True
+    # Told by their ids, genes are found again whatever column of `.var` names them.
+    names[full.genes.columns] = vocabulary[full.genes.positions]
+    return Source(
+        full=full,
+        matrix=read_matrix(adata, layer),
+        shown=shown,
+        names=make_index_unique(pd.Index(names)).to_numpy(dtype=str),
+        obs=adata.obs[[] if library_key is None else [library_key]].copy(),
+        vocabulary=vocabulary,
+        seed=seed,
+        library_key=library_key,
+        cell_types=_read_labels(adata, labels_key),
+        checkpoint=checkpoint,
+    )
+
+
+def _read_labels(adata: AnnData, labels_key: str | None) -> np.ndarray | None:
+    """Label of each cell as text, (n_cells,); cells without one share the label "unlabelled"."""
+    if labels_key is None:
+        return None
+    if labels_key not in adata.obs:
+        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
+        msg = f"labels_key={labels_key!r} is not a column of adata.obs; there are: {columns}."
+        raise KeyError(msg)
+    labels = adata.obs[labels_key].astype(object)
+    return labels.where(labels.notna(), "unlabelled").astype(str).to_numpy(dtype=str)

@@ -1,0 +1,124 @@
+"""From predictions to the fields that are written: columns of the object, recovery, counts taken into account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scanpy_sct.plan.posterior import combine
+from scanpy_sct.predict import Prediction
+from scanpy_sct.read.expression import Expression
+from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.scale import counts_unit, to_log
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+COLUMNS_AT_ONCE = 1000
+
+
+def count_units(expression: Expression) -> np.ndarray:
+    """Find what one count is worth in each cell."""
+    unit = counts_unit(expression.log_values)
+    if unit is None:
+        msg = (
+            "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
+            "adata are neither; name a layer with counts, or leave denoise out."
+        )
+        raise ValueError(msg)
+    return unit
+
+
+def imputed_fields(
+    adata: AnnData,
+    prediction: Prediction,
+    expression: Expression,
+    hidden: sparse.csr_matrix | None,
+    unit: np.ndarray | None,
+    layer: str | None,
+    unmeasured: dict[int, str],
+) -> dict[str, Any]:
+    """Arrange a prediction as :func:`scanpy_sct.write.write_imputation` wants it, in the columns of the object.
+
+    With ``unit``, what one count is worth in each cell, predictions are combined with the counts measured.
+    """
+    column_of_position = np.full(len(expression.measured), -1)
+    column_of_position[expression.genes.positions] = expression.genes.columns
+    columns = column_of_position[prediction.positions]
+    measured = columns >= 0
+    imputed = np.zeros(adata.n_vars, dtype=bool)
+    imputed[columns[measured]] = True
+
+    values = to_log(read_matrix(adata, layer), expression.scale).toarray()
+    recovery = np.full(adata.n_vars, np.nan)
+    value = prediction.value
+    recovery[columns[measured]] = _recovery(expression, prediction.positions[measured], value[:, measured], hidden)
+    if unit is not None:
+        value = _with_measured(expression, prediction.positions, value, unit, hidden)
+    values[:, columns[measured]] = value[:, measured]
+    share = None
+    if prediction.network_share is not None:
+        share = np.full(adata.n_vars, np.nan)
+        share[columns[measured]] = prediction.network_share[measured]
+
+    def at_columns(predicted: np.ndarray | None, dtype: type) -> np.ndarray | None:
+        if predicted is None:
+            return None
+        result = np.zeros(adata.shape, dtype=dtype)
+        result[:, columns[measured]] = predicted[:, measured]
+        return result
+
+    table = None
+    if unmeasured:
+        names = [unmeasured[position] for position in prediction.positions[~measured]]
+        table = pd.DataFrame(value[:, ~measured], index=adata.obs_names, columns=names)
+    return {
+        "layer": values,
+        "imputed": imputed,
+        "recovery": recovery,
+        "network_share": share,
+        "unmeasured": table,
+        "bins": at_columns(prediction.bins, np.uint8),
+        "confidence": at_columns(prediction.confidence, np.float32),
+    }
+
+
+def _with_measured(
+    expression: Expression,
+    positions: np.ndarray,
+    value: np.ndarray,
+    unit: np.ndarray,
+    hidden: sparse.csr_matrix | None,
+) -> np.ndarray:
+    """Combine predictions with the counts measured at the same entries; those the user hid, and others, stay."""
+    result = value.copy()
+    measured = np.flatnonzero(expression.measured[positions])
+    for start in range(0, len(measured), COLUMNS_AT_ONCE):
+        block = measured[start : start + COLUMNS_AT_ONCE]
+        count = np.expm1(expression.log_values[:, positions[block]].toarray().astype(np.float64)) / unit[:, None]
+        known = None if hidden is None else ~hidden[:, positions[block]].toarray()
+        result[:, block] = combine(np.rint(count), value[:, block], unit, known)
+    return result
+
+
+def _recovery(
+    expression: Expression, positions: np.ndarray, value: np.ndarray, hidden: sparse.csr_matrix | None
+) -> np.ndarray:
+    """Pearson correlation per gene of observed and predicted values, over entries the user did not hide."""
+    result = np.full(len(positions), np.nan)
+    for start in range(0, len(positions), COLUMNS_AT_ONCE):
+        block = slice(start, start + COLUMNS_AT_ONCE)
+        observed = expression.log_values[:, positions[block]].toarray().astype(np.float64)
+        predicted = value[:, block].astype(np.float64)
+        weight = np.ones_like(observed)
+        if hidden is not None:
+            weight -= hidden[:, positions[block]].toarray()
+        total = np.maximum(weight.sum(0), 1)
+        observed = (observed - (weight * observed).sum(0) / total) * weight
+        predicted = (predicted - (weight * predicted).sum(0) / total) * weight
+        scale = np.sqrt((observed**2).sum(0) * (predicted**2).sum(0))
+        np.divide((observed * predicted).sum(0), scale, out=result[block], where=scale > 1e-12)
+    return result

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata.tests.helpers import assert_equal
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+import scanpy_sct as sct
+from scanpy_sct.evaluate import _annotators as annotators
+from scanpy_sct.evaluate._naming_metrics import (
+    Named,
+    accuracy,
+    accuracy_at,
+    calibration_error,
+    estimate,
+    macro_f1,
+    unknown_auroc,
+)
+from scanpy_sct.evaluate.annotation import COLUMNS, annotation
+
+PLAIN = ["logistic_regression", "knn"]
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(sct.settings, "progress", False)
+
+
+@pytest.fixture(scope="module")
+def cells(pbmc):
+    """Cells of four types, of six made-up donors."""
+    part = pbmc[pbmc.obs["bulk_labels"].isin(["CD19+ B", "CD14+ Monocyte", "CD56+ NK", "Dendritic"])].copy()
+    part.obs["donor"] = pd.Categorical(np.random.default_rng(0).integers(6, size=part.n_obs).astype(str))
+    return part
+
+
+def value(table, metric, method=None, split=None):
+    rows = table[table["metric"] == metric]
+    rows = rows if method is None else rows[rows["method"] == method]
+    rows = rows if split is None else rows[rows["split"] == split]
+    return rows["value"].item()
+
+
+def oracle(strength=0.9):
+    """A method that reads the answer off the cells' names."""
+
+    def method(reference, query, labels_key, rng):
+        assert labels_key not in query.obs
+        assert "bulk_labels" not in query.obs
+        names = np.unique(reference.obs[labels_key])
+        truth = query.obs_names.str.split("|").str[1]
+        table = np.full((query.n_obs, len(names)), (1 - strength) / (len(names) - 1))
+        for column, name in enumerate(names):
+            table[truth == name, column] = strength
+        table[~truth.isin(names)] = 1 / len(names)
+        return pd.DataFrame(table, index=query.obs_names, columns=names)
+
+    return method
+
+
+@pytest.fixture(scope="module")
+def telling(cells):
+    """The same cells, whose names end in their label."""
+    told = cells.copy()
+    told.obs_names = [f"{n}|{label}" for n, label in enumerate(told.obs["bulk_labels"].astype(str))]
+    return told
+
+
+def test_a_method_that_knows_scores_one(telling):
+    table = annotation(telling, "bulk_labels", methods=oracle(), model=None, leave_one_type_out=True, n_bootstrap=20)
+    assert list(table.columns) == COLUMNS
+    for metric in ("accuracy", "macro_f1", "accuracy_at_90", "accuracy_at_50"):
+        assert value(table, metric) == 1
+    assert value(table, "calibration_error") == pytest.approx(0.1)
+    assert value(table, "unknown_auroc", split="leave one type out") == 1
+    assert table["split"].str.startswith("without ").sum() == 4
+    assert (table["method"] == "method").all()
+
+
+def test_halves_are_stratified_and_share_no_cell(telling):
+    seen = []
+
+    def spy(reference, query, labels_key, rng):
+        seen.append((set(reference.obs_names), set(query.obs_names)))
+        return oracle()(reference, query, labels_key, rng)
+
+    table = annotation(telling, "bulk_labels", methods=[spy], model=None, n_bootstrap=0)
+    ((known, others),) = seen
+    assert not known & others
+    assert len(known | others) == telling.n_obs
+    counts = [pd.Series(sorted(part)).str.split("|").str[1].value_counts() for part in (known, others)]
+    assert (counts[0] - counts[1]).abs().max() <= 1
+    assert set(table["split"]) == {"halves"}
+    assert (table["n_cells"] == len(others)).all()
+    assert table["lower"].isna().all()
+
+
+def test_every_donor_is_named_from_the_others(telling):
+    seen = []
+
+    def spy(reference, query, labels_key, rng):
+        seen.append((set(reference.obs["donor"]), set(query.obs["donor"])))
+        return oracle()(reference, query, labels_key, rng)
+
+    table = annotation(telling, "bulk_labels", donor_key="donor", methods=spy, model=None, n_bootstrap=10)
+    assert len(seen) == 6
+    assert all(len(query) == 1 and not reference & query for reference, query in seen)
+    assert set(table["split"]) == {"held-out donors"}
+    assert (table["n_cells"] == telling.n_obs).all()
+
+
+def test_cells_of_types_that_the_reference_lacks_are_judged_by_the_auroc_alone(telling):
+    reference = telling[telling.obs["bulk_labels"] != "CD56+ NK"].copy()
+    table = annotation(telling, "bulk_labels", reference=reference, methods=oracle(), model=None, n_bootstrap=10)
+    assert set(table["split"]) == {"reference"}
+    assert value(table, "accuracy") == 1
+    assert (table.loc[table["metric"] == "accuracy", "n_cells"] == reference.n_obs).all()
+    assert value(table, "unknown_auroc") == 1
+
+
+def test_baselines_name_most_cells_and_their_intervals_hold_the_value(cells):
+    before = cells.copy()
+    table = annotation(cells, "bulk_labels", methods=PLAIN, model=None, n_bootstrap=50)
+    assert_equal(cells, before)
+    assert (table.loc[table["metric"] == "accuracy", "value"] > 0.8).all()
+    assert ((table["lower"] <= table["value"] + 1e-9) & (table["value"] <= table["upper"] + 1e-9))[
+        table["metric"] != "calibration_error"
+    ].all()
+    again = annotation(cells, "bulk_labels", methods=PLAIN, model=None, n_bootstrap=50)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_sct_takes_part(cells, tiny_checkpoint):
+    table = annotation(
+        cells, "bulk_labels", methods=["sct", "sct_markers"], model=tiny_checkpoint, markers=MARKERS, n_bootstrap=10
+    )
+    assert value(table, "accuracy", "sct") > 0.8
+    assert "calibration_error" not in set(table.loc[table["method"] == "sct_markers", "metric"])
+
+
+MARKERS = {"CD19+ B": ["CD79A", "CD79B"], "CD14+ Monocyte": ["LYZ", "CST3"], "CD56+ NK": ["NKG7", "GNLY"]}
+
+
+def test_markers_alone_need_no_labelled_cells(cells, tiny_checkpoint):
+    part = cells[:40].copy()
+    table = annotation(
+        part, "bulk_labels", methods="sct_markers", model=tiny_checkpoint, markers=MARKERS, n_bootstrap=0
+    )
+    assert set(table["split"]) == {"all cells"}
+
+
+def test_novelty_lowers_the_largest_probability_of_sct(cells, tiny_checkpoint, monkeypatch):
+    seen = {}
+
+    def annotate(query, **options):
+        seen.update(options)
+        query.obsm["name_probs"] = pd.DataFrame({"a|b": [0.75], "c": 0.25}, index=query.obs_names)
+        query.obs["name_novelty"] = 0.5
+        return query
+
+    monkeypatch.setattr("scanpy_sct.tl.annotate", annotate)
+    context = annotators.Context(tiny_checkpoint)
+    reference = cells[:2].copy()
+    reference.obs["label"] = ["a/b", "c"]
+    table = annotators.sct_by_reference(context)(reference, cells[:1].copy(), "label", 3)
+    assert table.to_numpy().tolist() == [[0.375, 0.125]]
+    assert list(table) == ["a/b", "c"]
+    assert seen["rng"] == 3
+
+
+def test_celltypist_takes_part(cells):
+    pytest.importorskip("celltypist")
+    table = annotation(cells, "bulk_labels", methods="celltypist", model=None, n_bootstrap=0)
+    assert value(table, "accuracy") > 0.7
+
+
+def test_ulm_takes_part(cells):
+    pytest.importorskip("decoupler")
+    table = annotation(cells, "bulk_labels", methods="ulm", model=None, markers=MARKERS, n_bootstrap=0)
+    assert value(table, "accuracy") > 0.8
+
+
+@pytest.mark.parametrize(("name", "package"), [("celltypist", "celltypist"), ("ulm", "decoupler")])
+def test_a_missing_package_is_named(cells, monkeypatch, name, package):
+    monkeypatch.setattr(annotators, "find_spec", lambda _: None)
+    with pytest.raises(ImportError, match=rf"{package}.*scanpy_sct\[evaluate\]"):
+        annotation(cells, "bulk_labels", methods=name, model=None, markers=MARKERS)
+
+
+def test_all_that_can_be_used_is_used(tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(annotators, "find_spec", lambda _: None)
+    names = [method.name for method in annotators.choose(None, annotators.Context(tiny_checkpoint))]
+    assert names == ["sct", "logistic_regression", "knn"]
+    names = [method.name for method in annotators.choose(None, annotators.Context(None, None, MARKERS))]
+    assert names == ["logistic_regression", "knn"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"labels_key": "x"}, KeyError, r"labels_key='x' is not a column of adata\.obs"),
+        ({"donor_key": "x"}, KeyError, r"donor_key='x' is not a column of adata\.obs"),
+        ({"methods": "x"}, ValueError, "found 'x'"),
+        ({"methods": []}, ValueError, "found none"),
+        ({"methods": ["knn", "knn"]}, ValueError, "must be different"),
+        ({"methods": "sct"}, ValueError, "needs `model=`"),
+        ({"methods": "ulm"}, ValueError, "needs `markers=`"),
+        ({"reference": pd.DataFrame()}, TypeError, "found DataFrame"),
+        ({"layer": "x"}, KeyError, "layer"),
+        ({"n_bootstrap": -1}, ValueError, "n_bootstrap=-1"),
+        ({"rng": -1}, ValueError, "rng=-1"),
+        ({"methods": lambda *_: pd.DataFrame({"a": [2.0]})}, ValueError, "must return a DataFrame"),
+    ],
+)
+def test_errors_say_what_was_found(cells, arguments, error, message):
+    with pytest.raises(error, match=message):
+        annotation(cells, **({"labels_key": "bulk_labels", "model": None, "methods": "knn"} | arguments))
+
+
+def test_labels_of_other_names_are_refused(cells):
+    reference = cells.copy()
+    reference.obs["bulk_labels"] = reference.obs["bulk_labels"].astype(str) + " x"
+    with pytest.raises(ValueError, match="knows none of the labels of adata"):
+        annotation(cells, "bulk_labels", reference=reference, methods="knn", model=None, n_bootstrap=0)
+
+
+@pytest.fixture
+def named():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(softmax(2 * rng.normal(size=(300, 3)), axis=1), columns=list("abc"))
+    truth = np.where(rng.random(300) < 0.6, table.idxmax(axis=1), rng.choice(list("abcd"), 300))
+    return Named.of(table, truth.astype(str), np.arange(300) % 30)
+
+
+def test_metrics_agree_with_scikit_learn(named):
+    known, ones = named.known(), np.ones(named.knowable.sum())
+    assert accuracy(known, ones) == accuracy_score(known.truth, known.name)
+    assert macro_f1(known, ones) == pytest.approx(f1_score(known.truth, known.name, average="macro"))
+    all_ones = np.ones(len(named.truth))
+    assert unknown_auroc(named, all_ones) == pytest.approx(roc_auc_score(named.truth == "d", -named.score))
+    assert np.isnan(unknown_auroc(known, ones))
+
+
+def test_weights_count_cells_as_often_as_they_are_drawn(named):
+    named = named.known()
+    times = np.random.default_rng(1).integers(3, size=len(named.truth))
+    drawn = Named(*(np.repeat(getattr(named, name), times) for name in vars(named) if name != "right"))
+    for metric in (accuracy, macro_f1, calibration_error, accuracy_at(75)):
+        assert metric(named, times.astype(float)) == pytest.approx(metric(drawn, np.ones(times.sum())), abs=0.01)
+
+
+def test_calibration_error_by_hand():
+    n = 400
+    named = Named(np.repeat(["a", "b"], n // 2), np.repeat("a", n), np.full(n, 0.8), np.arange(n), np.ones(n, bool))
+    assert calibration_error(named, np.ones(n)) == pytest.approx(0.3)
+
+
+def test_certain_cells_come_first():
+    score = np.linspace(0.1, 1, 100)
+    truth = np.where(score > 0.5, "a", "b")
+    named = Named(truth, np.repeat("a", 100), score, np.arange(100), np.ones(100, bool))
+    assert accuracy_at(50)(named, np.ones(100)) == 1
+    assert accuracy_at(90)(named, np.ones(100)) < 0.7
+
+
+def test_intervals_are_wider_over_few_groups(named):
+    known = named.known()
+    wide = Named(known.truth, known.name, known.score, (known.truth == "a").astype(int), known.knowable)
+    rng = np.random.default_rng
+    narrow, wide = (estimate(accuracy, each, 200, rng(0)) for each in (known, wide))
+    assert narrow.lower < narrow.value < narrow.upper
+    assert wide.upper - wide.lower > narrow.upper - narrow.lower
+
+
+def test_log_normalised_and_counts_give_the_same_components():
+    counts = np.random.default_rng(0).poisson(2, size=(60, 30)).astype(np.float32)
+    total = counts.sum(1, keepdims=True)
+    one, other = ad.AnnData(counts), ad.AnnData(np.log1p(counts / total * 1e4))
+    np.testing.assert_allclose(annotators.log_values(one).toarray(), annotators.log_values(other).toarray(), rtol=1e-4)
