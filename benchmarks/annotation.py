@@ -1,34 +1,28 @@
-"""Name cells whose names are known: from a reference of other studies, from half of the same data set, from markers.
+"""Name cells whose names are known: from other studies and donors, from half of the same data set, from markers.
 
     python benchmarks/annotation.py
 
-prints a table and writes results/annotation.csv. All methods see the same cells; each cell counts with its most
-probable name, and only cells whose type the method could know are counted. The rows "expression only" and "expression
-+ embedding" show what `sct.tl.annotate` does without and with the cell embedding; "sct.tl.annotate" is what users get.
+measures what `scanpy_sct.evaluate.annotation` measures on the tasks below, writes results/annotation.csv and prints
+one table a metric. CellTypist and decoupler take part where they are installed: pip install ".[evaluate]".
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import time
+import hashlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from unittest import mock
+from typing import NamedTuple
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scanpy as sc
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score
-from sklearn.model_selection import train_test_split
+from common import HERE, as_markdown, cached, circumstances, default_data, hash_of_code, version
 
 import scanpy_sct as sct
-from scanpy_sct.tl import _name_sources
+from scanpy_sct.evaluate.annotation import annotation
 
-HERE = Path(__file__).resolve().parent
 SORTED_BLOOD = ("pbmc_facs_zheng", "pbmc_sorted_14k", "pbmc_sorted_mudan", "pbmc_sorted_zheng500")
 # One language for sorted cells and for the clusters of pbmc3k. Sorting does not separate naive from memory cells the
 # way clustering does, so these are joined; FCGR3A+ monocytes are monocytes. DC and platelets were never sorted.
@@ -57,141 +51,208 @@ MARKERS = {
     "Platelet": ["PPBP", "PF4", "GNG11"],
 }
 MARKER_NAMES = {"CD4 T": "T", "CD8 T": "T"}
-# Beyond this difference between reference and query annotate leaves the embedding out; see there.
-VARIANTS = {"sct.tl.annotate": None, "expression only": -1.0, "expression + embedding": 2.0}
+PANGLAO_NAMES = {
+    "T cells": "T",
+    "B cells": "B",
+    "NK cells": "NK",
+    "Monocytes": "Monocyte",
+    "Dendritic cells": "DC",
+    "Platelets": "Platelet",
+}
+# What stands in the place of a region where nobody looked, could not tell, or did not divide the tissue.
+NO_LABEL = ("nan", "undetermined", "unlabelled", "whole heart")
+N_MARKER_CELLS = 1000
+MIN_CELLS = 6
+BY_REFERENCE = ("sct", "logistic_regression", "knn", "celltypist")
+BY_MARKERS = ("sct_markers", "ulm")
+# CellTypist is not trained once more for every type that is left out.
+LEFT_OUT_BY = ("sct", "logistic_regression", "knn")
+NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
+# Code and packages on which the numbers depend: a change to them makes what is in the cache worthless.
+TASK_CODE = (
+    "read",
+    "evaluate/annotation.py",
+    "evaluate/_annotators.py",
+    "evaluate/_naming_metrics.py",
+    "evaluate/_naming_splits.py",
+)
+MODEL_CODE = ("model", "checkpoints", "predict", "plan", "tl/_annotate.py", "tl/_name_sources.py", "tl/_markers.py")
+PACKAGES = ("celltypist", "decoupler")
+SHOWN = {
+    "accuracy": "max",
+    "macro_f1": "max",
+    "calibration_error": "min",
+    "accuracy_at_75": "max",
+    "unknown_auroc": "max",
+}
 
 
-def main() -> None:
-    options = parse()
-    checkpoint = sct.load_model(options.model)
-    reference, query = blood(options.data)
-    rows = []
-    for labels_key in ("name", "cell_type"):
-        rows += by_reference(f"sorted blood -> pbmc3k ({labels_key})", reference, query, labels_key, checkpoint)
-    breast = ad.read_h5ad(options.data / "dev" / "breast_wu_CID4465.h5ad")
-    breast.obs["name"] = breast.obs["cell_type"].astype(str)
-    for seed in range(options.seeds):
-        known, rest = train_test_split(
-            np.arange(breast.n_obs), test_size=0.5, stratify=breast.obs["name"], random_state=seed
-        )
-        rows += by_reference("breast, half -> half", breast[known].copy(), breast[rest].copy(), "name", checkpoint)
-    rows += by_markers(query, checkpoint, options.marker_cells)
-    table = pd.DataFrame(rows).groupby(["task", "method"], sort=False).mean().round(4).reset_index()
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    table.assign(model=checkpoint.name, weights=checkpoint.sha256).to_csv(options.output, index=False)
-    print(table.to_string(index=False))
-    print(f"Written to {options.output}")
+class Task(NamedTuple):
+    """Cells to name, and how."""
+
+    read: Callable[[Path], dict[str, object]]
+    """From the folder of the data to arguments of `evaluate.annotation`."""
+    methods: tuple[str, ...] = BY_REFERENCE
+    n_seeds: int = 1
+    leave_one_type_out: bool = False
 
 
-def parse() -> argparse.Namespace:
-    default_data = os.environ.get("SCANPY_SCT_DATA_DIR") or HERE.parents[1] / "shared" / "data"
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=default_data, help="folder with train/ and dev/ (%(default)s)")
-    parser.add_argument("--model", default="sct-mini", help="name, folder or hub id")
-    parser.add_argument("--seeds", type=int, default=3, help="splits of the breast data")
-    parser.add_argument("--marker-cells", type=int, default=1000, help="cells of pbmc3k to name by markers")
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "annotation.csv")
-    return parser.parse_args()
-
-
-def blood(data: Path) -> tuple[ad.AnnData, ad.AnnData]:
-    """Four sets of sorted cells, and pbmc3k, with common names in `.obs["name"]` ("DC" and "Platelet" as they are)."""
-    sets = {name: ad.read_h5ad(data / "train" / f"{name}.h5ad") for name in SORTED_BLOOD}
-    reference = ad.concat(sets, index_unique="-")
+def sorted_to_pbmc3k(data: Path) -> dict[str, object]:
     query = ad.read_h5ad(data / "dev" / "pbmc3k.h5ad")
-    for cells in (reference, query):
-        cells.obs["name"] = common(cells.obs["cell_type"])
-    return reference, query
+    query.obs["study"] = "pbmc3k"
+    query.obs["name"] = common(query.obs["cell_type"])
+    return {"adata": query, "reference": sorted_blood(data), "donor_key": "study"}
+
+
+def sorted_studies(data: Path) -> dict[str, object]:
+    return {"adata": sorted_blood(data), "donor_key": "study"}
+
+
+def sorted_blood(data: Path) -> ad.AnnData:
+    """Four studies of sorted cells, with common names in `.obs["name"]`."""
+    sets = {name: ad.read_h5ad(data / "train" / f"{name}.h5ad") for name in SORTED_BLOOD}
+    joined = ad.concat(sets, label="study", index_unique="-")
+    joined.obs["name"] = common(joined.obs["cell_type"])
+    return joined
+
+
+def heart(data: Path) -> dict[str, object]:
+    adata, reference = (labelled(data / file, "region") for file in HEARTS)
+    return {"adata": adata, "reference": reference, "donor_key": "sample"}
+
+
+HEARTS = ("dev/heart_dev_ST_CN73.h5ad", "train/heart_dev_ST_CN74.h5ad")
+
+
+def her2st(data: Path) -> dict[str, object]:
+    files = ("dev/her2st_breast_heldout.h5ad", "train/her2st_breast_train.h5ad")
+    adata, reference = (labelled(data / file, "region") for file in files)
+    return {"adata": adata, "reference": reference, "donor_key": "patient"}
+
+
+def halves(file: str, key: str) -> Callable[[Path], dict[str, object]]:
+    return lambda data: {"adata": labelled(data / file, key)}
+
+
+def markers(of: Callable[[Path], object]) -> Callable[[Path], dict[str, object]]:
+    """Make a reader of some cells of pbmc3k, and of markers of their types."""
+
+    def read(data: Path) -> dict[str, object]:
+        query = sorted_to_pbmc3k(data)["adata"]
+        query = query[np.random.default_rng(0).permutation(query.n_obs)[:N_MARKER_CELLS]].copy()
+        query.obs["name"] = query.obs["name"].replace(MARKER_NAMES)
+        return {"adata": query, "markers": of(data)}
+
+    return read
+
+
+def panglaodb(data: Path) -> pd.DataFrame:
+    """Human markers of the types of pbmc3k."""
+    table = pd.read_csv(data / "panglaodb_markers.csv.gz")
+    table = table[table["cell.type"].isin(PANGLAO_NAMES)]
+    return table.assign(**{"cell.type": table["cell.type"].map(PANGLAO_NAMES)})
+
+
+def labelled(file: Path, key: str) -> ad.AnnData:
+    """Read the cells of a file whose label says something and is not too rare, as `.obs["name"]`."""
+    adata = ad.read_h5ad(file)
+    names = adata.obs[key].astype(str)
+    adata.obs["name"] = names
+    return adata[~names.isin(NO_LABEL) & (names.map(names.value_counts()) >= MIN_CELLS)].copy()
 
 
 def common(labels: pd.Series) -> np.ndarray:
     return labels.astype(str).map(lambda name: COMMON_NAMES.get(name, name)).to_numpy()
 
 
-def by_reference(
-    task: str, reference: ad.AnnData, query: ad.AnnData, labels_key: str, checkpoint: sct.checkpoints.Checkpoint
-) -> list[dict[str, object]]:
-    """Rows of the table for one pair of reference and query; finer labels are joined before they are judged."""
-    methods: dict[str, Callable[[], pd.DataFrame]] = {
-        "PCA-50 + logistic regression": lambda: plain(reference, query, labels_key),
-        "the same, 2000 variable genes": lambda: plain(reference, query, labels_key, n_variable=2000),
+BREAST = "dev/breast_wu_CID4465.h5ad"
+TASKS = {
+    "sorted blood -> pbmc3k": Task(sorted_to_pbmc3k, leave_one_type_out=True),
+    "sorted blood, other studies": Task(sorted_studies, leave_one_type_out=True),
+    "heart CN74 -> CN73": Task(heart, leave_one_type_out=True),
+    "her2st A-F -> G, H": Task(her2st),
+    "pbmc3k, half -> half": Task(halves("dev/pbmc3k.h5ad", "cell_type"), n_seeds=3, leave_one_type_out=True),
+    "breast, half -> half": Task(halves(BREAST, "cell_type"), n_seeds=3, leave_one_type_out=True),
+    "breast, fine, half -> half": Task(halves(BREAST, "cell_type_minor"), n_seeds=3, leave_one_type_out=True),
+    "markers, pbmc3k": Task(markers(lambda data: MARKERS), BY_MARKERS),
+    "PanglaoDB, pbmc3k": Task(markers(panglaodb), BY_MARKERS),
+}
+
+
+def main() -> None:
+    options = parse()
+    checkpoint = sct.load_model(options.model)
+    tables = []
+    for name in options.tasks:
+        for method in TASKS[name].methods:
+            if method in NEEDS and find_spec(NEEDS[method]) is None:
+                print(f"{name}: left out {method}, which is not installed")
+                continue
+            tables += [run(name, method, seed, options, checkpoint) for seed in range(TASKS[name].n_seeds)]
+    results = pd.concat(tables, ignore_index=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    results.to_csv(options.output, index=False)
+    print("\n\n".join(tables_of(results)))
+    print(f"Written to {options.output}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=default_data(), help="folder with train/ and dev/ (%(default)s)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME")
+    parser.add_argument("--model", default="sct-mini", help="name, folder or hub id")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "annotation.csv")
+    parser.add_argument("--fresh", action="store_true", help="compute again what is in the cache")
+    return parser.parse_args()
+
+
+def run(
+    name: str, method: str, seed: int, options: argparse.Namespace, checkpoint: sct.checkpoints.Checkpoint
+) -> pd.DataFrame:
+    """Results of one method on one task, from the cache where nothing has changed."""
+    is_model = method.startswith("sct")
+    depends_on = {
+        "task": [name, method, seed, NO_LABEL, MIN_CELLS, N_MARKER_CELLS, COMMON_NAMES, MARKERS, PANGLAO_NAMES],
+        "script": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "code": hash_of_code(*TASK_CODE, *(MODEL_CODE if is_model else ())),
+        "weights": checkpoint.sha256 if is_model else "",
+        "packages": [version(package) for package in PACKAGES],
     }
-    for name, difference in VARIANTS.items():
-        methods[name] = lambda difference=difference: annotated(query, difference, checkpoint, reference, labels_key)
-    return [{"task": task, "method": name} | judged(query, method) for name, method in methods.items()]
+    label = f"annotation-{'_'.join(name.replace(',', '').replace('->', 'to').split())}-{method}-{seed}"
+    return cached(label, depends_on, lambda: measure(name, method, seed, options, checkpoint), options.fresh)
 
 
-def annotated(query, difference, model, reference, labels_key) -> pd.DataFrame:
-    difference = _name_sources.MAX_DIFFERENCE if difference is None else difference
-    with mock.patch.object(_name_sources, "MAX_DIFFERENCE", difference):
-        named = sct.tl.annotate(query, reference=reference, labels_key=labels_key, model=model, copy=True)
-    return named.obsm["sct_label_probs"]
+def measure(
+    name: str, method: str, seed: int, options: argparse.Namespace, checkpoint: sct.checkpoints.Checkpoint
+) -> pd.DataFrame:
+    task, is_model = TASKS[name], method.startswith("sct")
+    table = annotation(
+        labels_key="name",
+        methods=method,
+        model=checkpoint if is_model else None,
+        # Types are left out of one split only: the others differ by chance alone.
+        leave_one_type_out=task.leave_one_type_out and method in LEFT_OUT_BY and seed == 0,
+        rng=seed,
+        **task.read(options.data),
+    )
+    table.insert(0, "task", name)
+    table = table.assign(seed=seed, **circumstances())
+    more = [package for package in PACKAGES if f"{package}=" not in table["versions"][0]]
+    table["versions"] += "".join(f" {package}={version(package)}" for package in more)
+    return table.assign(model=checkpoint.name if is_model else "", weights=checkpoint.sha256 if is_model else "")
 
 
-def plain(reference: ad.AnnData, query: ad.AnnData, labels_key: str, n_variable: int | None = None) -> pd.DataFrame:
-    """Do what a user of scanpy would try first: log-normalise, 50 principal components, logistic regression."""
-    shared = reference.var_names.intersection(query.var_names)
-    reference, query = reference[:, shared].copy(), query[:, shared].copy()
-    for cells in (reference, query):
-        sc.pp.normalize_total(cells, target_sum=1e4)
-        sc.pp.log1p(cells)
-    if n_variable is not None:
-        sc.pp.highly_variable_genes(reference, n_top_genes=n_variable)
-        chosen = reference.var["highly_variable"].to_numpy()
-        reference, query = reference[:, chosen], query[:, chosen]
-    pca = PCA(50, svd_solver="arpack", random_state=0).fit(reference.X)
-    model = LogisticRegression(max_iter=1000).fit(pca.transform(reference.X), reference.obs[labels_key].astype(str))
-    return pd.DataFrame(model.predict_proba(pca.transform(query.X)), columns=model.classes_)
-
-
-def by_markers(query: ad.AnnData, checkpoint: sct.checkpoints.Checkpoint, n_cells: int) -> list[dict[str, object]]:
-    """Names from markers on what the network predicts, and on what was measured."""
-    query = query[np.random.default_rng(0).permutation(query.n_obs)[:n_cells]].copy()
-    query.obs["name"] = query.obs["name"].replace(MARKER_NAMES)
-
-    def measured() -> pd.DataFrame:
-        normalised = query.copy()
-        normalised.var_names = normalised.var["gene_symbol"].astype(str)
-        normalised.var_names_make_unique()
-        sc.pp.normalize_total(normalised, target_sum=1e4)
-        sc.pp.log1p(normalised)
-        for name, genes in MARKERS.items():
-            sc.tl.score_genes(normalised, [gene for gene in genes if gene in normalised.var_names], score_name=name)
-        return normalised.obs[list(MARKERS)]
-
-    def predicted() -> pd.DataFrame:
-        return sct.tl.annotate(query, markers=MARKERS, model=checkpoint, copy=True).obsm["sct_label_probs"]
-
-    methods = {"sct.tl.annotate": predicted, "scanpy.tl.score_genes": measured}
-    rows = [{"task": "markers, pbmc3k", "method": name} | judged(query, method) for name, method in methods.items()]
-    del rows[1]["ece"]  # its scores are no probabilities
-    return rows
-
-
-def judged(query: ad.AnnData, method: Callable[[], pd.DataFrame]) -> dict[str, float]:
-    """Accuracy, macro F1 and expected calibration error over cells whose type could be known."""
-    started = time.perf_counter()
-    table = method()
-    seconds = time.perf_counter() - started
-    table = table.T.groupby(common(table.columns.to_series().str.replace("|", "/"))).sum().T
-    truth, best = query.obs["name"].astype(str).to_numpy(), table.idxmax(axis=1).to_numpy()
-    score = table.max(axis=1).to_numpy()
-    known = np.isin(truth, table.columns)
-    return {
-        "accuracy": accuracy_score(truth[known], best[known]),
-        "macro_f1": f1_score(truth[known], best[known], labels=np.unique(truth[known]), average="macro"),
-        "ece": calibration_error(score[known], truth[known] == best[known]),
-        "unknown": (score[known] < 0.5).mean(),
-        "unknown_of_new_types": (score[~known] < 0.5).mean() if (~known).any() else np.nan,
-        "seconds": seconds,
-    }
-
-
-def calibration_error(score: np.ndarray, right: np.ndarray, n_bins: int = 15) -> float:
-    """Mean distance of score and accuracy over bins of equal width, weighted by cells."""
-    bins = pd.Series(np.clip(score * n_bins, 0, n_bins - 1).astype(int))
-    groups = pd.DataFrame({"score": score, "right": right}).groupby(bins)
-    return float((groups.size() * (groups["score"].mean() - groups["right"].mean()).abs()).sum() / len(score))
+def tables_of(results: pd.DataFrame) -> list[str]:
+    """One table a metric, methods by tasks, means over seeds; `unknown_auroc` is the mean over types left out."""
+    whole = ~results["split"].str.startswith("without ")
+    whole &= (results["metric"] != "unknown_auroc") | (results["split"] == "leave one type out")
+    parts = []
+    for metric, best in SHOWN.items():
+        rows = results[whole & (results["metric"] == metric)]
+        if len(rows):
+            table = rows.pivot_table(index="method", columns="task", values="value", aggfunc="mean", sort=False)
+            parts.append(as_markdown(table, metric, best))
+    return parts
 
 
 if __name__ == "__main__":

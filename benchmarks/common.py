@@ -56,11 +56,16 @@ def hash_of_code(*parts: str) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
-def cached(label: str, depends_on: dict[str, object], compute: Callable[[], pd.DataFrame], fresh: bool) -> pd.DataFrame:
-    """Return what was computed before for the same `depends_on`, or compute and keep it."""
+def cached(
+    label: str, depends_on: dict[str, object], compute: Callable[[], pd.DataFrame] | None, fresh: bool
+) -> pd.DataFrame | None:
+    """Return what was computed before for the same `depends_on`, or compute and keep it; None if it must not be."""
     key = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()[:16]
     file = sct.settings.cache_dir / "benchmarks" / f"{label}-{key}.csv"
-    if fresh or not file.exists():
+    if compute is None and not file.exists():
+        print(f"Not in the cache: {label}")
+        return None
+    if compute is not None and (fresh or not file.exists()):
         print(f"{time.strftime('%H:%M:%S')} computing {label}", flush=True)
         table = compute()
         file.parent.mkdir(parents=True, exist_ok=True)

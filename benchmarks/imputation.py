@@ -59,7 +59,7 @@ def main() -> None:
                 if name in options.data_sets and task in options.tasks:
                     wanted = [method for method in methods if serves(method, name) and method in options.methods]
                     tables += [result(name, task, method, checkpoint, options) for method in wanted]
-    results = pd.concat(tables, ignore_index=True)
+    results = pd.concat([table for table in tables if table is not None], ignore_index=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     results.to_csv(options.output, index=False)
     print(f"Written to {options.output}")
@@ -77,6 +77,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "imputation.csv")
     parser.add_argument("--fresh", action="store_true", help="compute again what is in the cache")
+    parser.add_argument("--cached", action="store_true", help="write what is in the cache, compute nothing")
     return parser.parse_args()
 
 
@@ -86,7 +87,7 @@ def serves(method: str, data_set: str) -> bool:
     return method != "cell_type_mean" or data_set not in SPATIAL
 
 
-def result(name: str, task: str, method: str, checkpoint, options: argparse.Namespace) -> pd.DataFrame:
+def result(name: str, task: str, method: str, checkpoint, options: argparse.Namespace) -> pd.DataFrame | None:
     is_model = method.startswith(("sct", "training"))
     depends_on = {
         "data": hash_of_data(name, options.data),
@@ -111,7 +112,8 @@ def result(name: str, task: str, method: str, checkpoint, options: argparse.Name
         model = {"model": checkpoint.name, "weights": checkpoint.sha256} if is_model else {"model": "", "weights": ""}
         return table.assign(data_set=name, seed=options.seed, **model, **circumstances())
 
-    return cached(f"imputation-{name}-{task}-{method}".replace(" ", "_"), depends_on, compute, options.fresh)
+    label = f"imputation-{name}-{task}-{method}".replace(" ", "_")
+    return cached(label, depends_on, None if options.cached else compute, options.fresh)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ intersphinx_mapping = {
     if online
 }
 # The inner parts have no pages; docstrings may name them all the same.
-nitpick_ignore_regex = [("py:.*", r"scanpy_sct\.(read|plan|predict|evaluate\.(methods|metrics|observed|registry|source|tasks))\b.*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"scanpy_sct\.(read|plan|predict|evaluate\.(methods|metrics|observed|registry|source|tasks))\b.*")
+]
 if not online:
     nitpick_ignore_regex.append(("py:.*", r"(?!scanpy_sct)[A-Za-z_]\w*(\.\w+)*"))
 

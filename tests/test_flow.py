@@ -34,6 +34,8 @@ ALLOWED = {
 WHOLE = "the whole package"
 for top in (*VERBS, "demo", "cli"):
     ALLOWED[top] = ALLOWED[top] | {WHOLE}
+# Training reads files by their names, as the command line does.
+ALLOWED["train"] = ALLOWED["train"] | {"files"}
 # Names of the package itself that do not carry the name of the part they come from.
 HOME = {"load_model": "checkpoints"}
 # Who may know these packages at all.
@@ -43,7 +45,7 @@ KNOWN_TO = {
     "anndata": ANNDATA,
     "scanpy": ANNDATA,
     "squidpy": ANNDATA,
-    "torch": TORCH,
+    "torch": TORCH | {"evaluate"},  # scVI, one of the methods to compare with, draws from torch
     "lightning": TORCH,
     "lightning_fabric": TORCH,
 }

@@ -107,6 +107,16 @@ def test_embedding_and_annotation_write_these_fields(adata):
     assert adata.obsm["sct_label_probs"].columns.tolist() == ["T", "T|NK"]
 
 
+def test_novelty_goes_away_with_the_next_result(adata):
+    novelty = np.linspace(0, 1, N_OBS)
+    write_annotation(adata, "name", **annotation(adata), novelty=novelty)
+    np.testing.assert_array_equal(adata.obs["name_novelty"], novelty.astype(np.float32))
+    with pytest.raises(ValueError, match="novelty has shape"):
+        write_annotation(adata, "name", **annotation(adata), novelty=np.ones(2))
+    write_annotation(adata, "name", **annotation(adata))
+    assert snapshot(adata)["obs"] == {"name", "name_score"}
+
+
 def test_optional_fields_of_an_earlier_result_go_away(adata):
     write_imputation(adata, "sct", **imputation(adata))
     write_imputation(adata, "other", **imputation(adata))

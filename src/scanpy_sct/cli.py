@@ -250,6 +250,39 @@ def pretrain(
     typer.echo(f"Wrote {output}")
 
 
+@app.command()
+def finetune(
+    data: Annotated[list[Path], typer.Argument(help="Cells x genes, .h5ad or .zarr.", metavar="CELLS...")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new checkpoint.")],
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; without it, those of the settings.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so long; the result then depends on the machine.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings that differ from the defaults, .toml or .json.")] = None,
+    model: Model = "sct-mini",
+    layer: Layer = None,
+    library_key: LibraryKey = None,
+    gene_names: GeneNames = None,
+    device: Device = "auto",
+    rng: Rng = 0,
+) -> None:
+    """Continue the training of a checkpoint on the data at hand."""
+    given = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
+    values = ({} if config is None else files.read_mapping(config)) | given
+    sct.train.finetune(
+        model,
+        data,
+        _with_values(sct.train.FinetuneConfig(), values),
+        output,
+        layer=layer,
+        library_key=library_key,
+        gene_names=gene_names,
+        device=device,
+        rng=rng,
+    )
+    typer.echo(f"Wrote {output}")
+
+
 def _pretrain_config(path: Path | None) -> Any:
     """Put the settings of a file over the defaults."""
     defaults = sct.train.PretrainConfig()

@@ -49,14 +49,15 @@ class AnnotationKeys:
     labels: str
     """In `.obs`, and in `.uns` for the parameters."""
     score: str
-    """In `.obs`."""
+    novelty: str
+    """Both in `.obs`."""
     probabilities: str
     """In `.obsm`."""
 
     @classmethod
     def of(cls, key: str) -> AnnotationKeys:
         """Names that belong to `key_added`."""
-        return cls(checked_key(key), f"{key}_score", f"{key}_probs")
+        return cls(checked_key(key), f"{key}_score", f"{key}_novelty", f"{key}_probs")
 
 
 def write_imputation(
@@ -174,9 +175,12 @@ def write_annotation(
     score: np.ndarray,
     probabilities: pd.DataFrame,
     params: Mapping[str, Any],
+    novelty: np.ndarray | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the name of each cell, how sure it is, and the probability of every name.
+
+    Without `novelty`, that of an earlier result under the same key is removed.
 
     Parameters
     ----------
@@ -193,6 +197,8 @@ def write_annotation(
         becomes ``|``, since neither h5ad nor zarr files can hold it; the labels keep theirs.
     params
         Arguments of the call; to ``.uns[key]["params"]``.
+    novelty
+        Probability that no name is right, (n_obs,); as float32 to ``.obs[key + "_novelty"]``.
     details
         What else is worth keeping (model, genes, versions); beside ``"params"`` in ``.uns[key]``.
 
@@ -205,6 +211,7 @@ def write_annotation(
     fields = [
         _Field("obs", keys.labels, _categories(adata, labels)),
         _Field("obs", keys.score, _vector("score", score, adata.n_obs, np.float32)),
+        _Field("obs", keys.novelty, None if novelty is None else _vector("novelty", novelty, adata.n_obs, np.float32)),
         _Field("obsm", keys.probabilities, _table(adata, "probabilities", probabilities)),
         _Field("uns", key, _record(params, details)),
     ]

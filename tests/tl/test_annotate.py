@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.tests.helpers import assert_equal
+from sklearn.metrics import roc_auc_score
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
@@ -67,14 +68,22 @@ def test_reference_names_cells_and_nothing_else_changes(query, reference, tiny_c
     probabilities = query.obsm["sct_label_probs"]
     assert list(probabilities) == sorted(known.obs["bulk_labels"].unique())
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(query.obs["sct_label_score"], probabilities.max(axis=1))
+    novelty = query.obs["sct_label_novelty"]
+    assert novelty.between(0, 1).all()
+    np.testing.assert_allclose(query.obs["sct_label_score"], probabilities.max(axis=1) * (1 - novelty), rtol=1e-5)
     best = probabilities.idxmax(axis=1).to_numpy()
     named = (query.obs["sct_label"] != "unknown").to_numpy()
     assert named.tolist() == (query.obs["sct_label_score"] >= 0.5).tolist()
     assert query.obs["sct_label"].astype(str).to_numpy()[named].tolist() == best[named].tolist()
     assert query.uns["sct_label"]["params"]["labels_key"] == "bulk_labels"
     assert query.uns["sct_label"]["reference"]["cells"] == reference.n_obs
-    del query.obs["sct_label"], query.obs["sct_label_score"], query.obsm["sct_label_probs"], query.uns["sct_label"]
+    del (
+        query.obs["sct_label"],
+        query.obs["sct_label_score"],
+        query.obs["sct_label_novelty"],
+        query.obsm["sct_label_probs"],
+        query.uns["sct_label"],
+    )
     assert_equal(query, before)
 
 
@@ -152,7 +161,37 @@ def test_empty_cells_are_unknown_and_teach_nothing(query, reference, tiny_checkp
     by_reference(query, reference, tiny_checkpoint, threshold=0)
     assert query.obs["sct_label"].iloc[3] == "unknown"
     assert query.obs["sct_label_score"].iloc[3] == pytest.approx(0.25)
+    assert np.flatnonzero(query.obs["sct_label_novelty"].isna()).tolist() == [3]
     assert query.uns["sct_label"]["reference"]["cells"] == reference.n_obs - 1
+
+
+def test_a_type_that_the_reference_lacks_stands_out(query, reference, tiny_checkpoint):
+    reference = reference[reference.obs["bulk_labels"] != "CD14+ Monocyte"].copy()
+    by_reference(query, reference, tiny_checkpoint)
+    is_new = (query.obs["bulk_labels"] == "CD14+ Monocyte").to_numpy()
+    assert roc_auc_score(is_new, query.obs["sct_label_novelty"]) > 0.9
+    assert roc_auc_score(is_new, -query.obs["sct_label_score"]) > 0.9
+    unknown = (query.obs["sct_label"] == "unknown").to_numpy()
+    assert unknown[~is_new].mean() < 0.1
+
+
+def test_novelty_needs_enough_cells_and_leaves_with_the_next_result(query, reference, tiny_checkpoint):
+    by_reference(query, reference, tiny_checkpoint)
+    few = query[:40].copy()
+    assert "sct_label_novelty" in few.obs
+    by_reference(few, reference, tiny_checkpoint)
+    assert "sct_label_novelty" not in few.obs
+    np.testing.assert_allclose(few.obs["sct_label_score"], few.obsm["sct_label_probs"].max(axis=1))
+
+
+def test_samples_of_the_reference_are_left_out_in_turn(query, reference, tiny_checkpoint):
+    donors = np.arange(reference.n_obs) % 3
+    reference.obs["donor"] = pd.Categorical(donors)
+    query.obs["donor"] = "other"
+    by_reference(query, reference, tiny_checkpoint, library_key="donor")
+    assert query.uns["sct_label"]["reference"]["calibrated_on"] == "samples"
+    by_reference(query, reference, tiny_checkpoint)
+    assert query.uns["sct_label"]["reference"]["calibrated_on"] == "cells"
 
 
 def test_rare_labels_are_left_out(query, reference, tiny_checkpoint, caplog):

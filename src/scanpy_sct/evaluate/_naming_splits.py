@@ -41,9 +41,7 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         donors = query.obs[DONOR].to_numpy()
         names = np.unique(donors)
         if len(names) < 2:
-            msg = (
-                "donor_key names one donor only, and each is named from the others: give reference=, or no donor_key."
-            )
+            msg = "donor_key names one donor only, and each is named from the others: give reference=, or no donor_key."
             raise ValueError(msg)
         parts = [donors == name for name in names]
         splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]

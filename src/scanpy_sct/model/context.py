@@ -10,6 +10,8 @@ paths, off for the released weights, give a hidden gene what a statistician woul
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,54 @@ from scanpy_sct.model.config import SctConfig
 from scanpy_sct.model.layers import TransformerBlock, gelu
 
 MIN_PROBABILITY = 1e-6
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Expected frequencies of the levels of each gene in each cell, in parts.
+
+    How the expressed levels share their frequency depends on a cell only through its own level, which is left out of
+    the count: one small table for each gene holds all of it, and most work is done on (cells, genes) only.
+    """
+
+    log_zero: Tensor
+    """(batch, cells, genes): log frequency of no expression."""
+    log_expressed: Tensor
+    """(batch, cells, genes): log frequency of any expression."""
+    log_among: Tensor
+    """(batch, genes, levels, levels - 1): log frequencies of the expressed levels among them, by the own level."""
+    own: Tensor
+    """(batch, cells, genes) integers: the cell's own level, 0 where it is hidden."""
+
+    def log_frequencies(self) -> Tensor:
+        """Return the log frequencies of all levels, (batch, cells, genes, levels)."""
+        batch, n_genes, n_levels, _ = self.log_among.shape
+        first = n_levels * torch.arange(batch * n_genes, device=self.own.device).view(batch, 1, n_genes)
+        log_among = self.log_among.flatten(0, 2)[self.own + first]
+        return torch.cat([self.log_zero[..., None], log_among + self.log_expressed[..., None]], dim=-1)
+
+    def hidden_log_frequencies(self, places: Tensor) -> Tensor:
+        """Return those at ``places`` of the flattened (batch, cells, genes), all hidden: (levels, places)."""
+        _, n_cells, n_genes = self.own.shape
+        gene = places // (n_cells * n_genes) * n_genes + places % n_genes
+        among = self.log_among[:, :, 0].flatten(0, 1).T.contiguous()[:, gene]
+        log_levels = among + self.log_expressed.flatten()[places]
+        return torch.cat([self.log_zero.flatten()[places][None], log_levels])
+
+    def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance, each (batch, cells, genes), of what the levels are worth, ``values`` (levels,)."""
+        zero, expressed, among = self.log_zero.exp(), self.log_expressed.exp(), self.log_among.exp()
+        bag, cell, gene = self.own.nonzero(as_tuple=True)
+        own = self.own[bag, cell, gene]
+        means = []
+        for power in (values, values.square()):
+            by_own = among @ power[1:]
+            # All cells alike, and then what is different for the few that have a level to leave out.
+            difference = by_own[bag, gene, own] - by_own[bag, gene, 0]
+            given_expressed = by_own[:, None, :, 0].expand_as(zero)
+            given_expressed = given_expressed.index_put((bag, cell, gene), difference, accumulate=True)
+            means.append(zero * power[0] + expressed * given_expressed)
+        return means[0], means[1] - means[0].square()
 
 
 class BagProfile(nn.Module):
@@ -49,26 +99,41 @@ class BagProfile(nn.Module):
 
         ``tokens`` is (batch, cells, genes). A cell's own token never enters its own profile.
         """
-        levels = torch.arange(self.num_bins, device=tokens.device)
-        one_hot = (tokens[..., None] == levels).float()
+        profile, depth = self.look(tokens)
+        return profile.log_frequencies(), depth
+
+    def look(self, tokens: Tensor) -> tuple[Profile, Tensor]:
+        """Do the same, and return the frequencies in parts."""
         visible = tokens < self.num_bins
-        depth = self.depth(visible, visible & (tokens > 0))
-        others = one_hot.sum(1, keepdim=True) - one_hot
+        own = (tokens * visible).long()
+        expressed = own > 0
+        depth = self.depth(visible, expressed)
         n_cells = tokens.shape[1]
         bag_depth = (depth.sum(1, keepdim=True) - depth) / max(n_cells - 1, 1) if n_cells > 1 else depth
-        power = self.log_depth_power.exp()
+        power, weight = self.log_depth_power.exp(), self.log_prior_weight.exp()
 
         prior_zero = (self.log_prior[:, 0] * (power * bag_depth).exp()[..., None]).exp()
-        prior_levels = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
-        weight = self.log_prior_weight.exp()
-        n_visible = others.sum(-1)
-        zero = (others[..., 0] + weight * prior_zero) / (n_visible + weight)
+        is_zero, visible = (visible & ~expressed).float(), visible.float()
+        others_zero = is_zero.sum(1, keepdim=True) - is_zero
+        n_visible = visible.sum(1, keepdim=True) - visible
+        zero = (others_zero + weight * prior_zero) / (n_visible + weight)
         zero = zero.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         log_zero = zero.log() * (power * (depth - bag_depth)).exp()[..., None]
         log_expressed = torch.log((-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY))
-        among = (others[..., 1:] + prior_levels) / (others[..., 1:].sum(-1, keepdim=True) + 1)
-        log_levels = among.clamp_min(MIN_PROBABILITY).log() + log_expressed[..., None]
-        return torch.cat([log_zero[..., None], log_levels], dim=-1), depth
+        return Profile(log_zero, log_expressed, self._log_among(own), own), depth
+
+    def _log_among(self, own: Tensor) -> Tensor:
+        """Divide expression among its levels, for every own level that is left out of the count; see `Profile`."""
+        batch, _, n_genes = own.shape
+        bag, cell, gene = own.nonzero(as_tuple=True)
+        counted = (bag * n_genes + gene) * self.num_bins + own[bag, cell, gene]
+        counts = torch.bincount(counted, minlength=batch * n_genes * self.num_bins).float()
+        counts = counts.view(batch, n_genes, 1, self.num_bins)[..., 1:]
+        others = counts - torch.eye(self.num_bins, device=own.device)[:, 1:]
+        prior = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
+        # Rows of levels that no cell has are never looked up; the lower bounds keep them finite.
+        among = (others + prior[:, None]) / (others.sum(-1, keepdim=True) + 1).clamp_min(1)
+        return among.clamp_min(MIN_PROBABILITY).log()
 
 
 class CellPath(nn.Module):
@@ -93,12 +158,15 @@ class CellPath(nn.Module):
 
     def embed(self, tokens: Tensor, log_profile: Tensor) -> Tensor:
         """Return the cell embedding (batch, cells, dim): visible genes as deviations from ``log_profile``."""
-        n_bins = len(self.level_values)
-        visible = (tokens < n_bins).float()
-        observed = self.level_values[tokens.clamp_max(n_bins - 1)]
         frequencies = log_profile.exp()
         expected = frequencies @ self.level_values
-        variance = frequencies @ self.level_values.square() - expected.square()
+        return self.project(tokens, expected, frequencies @ self.level_values.square() - expected.square())
+
+    def project(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
+        """Do the same from the moments of the profile, each (batch, cells, genes)."""
+        n_bins = len(self.level_values)
+        visible = (tokens < n_bins).float()
+        observed = self.level_values[tokens.clamp_max(n_bins - 1).long()]
         deviation = (observed - expected) * visible
         scale = (variance.clamp_min(0) * visible).sum(-1, keepdim=True) + 1
         return deviation @ self.gene_table / scale.sqrt()
@@ -111,11 +179,18 @@ class CellPath(nn.Module):
             x, _ = layer(x)
         return self.norm(x)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Factorised logits (batch, cells, genes, levels) from the output of :meth:`forward`."""
+    def logits(self, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """Factorised logits (batch, cells, genes, levels) from the output of :meth:`forward`.
+
+        With ``places`` of the flattened (batch, cells, genes), only those there: (places, levels).
+        """
         detection = self.detection(x) @ self.gene_output.T
         level = self.level(x) @ self.gene_output.T
-        n_bins = len(self.level_values)
-        expressed = (torch.arange(n_bins, device=x.device) > 0).float()
-        steps = (torch.arange(n_bins, device=x.device).float() - (n_bins / 2)) * expressed / n_bins
+        if places is not None:
+            detection, level = detection.flatten()[places], level.flatten()[places]
+        levels = torch.arange(len(self.level_values), device=x.device).float()
+        expressed = (levels > 0).float()
+        steps = (levels - len(levels) / 2) * expressed / len(levels)
+        if places is not None:
+            return expressed[:, None] * detection + steps[:, None] * level
         return detection[..., None] * expressed + level[..., None] * steps

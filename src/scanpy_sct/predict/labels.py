@@ -160,7 +160,7 @@ def fit_classifier(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> L
         model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000)
         held_out = cross_val_predict(model, features, codes, cv=folds, method="decision_function")
         logits = _logits(held_out)
-        temperature = _fit_temperature(logits, codes)
+        temperature = fit_temperature(logits, codes)
         # Weighted as the fit is: otherwise the rarest labels would have no say in how far weights are shrunk.
         loss = np.average(_log_loss(logits / temperature, codes), weights=weights_of_cells)
         trials.append((loss, temperature, strength))
@@ -203,7 +203,7 @@ def _log_loss(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return -log_softmax(logits, axis=1)[np.arange(len(codes)), codes]
 
 
-def _fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
     """Temperature between 1/20 and 20 with the smallest mean log loss."""
     found = minimize_scalar(
         lambda log_temperature: _log_loss(logits / np.exp(log_temperature), codes).mean(),
@@ -235,22 +235,29 @@ class Names:
     labels: np.ndarray
     """(cells,) text; "unknown" where nothing is probable enough."""
     score: np.ndarray
-    """(cells,) probability of the most probable label, also where that is not given."""
+    """(cells,) probability that the most probable label is right, also where that is not given."""
     probabilities: np.ndarray
-    """(cells, labels)."""
+    """(cells, labels): of each label, given that one of them is right."""
 
 
 def choose_names(
-    probabilities: np.ndarray, names: Sequence[str], threshold: float, empty: np.ndarray | None = None
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    threshold: float,
+    empty: np.ndarray | None = None,
+    novelty: np.ndarray | None = None,
 ) -> Names:
     """Give each cell its most probable name, or "unknown" if that has a probability below ``threshold``.
 
     Cells that are ``empty`` (cells,) are unknown whatever the threshold, and every name is equally probable for them.
+    ``novelty`` (cells,) is the probability that no name is right, and NaN for empty cells.
     """
     probabilities = probabilities.copy()
     if empty is not None:
         probabilities[empty] = 1 / len(names)
     score = probabilities.max(axis=1)
+    if novelty is not None:
+        score = score * (1 - np.nan_to_num(novelty))
     labels = np.asarray(names, dtype=object)[probabilities.argmax(axis=1)]
     is_unknown = score < threshold if empty is None else (score < threshold) | empty
     labels[is_unknown] = UNKNOWN

@@ -42,8 +42,9 @@ def annotate(
 ) -> AnnData | None:
     """Name every cell, from a labelled reference, from marker genes, or by the labels a checkpoint carries.
 
-    * `reference` and `labels_key`: a regression learns the labels from the expression of the reference and, where the
-      two objects look like the same data, from its sCT cell embedding; over the genes that both measured.
+    * `reference` and `labels_key`: four regressions, each on other genes, learn the labels from the expression of the
+      reference and, where the two objects look like the same data, from its sCT cell embedding; over the genes that
+      both measured. Cells of a type that the reference lacks are told by their having no kin there.
     * `markers`: no labelled cells are needed. What the network predicts of each marker from all other genes is added to
       what was measured of it, and cells get the type whose markers stand out most. Markers need not have been measured.
     * neither: the checkpoint's own label head, where it has one.
@@ -67,15 +68,16 @@ def annotate(
         Layer of `adata`, and of `reference`, to read instead of `X`.
     library_key
         Column of `.obs` that names the sample of each cell; a bag never mixes samples. Used for the reference too
-        where it has that column.
+        where it has that column: probabilities are then calibrated on whole samples left out in turn, if most labels
+        occur in several. Give the donors, and the names will be as sure as they are right for new donors.
     gene_names
         Column of `.var` with symbols or Ensembl ids to use instead of `.var_names`. Used for the reference too where
         it has that column.
     bags
         As in :func:`scanpy_sct.tl.impute`. The cells of the reference are always read in random bags.
     threshold
-        Cells whose most probable name has a smaller probability, from 0 to 1, are called "unknown". So are, always,
-        cells without any counts.
+        Cells whose most probable name is right with a smaller probability, from 0 to 1, are called "unknown". So are,
+        always, cells without any counts.
     key_added
         Name of the result.
     device, precision, batch_size, copy
@@ -90,11 +92,16 @@ def annotate(
     `.obs[key_added]` : categorical
         The name of each cell, or "unknown".
     `.obs[key_added + "_score"]` : float32
-        Probability of the most probable name, also where the cell is "unknown".
+        Probability that the most probable name is right, also where the cell is "unknown".
+    `.obs[key_added + "_novelty"]` : float32
+        From a reference, where both objects have 50 cells or more: probability that no name is right, since the
+        reference lacks such cells. NaN for cells without counts. It is told from the other cells of `adata`, of which
+        at least a quarter should be of known types, so it changes with them; types of very few cells are missed.
     `.obsm[key_added + "_probs"]` : DataFrame of float32
-        Probability of every name; rows sum to one. Those from a reference are calibrated on cells of the reference left
-        out in turn; they promise too much where `adata` differs from it. **Those from markers are not calibrated**:
-        they are a softmax of scores, good for ranking. A `/` in a name is a `|` here.
+        Probability of every name, given that one of them is right; rows sum to one. The score is the largest of a row,
+        times one minus the novelty. Those from a reference are calibrated on cells of the reference left out in turn;
+        they still promise too much where `adata` differs from it. **Those from markers are not calibrated**: they are
+        a softmax of scores, good for ranking. A `/` in a name is a `|` here.
     `.uns[key_added]` : dict
         Arguments, model, weights hash, gene counts and versions.
 
@@ -127,7 +134,7 @@ def annotate(
         answer = sources.by_markers(checkpoint, expression, sets, bags, computing)
     else:
         answer = sources.by_label_head(checkpoint, expression, bags, computing)
-    chosen = choose_names(answer.probabilities, answer.names, threshold, answer.empty)
+    chosen = choose_names(answer.probabilities, answer.names, threshold, answer.empty, answer.novelty)
     target = adata.copy() if copy else adata
     params = {"labels_key": labels_key, "layer": layer, "reference_layer": reference_layer, **names_in}
     write_annotation(
@@ -135,6 +142,7 @@ def annotate(
         key_added,
         labels=chosen.labels,
         score=chosen.score,
+        novelty=answer.novelty,
         probabilities=pd.DataFrame(chosen.probabilities, index=adata.obs_names, columns=list(answer.names)),
         params=params | {"bags": bags, "threshold": threshold, "rng": seed},
         details=record(checkpoint, expression, **answer.details),

@@ -73,9 +73,10 @@ def embed(
     Notes
     -----
     What the direct embedding of `sct-mini` is worth, without any training on the data at hand: its 15 nearest
-    neighbours name blood cells and regions of a developing heart better than those of a PCA of the data set itself, and
-    cells of a breast tumour worse; `sct models describe sct-mini` has the figures, `benchmarks/embedding.py` makes
-    them. Across studies it carries their differences along: to transfer labels, use :func:`scanpy_sct.tl.annotate`.
+    neighbours name regions of tissue sections about as well as those of principal components of the data set itself,
+    blood cells a little worse, and cells of a breast tumour clearly worse; it mixes sections better.
+    `sct models describe sct-mini` has the figures, `benchmarks/embedding.py` makes them. Across studies it carries
+    their differences along: to transfer labels, use :func:`scanpy_sct.tl.annotate`.
     Its transformer (`source="transformer"`) has not been shown to hold anything of a cell: draw no conclusions from it.
 
     Examples

@@ -13,7 +13,9 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.predict import labels as naming
+from scanpy_sct.predict import novelty as novel
 from scanpy_sct.predict import predict_embedding, predict_entries
+from scanpy_sct.predict.committee import fit_committee
 from scanpy_sct.predict.inputs import check_coordinates, choose_bag_policy
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression, read_expression
@@ -47,6 +49,8 @@ class Answer:
     """(cells, names)."""
     empty: np.ndarray
     """(cells,) bool: nothing is known about these cells."""
+    novelty: np.ndarray | None = None
+    """(cells,) probability that none of the names fits; None where the source cannot tell."""
     details: dict[str, Any] = field(default_factory=dict)
     """What is worth recording."""
 
@@ -122,37 +126,84 @@ def by_reference(
     Runner(checkpoint, computing["device"], computing["precision"], computing["batch_size"])
     seed = computing["rng"]
     rows = draw_rows(reference.labels, reference.usable, seed)
+    labels = reference.labels[rows]
     # What only one side measured would set both apart, so neither the components nor the network see it.
     query, known = take(expression, None, shared), take(reference.expression, rows, shared)
-    known_features, query_features = _expression_features(known, query, shared, seed)
-    difference = naming.tell_apart(known_features, query_features, seed)
+    values = [naming.log_cp10k(part.token_values, shared) for part in (known, query)]
+    known_views, views = _views(*values, seed)
+    # The last two share out the variable genes.
+    difference = naming.tell_apart(np.hstack(known_views[2:]), np.hstack(views[2:]), seed)
     if difference <= MAX_DIFFERENCE:
         vectors = predict_embedding(checkpoint, query, bags=bags, **computing)
         known_vectors = predict_embedding(checkpoint, known, bags="random", **computing)
         mean, scale = naming.standardisation(known_vectors)
-        known_features = np.hstack([known_features, EMBEDDING_WEIGHT * (known_vectors - mean) / scale])
-        query_features = np.hstack([query_features, EMBEDDING_WEIGHT * (vectors - mean) / scale])
+        known_part, part = (EMBEDDING_WEIGHT * (each - mean) / scale for each in (known_vectors, vectors))
     else:
         logger.info("Reference and query differ (AUC %.2f): names come from expression alone.", difference)
-    head = naming.fit_classifier(known_features, reference.labels[rows], seed)
+        known_part, part = np.empty((len(rows), 0)), np.empty((len(expression.samples), 0))
+    known_seen = [np.hstack([view, known_part]) for view in known_views]
+    seen = [np.hstack([view, part]) for view in views]
+    committee = fit_committee(known_seen, labels, known.samples, seed)
+    empty = ~has_counts(query)
     details = {
         "cells": len(rows),
         "shared_genes": len(shared),
         "difference": difference,
         "embedding": difference <= MAX_DIFFERENCE,
+        "calibrated_on": committee.held_out,
     }
-    probabilities = naming.label_probabilities(head, query_features)
-    return Answer(head.labels, probabilities, ~has_counts(query), {"source": "reference", "reference": details})
+    unlike = novelty_of(*values, labels, committee.strangeness(seen), empty, seed)
+    probabilities = committee.probabilities(seen)
+    return Answer(committee.labels, probabilities, empty, unlike, {"source": "reference", "reference": details})
 
 
-def _expression_features(
-    known: Expression, query: Expression, shared: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of the genes that vary in the reference, for both."""
-    values = naming.log_cp10k(known.token_values, shared)
-    variable = _variable_genes(values)
-    others = naming.log_cp10k(query.token_values, shared)
-    return naming.principal_components(values[:, variable], others[:, variable], seed)
+def _views(known: sparse.csr_matrix, query: sparse.csr_matrix, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Principal components of four sets of genes, for both: two halves of all genes, and of those that vary most."""
+    rng = np.random.default_rng(seed)
+    everything, variable = np.arange(known.shape[1]), np.flatnonzero(_variable_genes(known))
+    halves = [half for genes in (everything, variable) for half in np.array_split(rng.permutation(genes), 2)]
+    pairs = [naming.principal_components(known[:, half], query[:, half], seed) for half in halves]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def novelty_of(
+    known: sparse.csr_matrix,
+    query: sparse.csr_matrix,
+    labels: np.ndarray,
+    strangeness: np.ndarray,
+    empty: np.ndarray,
+    seed: int,
+) -> np.ndarray | None:
+    """Find how likely each cell is of a type that the reference lacks, (cells,); NaN for empty cells.
+
+    Parameters
+    ----------
+    known, query
+        Log-normalised expression of the reference and of the cells to name, (cells, shared genes).
+    labels
+        Those of the reference, (cells,).
+    strangeness
+        Lack of evidence for any label, (cells to name,).
+    empty
+        Cells to name without counts.
+    seed
+        Decides which cells are drawn.
+
+    Returns
+    -------
+    None where one side has fewer than 50 cells.
+    """
+    full = np.flatnonzero(~empty)
+    rows = novel.draw_balanced(labels, len(full), seed)
+    if min(len(full), len(rows)) < novel.MIN_CELLS:
+        logger.info("Too few cells to tell whether the reference lacks a type.")
+        return None
+    both = sparse.vstack([known[rows], query[full]], format="csr")
+    both = both[:, _variable_genes(both)]
+    components, _ = naming.principal_components(both, both[:1], seed)
+    result = np.full(len(empty), np.nan)
+    result[full] = novel.novelty(components[: len(rows)], components[len(rows) :], strangeness[full], seed)
+    return result
 
 
 def draw_rows(labels: np.ndarray, usable: np.ndarray, seed: int) -> np.ndarray:
@@ -173,7 +224,7 @@ def by_label_head(checkpoint: Checkpoint, expression: Expression, bags: str, com
         raise ValueError(msg)
     vectors = predict_embedding(checkpoint, expression, bags=bags, **computing)
     probabilities = naming.label_probabilities(head, vectors)
-    return Answer(head.labels, probabilities, ~has_counts(expression), {"source": "label_head"})
+    return Answer(head.labels, probabilities, ~has_counts(expression), details={"source": "label_head"})
 
 
 def by_markers(
@@ -197,7 +248,7 @@ def by_markers(
             "measured": list(markers.measured.values()),
         },
     }
-    return Answer(tuple(columns), probabilities, ~has_counts(expression), details)
+    return Answer(tuple(columns), probabilities, ~has_counts(expression), details=details)
 
 
 def take(expression: Expression, rows: np.ndarray | None, positions: np.ndarray) -> Expression:

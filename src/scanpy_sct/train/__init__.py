@@ -1,7 +1,8 @@
-"""Training: make a checkpoint from files of single cells or sections."""
+"""Training: make a checkpoint from files of single cells or sections, or a better one for the data at hand."""
 
-from scanpy_sct.train.config import PretrainConfig
+from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
+from scanpy_sct.train.finetune import finetune
 from scanpy_sct.train.label_head import fit_label_head
 from scanpy_sct.train.pretrain import pretrain
 
-__all__ = ["PretrainConfig", "fit_label_head", "pretrain"]
+__all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "fit_label_head", "pretrain"]

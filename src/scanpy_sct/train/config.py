@@ -59,3 +59,64 @@ class PretrainConfig:
     report_every: int = 100
     checkpoint_minutes: float = 5.0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of :func:`scanpy_sct.train.finetune`.
+
+    `steps` is the budget: with it the result depends on data and seed alone. `minutes` is a guard for slow machines:
+    where it ends the training, the result depends on the machine too.
+    """
+
+    steps: int = 300
+    """Optimiser steps, one bag each; the step at which held-out cells are predicted best is kept."""
+    minutes: float | None = None
+    """Stop after so many minutes, whatever the step."""
+    learning_rate: float = 1e-3
+    warmup_steps: int = 20
+    pull: float = 20.0
+    """Weight decay towards the weights of the model: each step takes back this share, times the learning rate, of what
+    has changed. Without it, cells that were held out are soon predicted worse."""
+    gradient_clip: float = 1.0
+    bag_size: int = 50
+    """Cells of a bag; where the whole network is trained, `tower_bag_size`."""
+    tower_bag_size: int = 16
+    mask_range: tuple[float, float] = (0.1, 0.5)
+    """Share of entries hidden in a training bag, drawn evenly."""
+    mask_fraction: float = 0.25
+    """Share of entries hidden for the test on held-out cells."""
+    hidden_gene_share: float = 0.0
+    """Share of bags in which a quarter of the genes is hidden in all cells."""
+    panel_share: float = 0.0
+    """Share of bags that see only a random panel of genes, the rest being unmeasured."""
+    thin_share: float = 0.0
+    """Share of bags whose counts are thinned to between a fifth and all of their depth."""
+    near_share: float = 0.7
+    """Share of bags made of cells close to one another, in space or in expression; the rest are random."""
+    max_hidden_entries: int = 200_000
+    """Entries of a bag that count in the loss; more are sampled."""
+    validation_share: float = 0.1
+    """Share of cells held out to judge by."""
+    validate_every: int = 50
+    """Steps between two tests on held-out cells."""
+    patience: int = 4
+    """Stop after so many tests in a row without improvement."""
+
+    def __post_init__(self) -> None:
+        shares = ("hidden_gene_share", "panel_share", "thin_share", "near_share")
+        inner = ("mask_fraction", "validation_share")
+        low, high = self.mask_range
+        rules = {
+            "at least 1": {name: getattr(self, name) >= 1 for name in ("steps", "validate_every", "patience")},
+            "at least 2": {name: getattr(self, name) >= 2 for name in ("bag_size", "tower_bag_size")},
+            "positive": {"learning_rate": self.learning_rate > 0, "minutes": self.minutes is None or self.minutes > 0},
+            "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in shares},
+            "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
+            "two rising shares": {"mask_range": 0 < low <= high < 1},
+        }
+        for rule, results in rules.items():
+            for name, is_good in results.items():
+                if not is_good:
+                    msg = f"{name}={getattr(self, name)!r} must be {rule}."
+                    raise ValueError(msg)

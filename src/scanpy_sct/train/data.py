@@ -13,8 +13,8 @@ from scipy import sparse
 
 from scanpy_sct.plan.bags import similarity_points
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
-from scanpy_sct.read.expression import read_expression
-from scanpy_sct.train.config import PretrainConfig
+from scanpy_sct.read.expression import Expression, read_expression
+from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,14 @@ class Dataset:
     """Cells close to one another here make good bags: tissue coordinates, else expression."""
     held_out: np.ndarray
     """Cells never trained on, (n_cells,) bool."""
+    hidden: sparse.csr_matrix | None = None
+    """Entries that are neither seen nor asked for, (n_cells, positions) bool; `log_counts` lacks them."""
+
+    def always_hidden(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``hidden`` for some cells, (len(rows), positions) bool."""
+        if self.hidden is None:
+            return np.zeros((len(rows), len(self.measured)), dtype=bool)
+        return self.hidden[rows].toarray()
 
 
 def read_datasets(
@@ -46,15 +54,20 @@ def read_datasets(
         adata = ad.read_h5ad(file)
         key = library_key if library_key in adata.obs else None
         expression = read_expression(adata, vocabulary, token_scale="log1p_counts", library_key=key)
-        points = expression.coordinates
-        if points is None:
-            points = similarity_points(expression.log_values, seed)
         held_out = np.random.default_rng([seed, number]).random(len(expression.samples)) < validation_share
-        datasets.append(
-            Dataset(Path(file).stem, expression.token_values, expression.measured, expression.samples, points, held_out)
-        )
-        logger.info("%s: %d cells, %d genes", file, len(held_out), expression.measured.sum())
+        datasets.append(as_dataset(expression, Path(file).stem, held_out, seed))
     return datasets
+
+
+def as_dataset(
+    expression: Expression, name: str, held_out: np.ndarray, seed: int, hidden: sparse.csr_matrix | None = None
+) -> Dataset:
+    """Keep of ``expression`` what training needs; cells without a place are placed by their expression."""
+    points = expression.coordinates
+    if points is None:
+        points = similarity_points(expression.log_values, seed)
+    logger.info("%s: %d cells, %d genes", name, len(held_out), expression.measured.sum())
+    return Dataset(name, expression.token_values, expression.measured, expression.samples, points, held_out, hidden)
 
 
 @dataclass(frozen=True)
@@ -67,23 +80,22 @@ class TrainingBag:
     """Hidden places of the flattened tokens."""
     truth: np.ndarray
     """Token that stood there."""
+    points: np.ndarray
+    """(cells, dimensions): the `points` of these cells."""
 
 
 def draw_bag(
     datasets: Sequence[Dataset],
     rules: TokenRules,
-    config: PretrainConfig,
+    config: PretrainConfig | FinetuneConfig,
     rng: np.random.Generator,
     size: int,
     *,
     validation: bool = False,
 ) -> TrainingBag:
     """Draw a data set (by the root of its size), cells, a depth, a panel and what is hidden, and make the tokens."""
-    usable = [np.flatnonzero(dataset.held_out == validation) for dataset in datasets]
-    weights = np.sqrt([len(rows) for rows in usable])
-    number = rng.choice(len(datasets), p=weights / weights.sum())
-    dataset = datasets[number]
-    rows = _draw_cells(dataset, usable[number], size, rng, near=rng.random() < config.near_share)
+    dataset, usable = _draw_dataset(datasets, rng, held_out=validation)
+    rows = _draw_cells(dataset, usable, size, rng, near=rng.random() < config.near_share)
     counts = dataset.log_counts[rows]
     if not validation and rng.random() < config.thin_share:
         counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
@@ -91,14 +103,57 @@ def draw_bag(
     if not validation and rng.random() < config.panel_share:
         measured = _draw_panel(measured, rng)
     hidden = _draw_hidden(dataset.measured, len(rows), config, rng, validation=validation)
-    nothing = np.zeros_like(hidden)
-    truth = make_tokens(counts, counts, nothing, dataset.measured, rules).tokens
     # Genes outside the panel are unmeasured: hidden in every cell.
-    tokens = make_tokens(counts, counts, hidden | ~measured, measured, rules).tokens
-    places = np.flatnonzero((hidden | (dataset.measured & ~measured & (rng.random(hidden.shape) < 0.1))).ravel())
-    if len(places) > config.max_hidden_entries:
-        places = np.sort(rng.choice(places, config.max_hidden_entries, replace=False))
-    return TrainingBag(tokens, places, truth.ravel()[places])
+    asked = hidden | (dataset.measured & ~measured & (rng.random(hidden.shape) < 0.1))
+    return _hide(dataset, rows, counts, rules, hidden | ~measured, asked, measured, config.max_hidden_entries, rng)
+
+
+def draw_company_bag(
+    datasets: Sequence[Dataset], rules: TokenRules, config: FinetuneConfig, rng: np.random.Generator, size: int
+) -> TrainingBag:
+    """Draw a cell that was held out and its nearest neighbours, trained on or not; only held-out cells are asked for.
+
+    So a held-out cell is judged in the company in which it will be used.
+    """
+    dataset, usable = _draw_dataset(datasets, rng, held_out=True)
+    first = rng.choice(usable)
+    rows = _nearest(dataset, first, np.flatnonzero(dataset.samples == dataset.samples[first]), size)
+    hidden = _draw_hidden(dataset.measured, len(rows), config, rng, validation=True)
+    asked = hidden & dataset.held_out[rows][:, None]
+    counts = dataset.log_counts[rows]
+    return _hide(dataset, rows, counts, rules, hidden, asked, dataset.measured, config.max_hidden_entries, rng)
+
+
+def _draw_dataset(
+    datasets: Sequence[Dataset], rng: np.random.Generator, *, held_out: bool
+) -> tuple[Dataset, np.ndarray]:
+    usable = [np.flatnonzero(dataset.held_out == held_out) for dataset in datasets]
+    weights = np.sqrt([len(rows) for rows in usable])
+    number = rng.choice(len(datasets), p=weights / weights.sum())
+    return datasets[number], usable[number]
+
+
+def _hide(
+    dataset: Dataset,
+    rows: np.ndarray,
+    counts: sparse.csr_matrix,
+    rules: TokenRules,
+    hidden: np.ndarray,
+    asked: np.ndarray,
+    measured: np.ndarray,
+    most: int,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Make tokens of ``counts`` without what is ``hidden``, and keep the truth of up to ``most`` entries ``asked``."""
+    always = dataset.always_hidden(rows)
+    truth = make_tokens(counts, counts, always, dataset.measured, rules).tokens
+    tokens = make_tokens(counts, counts, hidden | always, measured, rules).tokens
+    places = np.flatnonzero((asked & ~always).ravel())
+    if len(places) > most:
+        places = np.sort(rng.choice(places, most, replace=False))
+    # Where unmeasured genes are coded as zero, one that is asked for would be seen as not expressed.
+    tokens.ravel()[places] = rules.mask
+    return TrainingBag(tokens, places, truth.ravel()[places], dataset.points[rows])
 
 
 def _draw_cells(dataset: Dataset, usable: np.ndarray, size: int, rng: np.random.Generator, *, near: bool) -> np.ndarray:
@@ -106,6 +161,12 @@ def _draw_cells(dataset: Dataset, usable: np.ndarray, size: int, rng: np.random.
     rows = usable[dataset.samples[usable] == dataset.samples[first]]
     if not near or len(rows) <= size:
         return rng.permutation(rows)[:size]
+    return _nearest(dataset, first, rows, size)
+
+
+def _nearest(dataset: Dataset, first: int, rows: np.ndarray, size: int) -> np.ndarray:
+    if len(rows) <= size:
+        return rows
     distance = ((dataset.points[rows] - dataset.points[first]) ** 2).sum(1)
     return rows[np.argpartition(distance, size)[:size]]
 
@@ -127,7 +188,12 @@ def _draw_panel(measured: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_hidden(
-    measured: np.ndarray, n_cells: int, config: PretrainConfig, rng: np.random.Generator, *, validation: bool
+    measured: np.ndarray,
+    n_cells: int,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+    *,
+    validation: bool,
 ) -> np.ndarray:
     fraction = config.mask_fraction if validation else rng.uniform(*config.mask_range)
     hidden = rng.random((n_cells, len(measured)), dtype=np.float32) < fraction
