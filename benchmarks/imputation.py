@@ -3,7 +3,7 @@
     python benchmarks/imputation.py
     python benchmarks/imputation.py --tasks thinning --data-sets pbmc3k "her2st H1"
 
-writes results/imputation.csv. What was computed before is taken from the cache; see README.md in this folder.
+writes results/imputation.csv.gz. What was computed before is taken from the cache; see README.md in this folder.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=every_method, default=every_method, metavar="METHOD")
     parser.add_argument("--model", default="sct-mini", help="name, folder or hub id")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "imputation.csv")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "imputation.csv.gz")
     parser.add_argument("--fresh", action="store_true", help="compute again what is in the cache")
     parser.add_argument("--cached", action="store_true", help="write what is in the cache, compute nothing")
     return parser.parse_args()

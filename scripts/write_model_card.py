@@ -107,11 +107,11 @@ def main() -> None:
 
     import scanpy_sct as sct
 
-    hidden = pd.read_csv(RESULTS / "imputation.csv")
+    hidden = pd.read_csv(RESULTS / "imputation.csv.gz")
     checkpoint = sct.load_model(FOLDER)
     used = set(hidden.loc[hidden["method"] == "sct", "weights"])
     if used != {checkpoint.sha256}:
-        msg = f"benchmarks/results/imputation.csv is about other weights ({used}): run the benchmarks again."
+        msg = f"benchmarks/results/imputation.csv.gz is about other weights ({used}): run the benchmarks again."
         raise SystemExit(msg)
     last = pd.read_csv(RESULTS / "sct-mini-training-log.csv").iloc[-1]
     card = CARD.format(
