@@ -100,9 +100,21 @@ def imputation(
     Returns
     -------
     One row for each task, method, stratum and metric, with the columns `task`, `method`, `stratum`, `metric`, `value`,
-    `lower` and `upper` (95 % interval: samples, or 50 random groups of cells, are drawn again) and `n_entries`, the
-    number of entries of the stratum. Metrics that are not defined in a stratum have no row.
+    `lower` and `upper` (a 95 % interval, for which samples, or 50 random groups of cells, are drawn again) and
+    `n_entries`, the number of entries of the stratum.
 
+    Raises
+    ------
+    ValueError
+        An unknown method or task, a method that needs what is not there, a task that the data cannot serve, or data
+        that cannot be read (see :func:`scanpy_sct.read.expression.read_expression`).
+    ImportError
+        A method was named that needs an optional package.
+    KeyError
+        `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
+
+    Notes
+    -----
     The strata are `all`; `zero` and `non-zero`, by what was measured; and `gene < 1 %`, `gene 1-10 %`, `gene 10-50 %`
     and `gene > 50 %`, by the share of all cells that express the gene. The metrics are
 
@@ -119,15 +131,7 @@ def imputation(
     - `predicted_rate` and `measured_rate`, the reliability curve, in strata `probability 0.0-0.1` and so on;
     - in `thinning` only `mse` and `poisson` as in Open Problems; lower is better.
 
-    Raises
-    ------
-    ValueError
-        An unknown method or task, a method that needs what is not there, a task that the data cannot serve, or data
-        that cannot be read (see :func:`scanpy_sct.read.expression.read_expression`).
-    ImportError
-        A method was named that needs an optional package.
-    KeyError
-        `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
+    Metrics that are not defined in a stratum have no row.
     """
     tasks = _check_tasks(tasks)
     if isinstance(n_bootstrap, bool) or not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 0:
