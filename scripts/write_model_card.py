@@ -91,8 +91,11 @@ the data set itself, `sct` is not.
 
 ## Naming cells
 
-`python benchmarks/annotation.py`; means over three splits for breast. `sct.tl.annotate` leaves the embedding out where
-reference and data differ in it. How it decides was itself chosen on these data sets: expect a little less elsewhere.
+`python benchmarks/annotation.py`, on the tasks and splits measured so far (`benchmarks/results/annotation.csv` tells
+which). `sct.tl.annotate` leaves the embedding out where reference and data differ in it. Its rules were chosen on sets
+of sorted blood and cardiac cells that `sct-mini` was trained on, and while looking at some of these data sets: expect a
+little less elsewhere. Regions of a tissue are named worse than types of cells, and a region that the reference lacks is
+not noticed.
 
 {annotation}
 
