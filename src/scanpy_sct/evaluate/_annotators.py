@@ -176,9 +176,9 @@ def ulm_by_markers(context: Context) -> Function:
 
 def marker_table(markers: Any) -> pd.DataFrame:
     """One row per type (`source`) and gene (`target`), of what `annotate` takes as markers."""
-    from scanpy_sct.tl._markers import _marker_table
+    from scanpy_sct.tl._markers import marker_table
 
-    return _marker_table(markers).rename(columns={"name": "source", "gene": "target"}).drop_duplicates()
+    return marker_table(markers).rename(columns={"name": "source", "gene": "target"}).drop_duplicates()
 
 
 def built_in(context: Context) -> dict[str, Annotator]:

@@ -125,14 +125,14 @@ def scvi(matrix: sparse.csr_matrix, batches: np.ndarray | None, seed: int) -> np
     """
     import scvi as package
 
-    from scanpy_sct.evaluate.methods.scvi import _own_chance
+    from scanpy_sct.evaluate.methods.scvi import own_chance
 
     genes = _variable_genes(matrix, "counts").var_names.astype(int)
     cells = AnnData(matrix[:, genes].copy())
     cells.obs["batch"] = pd.Categorical(np.zeros(cells.n_obs, dtype=int) if batches is None else batches)
     # A batch of one cell, as the last one may be, cannot be normalised.
     batch_size = _BATCH_SIZE - (cells.n_obs % _BATCH_SIZE == 1)
-    with _own_chance(package, seed):
+    with own_chance(package, seed):
         package.model.SCVI.setup_anndata(cells, batch_key="batch")
         fitted = package.model.SCVI(cells)
         fitted.train(batch_size=batch_size, enable_progress_bar=False, logger=False)

@@ -79,8 +79,7 @@ def predict_entries(
     if hide is not None:
         turns.append(Turn(forbidden, forbidden, known=False))
     runner = Runner(checkpoint, device, precision, batch_size)
-    fitted = _fit(runner, expression, positions, hide, turns, bags, path, calibrate, blend, keep_bins, rng)
-    return fitted
+    return _predict(runner, expression, positions, hide, turns, bags, path, calibrate, blend, keep_bins, rng)
 
 
 def predict_hidden(
@@ -109,7 +108,7 @@ def predict_hidden(
         probe = _turn_of_pass(Passes(PROBE_PASSES, rng + 2), 0, expression, forbidden)
         turns.insert(0, Turn(probe.hidden_of, probe.asked_of, known=True, kept=False, max_bags=PROBE_BAGS))
     runner = Runner(checkpoint, device, precision, batch_size)
-    return _fit(runner, expression, positions, hidden, turns, bags, path, calibrate, blend, False, rng)
+    return _predict(runner, expression, positions, hidden, turns, bags, path, calibrate, blend, False, rng)
 
 
 def _rows_of(hide: sparse.csr_matrix | None, expression: Expression) -> HiddenOf:
@@ -126,7 +125,7 @@ def _turn_of_pass(passes: Passes, number: int, expression: Expression, forbidden
     return Turn(lambda rows: own(rows) | forbidden(rows), lambda rows: own(rows) & ~forbidden(rows), known=True)
 
 
-def _fit(
+def _predict(
     runner: Runner,
     expression: Expression,
     positions: np.ndarray | None,

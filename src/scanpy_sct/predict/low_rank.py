@@ -15,6 +15,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.extmath import randomized_svd
 
 from scanpy_sct.plan.bins import entry_rows
+from scanpy_sct.predict.inputs import HiddenOf
 
 N_COMPONENTS = 100
 MAX_CELLS = 8000
@@ -70,7 +71,7 @@ class LowRank:
         return detection, np.log1p(unit * expected / detection).astype(np.float32)
 
 
-def fit_low_rank(visible: sparse.csr_matrix, is_hidden, seed: int) -> LowRank:
+def fit_low_rank(visible: sparse.csr_matrix, is_hidden: HiddenOf, seed: int) -> LowRank:
     """Find the components of what is visible.
 
     Parameters
@@ -116,7 +117,9 @@ def fit_low_rank(visible: sparse.csr_matrix, is_hidden, seed: int) -> LowRank:
     return LowRank(scores, components, mean, total, _units(linear))
 
 
-def trust_evidence(fitted: LowRank, truth: sparse.csr_matrix, is_asked, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def trust_evidence(
+    fitted: LowRank, truth: sparse.csr_matrix, is_asked: HiddenOf, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Set up the regression of hidden values on components (normal equations), from a sample of entries.
 
     Parameters

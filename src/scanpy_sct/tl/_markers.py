@@ -40,7 +40,7 @@ def read_markers(
 
     Genes may have the names of the columns of the object, or be symbols or Ensembl ids.
     """
-    table = _marker_table(markers)
+    table = marker_table(markers)
     check_names(table["name"].unique(), "markers")
     check_distinct(table["name"].unique(), "markers")
     own_names = np.asarray(column_names)[expression.genes.columns]
@@ -66,7 +66,7 @@ def read_markers(
     return MarkerSets(found, {name: int(expression.measured[places].sum()) for name, places in found.items()})
 
 
-def _marker_table(markers: Markers) -> pd.DataFrame:
+def marker_table(markers: Markers) -> pd.DataFrame:
     """One row per type and gene, columns `name` and `gene`, text."""
     if isinstance(markers, pd.DataFrame):
         table = _human_rows(markers)

@@ -54,7 +54,7 @@ def scvi(observed: Observed, max_epochs: int | None = None) -> np.ndarray:
         if max_epochs is None:
             max_epochs = int(np.clip(round(_CELLS_TRAINED / len(cells)), _FEWEST_EPOCHS, _MOST_EPOCHS))
         counts = observed.counts[cells][:, genes]
-        with _quiet(), _own_chance(package, observed.seed):
+        with _quiet(), own_chance(package, observed.seed):
             shares = _fit(package, counts, observed.samples[cells], max_epochs)
         # Share of the modelled genes in the depth of each cell, 1 but for genes that only one or two cells express.
         modelled = np.asarray(counts.sum(axis=1)) / observed.depth[cells, None]
@@ -81,7 +81,7 @@ def _fit(package: ModuleType, counts: sparse.csr_matrix, samples: np.ndarray, ma
 
 
 @contextmanager
-def _own_chance(package: ModuleType, seed: int) -> Iterator[None]:
+def own_chance(package: ModuleType, seed: int) -> Iterator[None]:
     """Seed the generators of Python, numpy and torch, from which scvi-tools draws, and put them back afterwards."""
     import torch
 
