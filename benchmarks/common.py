@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import json
@@ -49,11 +50,24 @@ def hash_of_data(name: str, data: Path) -> str:
 
 
 def hash_of_code(*parts: str) -> str:
-    """Hash of the source files in folders, and of single files, of the package."""
+    """Hash of what source files in folders, and single files, of the package do: comments and docstrings are free."""
     files = [
         file for part in parts for file in ([SOURCE / part] if part.endswith(".py") else (SOURCE / part).rglob("*.py"))
     ]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    return hashlib.sha256("".join(_statements(file.read_text()) for file in sorted(files)).encode()).hexdigest()
+
+
+def _statements(source: str) -> str:
+    """Write code anew without comments, docstrings and line breaks of its author."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [child for child in node.body if not _is_text(child)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def cached(
