@@ -58,6 +58,15 @@ def test_no_value_takes_part_in_its_own_prediction(expression, tiny_checkpoint):
     assert not np.array_equal(one.value, other.value)
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_genes_come_back_in_the_order_asked_for(expression, tiny_checkpoint, order):
+    asked = np.flatnonzero(expression.measured)[[3, 40]][order]
+    whole = predict_entries(tiny_checkpoint, expression, calibrate=False)
+    some = predict_entries(tiny_checkpoint, expression, positions=asked, calibrate=False)
+    np.testing.assert_array_equal(some.positions, asked)
+    np.testing.assert_allclose(some.value, whole.value[:, np.searchsorted(whole.positions, asked)], atol=1e-5)
+
+
 def test_everything_measured_is_predicted(expression, tiny_checkpoint):
     prediction = predict_entries(tiny_checkpoint, expression, keep_bins=True)
     assert prediction.value.shape == (60, expression.measured.sum())

@@ -162,8 +162,9 @@ def test_markers_point_to_their_type():
     values[np.arange(60), 2 * truth] += 5
     values[np.arange(60), 2 * truth + 1] += 5
     values *= [1, 100, 1, 1, 1, 1]  # units must not matter
-    shares = score_markers(values, {"x": [0, 1], "y": [2, 3], "z": [4, 5]})
+    shares, none = score_markers(values, {"x": [0, 1], "y": [2, 3], "z": [4, 5]})
     assert (shares.argmax(1) == truth).all()
+    assert none.max() < 0.5
     np.testing.assert_allclose(shares.sum(1), 1)
 
 
@@ -172,7 +173,18 @@ def test_a_cell_that_expresses_more_of_everything_prefers_no_type():
     markers = {"x": [0, 1], "y": [2, 3], "z": [4, 5]}
     more = values.copy()
     more[0] = values.mean(0) + 3 * values.std(0)
-    assert np.ptp(score_markers(more, markers)[0]) < 0.2
+    assert np.ptp(score_markers(more, markers)[0][0]) < 0.2
+
+
+def test_a_cell_without_markers_is_none_of_the_types():
+    rng = np.random.default_rng(0)
+    values = 0.1 * rng.random((60, 4))
+    values[:15, :2] += 3
+    values[15:30, 2:] += 3
+    shares, none = score_markers(values, {"x": [0, 1], "y": [2, 3]})
+    assert (none[:30] < 0.1).all()
+    assert (none[30:] > 0.5).all()
+    np.testing.assert_allclose(shares[30:], 0.5, atol=0.1)
 
 
 def test_tell_apart():

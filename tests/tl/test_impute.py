@@ -7,6 +7,10 @@ import pytest
 from scipy import sparse
 
 import scanpy_sct as sct
+from scanpy_sct.plan.passes import Passes
+from scanpy_sct.read.expression import read_expression
+from scanpy_sct.read.genes import released_vocabulary, to_ensembl
+from scanpy_sct.tl._imputed_fields import count_units
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +56,27 @@ def test_genes_outside_the_vocabulary_keep_their_values(adata, tiny_checkpoint):
     np.testing.assert_array_equal(adata.layers["sct"][:, kept], adata[:, kept].X.toarray())
 
 
-def test_recovery_is_the_correlation_of_observed_and_predicted(adata, tiny_checkpoint):
+def test_recovery_is_the_correlation_within_passes(adata, tiny_checkpoint):
     sct.tl.impute(adata, model=tiny_checkpoint)
-    observed = adata.X.toarray()
+    passes = Passes.for_fraction(tiny_checkpoint.mask_fraction, 0).assigned(np.arange(40), len(tiny_checkpoint.genes))
+    place = {gene: number for number, gene in enumerate(tiny_checkpoint.genes)}
+    ids = to_ensembl(adata.var_names, vocabulary=tiny_checkpoint.genes).ensembl_ids
     for gene in np.flatnonzero(adata.var["sct_imputed"])[[0, 100, 300]]:
-        expected = np.corrcoef(observed[:, gene], adata.layers["sct"][:, gene])[0, 1]
+        table = pd.DataFrame(
+            {"observed": adata.X[:, gene].toarray().ravel(), "predicted": adata.layers["sct"][:, gene]}
+        )
+        centred = table - table.groupby(passes[:, place[ids[gene]]]).transform("mean")
+        expected = centred.corr().iloc[0, 1]
         np.testing.assert_allclose(adata.var["sct_recovery"].iloc[gene], expected, atol=1e-4)
-    assert adata.var["sct_recovery"][~adata.var["sct_imputed"]].isna().all()
+
+
+def test_recovery_of_what_nobody_can_predict_is_zero(tiny_checkpoint):
+    genes = tiny_checkpoint.genes[tiny_checkpoint.genes != ""]
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(np.tile(rng.permutation(np.geomspace(0.05, 1, len(genes))), (40, 1)))
+    noise = ad.AnnData(sparse.csr_matrix(counts.astype(np.float32)), var=pd.DataFrame(index=genes))
+    sct.tl.impute(noise, model=tiny_checkpoint, bags="random")
+    assert abs(noise.var["sct_recovery"].mean()) < 0.05  # -0.2 if the means of the passes are left in
 
 
 def test_copy_leaves_the_object(adata, tiny_checkpoint):
@@ -94,6 +112,18 @@ def test_some_genes_only(adata, tiny_checkpoint):
     np.testing.assert_allclose(adata[:, genes].layers["sct"], whole[:, genes].layers["sct"], atol=1e-5)
 
 
+def test_measured_genes_that_the_model_does_not_know_keep_their_values(adata, tiny_checkpoint, caplog):
+    known = sct.tl.impute(adata, model=tiny_checkpoint, copy=True).var["sct_imputed"].to_numpy()
+    one, foreign = adata.var_names[known][0], adata.var_names[~known][0]
+    sct.tl.impute(adata, [one, foreign], model=tiny_checkpoint)
+    assert list(adata.var_names[adata.var["sct_imputed"]]) == [one]
+    assert f"['{foreign}'] keep their values" in caplog.text
+    with pytest.raises(KeyError, match=foreign):
+        sct.tl.impute(adata, [foreign], model=tiny_checkpoint)
+    with pytest.raises(KeyError, match=f"Did you mean .'{one}'"):
+        sct.tl.impute(adata, one[:-1] + "x", model=tiny_checkpoint)
+
+
 def test_unmeasured_genes_by_name(adata, tiny_checkpoint):
     known = sct.tl.impute(adata, model=tiny_checkpoint, copy=True).var["sct_imputed"]
     gene = adata.var_names[known][5]
@@ -113,9 +143,29 @@ def test_hidden_entries_do_not_count(adata, tiny_checkpoint):
     dense[hide] = 2.5
     changed.X = sparse.csr_matrix(dense)
     one, other = (sct.tl.impute(each, model=tiny_checkpoint, hide=hide, copy=True) for each in (adata, changed))
-    known = one.var["sct_imputed"].to_numpy()
-    np.testing.assert_array_equal(one.layers["sct"][:, known], other.layers["sct"][:, known])
+    np.testing.assert_array_equal(one.layers["sct"], other.layers["sct"])
     np.testing.assert_array_equal(one.var["sct_recovery"], other.var["sct_recovery"])
+    known = one.var["sct_imputed"].to_numpy()
+    assert np.isfinite(one.layers["sct"][:, known]).all()
+    np.testing.assert_array_equal(np.isnan(one.layers["sct"][:, ~known]), hide[:, ~known])
+
+
+def test_counts_without_ones_are_counts_all_the_same():
+    counts = np.zeros((3, 60), dtype=np.float32)
+    counts[0, 0], counts[1, [0, 1, 3]], counts[2, 2:4] = 5, (2, 4, 6), 7
+    genes = released_vocabulary()
+    data = ad.AnnData(sparse.csr_matrix(counts), var=pd.DataFrame(index=genes[genes != ""][:60]))
+    expression = read_expression(data, genes, token_scale="log1p_counts")
+    np.testing.assert_array_equal(count_units(expression), 1)
+
+
+def test_keys_of_other_tools_are_refused(adata, tiny_checkpoint):
+    adata.uns["mine"] = {"params": {}}
+    before = snapshot(adata)
+    for verb in (sct.tl.impute, sct.tl.embed):
+        with pytest.raises(ValueError, match="key_added='mine'"):
+            verb(adata, model=tiny_checkpoint, key_added="mine")
+    assert_same(adata, before)
 
 
 def test_survives_files(adata, tiny_checkpoint, tmp_path):
@@ -145,6 +195,7 @@ def test_empty_cells_and_tiny_samples(adata, tiny_checkpoint):
         ({"bags": "spatial"}, ValueError, "spatial"),
         ({"hide": "missing"}, KeyError, "hide='missing'"),
         ({"hide": np.zeros((2, 2), bool)}, ValueError, "hide has shape"),
+        ({"hide": np.array([["yes"]])}, TypeError, "hide must be"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"precision": "float8"}, ValueError, "precision='float8'"),
         ({"device": "toaster"}, ValueError, "device='toaster'"),

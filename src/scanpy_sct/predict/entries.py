@@ -42,6 +42,8 @@ class Prediction:
     """(genes,) between 0 and 1, where predictions were blended: share of the network, the rest being the data's own."""
     blend_weights: np.ndarray | None = None
     """(3,) weights of network and data, and offset, that all genes start from."""
+    passes: np.ndarray | None = None
+    """(cells, genes) uint8: pass in which an entry was hidden and predicted."""
 
     @property
     def value(self) -> np.ndarray:
@@ -153,7 +155,7 @@ def _predict(
     columns = run.column[asked]
 
     def at_asked(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None or len(columns) == len(run.positions):
+        if values is None or np.array_equal(asked, run.positions):
             return values
         return values[..., columns]
 
@@ -169,4 +171,5 @@ def _predict(
         at_asked(run.confidence),
         at_asked(fitted.network_share),
         fitted.weights,
+        at_asked(run.assigned),
     )

@@ -60,7 +60,7 @@ def checked_labels(
     series = pd.Series(list(values), dtype=object)
     n_missing = int(series.isna().sum())
     if n_missing:
-        msg = f"{name}: {n_missing} of {len(series)} cells have no label; leave them out of the reference."
+        msg = f"{name}: {n_missing} of {len(series)} cells have no label; leave these cells out."
         raise ValueError(msg)
     labels = series.astype(str).to_numpy(dtype=str)
     check_names(np.unique(labels), name)
@@ -264,12 +264,13 @@ def choose_names(
     return Names(labels, score, probabilities)
 
 
-def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Score cell types by their markers; (cells, types), rows sum to one.
+def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Score cell types by their markers.
 
     Every gene is brought to mean 0 and standard deviation 1 over the cells, and the score of a type is the mean of its
-    markers. The scores become shares by a softmax, in which whatever a cell has more of in all types cancels; these
-    are NOT calibrated probabilities.
+    markers. The scores become shares by a softmax, in which whatever a cell has more of in all types cancels. "None of
+    these" takes part with the score 0, that of a cell with as much of the markers as cells have on average. These are
+    NOT calibrated probabilities.
 
     Parameters
     ----------
@@ -277,8 +278,14 @@ def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> n
         (cells, genes) expression.
     markers
         Columns of ``values`` that are the markers of each type.
+
+    Returns
+    -------
+    Shares of the types among themselves, (cells, types), rows sum to one; and the share of none of them, (cells,).
     """
     mean, scale = standardisation(values)
     z_values = (values - mean) / scale
     scores = [z_values[:, list(columns)].mean(axis=1) for columns in markers.values()]
-    return softmax(MARKER_SHARPNESS * np.stack(scores, axis=1).astype(np.float64), axis=1)
+    scores = np.stack([np.zeros(len(values)), *scores], axis=1).astype(np.float64)
+    none = softmax(MARKER_SHARPNESS * scores, axis=1)[:, 0]
+    return softmax(MARKER_SHARPNESS * scores[:, 1:], axis=1), none

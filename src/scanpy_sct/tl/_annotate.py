@@ -7,7 +7,7 @@ import pandas as pd
 
 from scanpy_sct.predict.labels import choose_names
 from scanpy_sct.tl import _name_sources as sources
-from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.tl._markers import read_markers
 from scanpy_sct.write import checked_key, write_annotation
 
@@ -95,8 +95,10 @@ def annotate(
         Probability that the most probable name is right, also where the cell is "unknown".
     `.obs[key_added + "_novelty"]` : float32
         From a reference, where both objects have 50 cells or more: probability that no name is right, since the
-        reference lacks such cells. NaN for cells without counts. It is told from the other cells of `adata`, of which
-        at least a quarter should be of known types, so it changes with them; types of very few cells are missed.
+        reference lacks such cells. It is told from the other cells of `adata`, of which at least a quarter should be of
+        known types, so it changes with them; types of very few cells are missed, and a reference of another tissue is
+        not noticed. From markers: share of "none of these", a cell in which no type's markers stand out. NaN for cells
+        without counts.
     `.obsm[key_added + "_probs"]` : DataFrame of float32
         Probability of every name, given that one of them is right; rows sum to one. The score is the largest of a row,
         times one minus the novelty. Those from a reference are calibrated on cells of the reference left out in turn;
@@ -119,6 +121,7 @@ def annotate(
     ['B', 'Myeloid']
     """
     checked_key(key_added)
+    refuse_foreign_key(adata, key_added)
     refuse_backed_copy(adata, copy)
     _check_source(reference, labels_key, markers)
     _check_threshold(threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,15 @@ def refuse_backed_copy(adata: AnnData, copy: bool) -> None:
     if getattr(adata, "isbacked", False) and (copy or adata.is_view):
         found = "copy=True" if copy else "adata is a view"
         msg = f"{found}, and the matrix of adata is on disk (backed); give adata.to_memory()."
+        raise ValueError(msg)
+
+
+def refuse_foreign_key(adata: AnnData, key_added: str) -> None:
+    """Refuse a key under which another tool keeps what it did in `.uns`, such as "neighbors"."""
+    found = getattr(adata, "uns", {}).get(key_added)
+    is_ours = isinstance(found, Mapping) and "scanpy_sct" in found.get("versions", {})
+    if found is not None and not is_ours:
+        msg = f"key_added={key_added!r}: adata.uns[{key_added!r}] belongs to something else; choose another name."
         raise ValueError(msg)
 
 

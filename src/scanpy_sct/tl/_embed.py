@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanpy_sct.predict import predict_embedding
-from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.write import checked_key, write_embedding
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def embed(
     >>> sc.pp.neighbors(adata, use_rep="X_sct")
     """
     checked_key(key_added)
+    refuse_foreign_key(adata, key_added)
     refuse_backed_copy(adata, copy)
     if source not in SOURCES:
         msg = f"source={source!r} is not known; use one of {', '.join(map(repr, SOURCES))}."

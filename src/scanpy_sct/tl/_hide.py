@@ -22,7 +22,12 @@ def read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -
             msg = f"hide={hide!r} is not a layer; there are {list(adata.layers)}."
             raise KeyError(msg)
         hide = adata.layers[hide]
-    hide = sparse.csr_matrix(hide).astype(bool)
+    try:
+        hide = sparse.csr_matrix(hide).astype(bool)
+    except (TypeError, ValueError) as error:
+        found = type(hide).__name__
+        msg = f"hide must be a boolean matrix, cells x genes, or the name of a layer; found {found}: {error}"
+        raise TypeError(msg) from error
     if hide.shape != adata.shape:
         msg = f"hide has shape {hide.shape}, the object has {adata.shape}."
         raise ValueError(msg)

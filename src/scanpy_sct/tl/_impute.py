@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from scipy import sparse
 from scanpy_sct.predict import predict_entries
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.tl._hide import hidden_at_positions, read_hide
 from scanpy_sct.tl._imputed_fields import count_units, imputed_fields
 from scanpy_sct.write import checked_key, write_imputation
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 def impute(
@@ -47,7 +51,8 @@ def impute(
     """Predict the expression of every gene in every cell from everything else.
 
     Every measured entry is hidden in exactly one of several passes, and predicted from the other genes of its cell and
-    from the other cells of its bag: no value has any part in its own prediction.
+    from the other cells of its bag. What is fitted to the object (`calibrate`, `blend`) is fitted, for each pass, to
+    the entries of the other passes.
 
     Parameters
     ----------
@@ -55,7 +60,8 @@ def impute(
         Cells x genes: counts, or log-normalised values. `X` and all other fields stay as they are.
     genes
         Genes to predict, by the names the object uses, or by symbol or Ensembl id. Genes that were not measured can be
-        asked for. None: all measured genes the model knows.
+        asked for. Measured genes that the model does not know keep their values, with a warning in the log. None: all
+        measured genes the model knows. Fewer genes take hardly less time: all are read.
     model
         Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`.
     layer
@@ -69,7 +75,8 @@ def impute(
         their visible expression), `"random"`; `"auto"` is the first of these that the object allows.
     hide
         Entries to treat as not known: boolean cells x genes, or the name of a layer that holds this. They are hidden in
-        all passes, and nothing about them reaches any result except that they are predicted.
+        all passes, and nothing about them reaches any result. Those of genes that are not predicted become NaN in the
+        layer.
     path
         Part of the network that predicts: `"full"`; `"direct"`, which leaves out the convolutional towers and the
         transformer between them and is many times faster (only checkpoints with direct paths); or `"auto"`, what the
@@ -102,13 +109,14 @@ def impute(
 
     `.layers[key_added]` : float32
         Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given).
-        Genes that are not predicted keep their observed values. No value has any part in its own prediction, unless
-        `denoise` is set.
+        Genes that are not predicted keep their observed values. Each value was predicted while it was hidden; with
+        `denoise`, it was then combined with what was measured.
     `.var[key_added + "_imputed"]` : bool
         Whether the gene was predicted.
     `.var[key_added + "_recovery"]` : float64
         Pearson correlation, over all cells, of the gene's observed values with their predictions, each made while the
-        value was hidden (NaN for a constant gene). Trust a gene as far as this goes.
+        value was hidden, both as deviations from the gene's mean in the pass that hid them (NaN for a constant gene).
+        Around 0 for a gene that nobody could predict. Trust a gene as far as this goes.
     `.var[key_added + "_network_share"]` : float64
         With `blend`: share of the network in the prediction of the gene, from 0 to 1; the rest is the reconstruction
         from the data themselves (NaN for genes that were not predicted).
@@ -135,20 +143,20 @@ def impute(
     True
     """
     checked_key(key_added)
+    refuse_foreign_key(adata, key_added)
     genes = _checked_genes(genes)
     refuse_backed_copy(adata, copy)
     params = _params(locals())
     seed = as_seed(rng)
     hide = read_hide(adata, hide)
     checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names, hide=hide)
-    hidden = hidden_at_positions(hide, expression)
     positions, labels = _choose_positions(genes, expression, checkpoint, adata)
     unit = count_units(expression) if denoise else None
     prediction = predict_entries(
         checkpoint,
         expression,
         positions=positions,
-        hide=hidden,
+        hide=hidden_at_positions(hide, expression),
         bags=bags,
         path=path,
         calibrate=calibrate,
@@ -169,7 +177,7 @@ def impute(
         passes=prediction.n_passes,
         **({} if prediction.blend_weights is None else {"blend_weights": prediction.blend_weights}),
     )
-    fields = imputed_fields(target, prediction, expression, hidden, unit, layer, labels)
+    fields = imputed_fields(target, prediction, expression, hide, unit, layer, labels)
     write_imputation(target, key_added, **fields, params=params | {"rng": seed}, details=details)
     return target if copy else None
 
@@ -202,18 +210,24 @@ def _choose_positions(
     )
     ids = to_ensembl(genes, vocabulary=checkpoint.genes).ensembl_ids
     position_of_id = {name: place for place, name in enumerate(checkpoint.genes) if name}
-    positions, unmeasured, unknown = [], {}, []
+    positions, unmeasured, unknown, foreign = [], {}, [], []
     for gene, ensembl_id in zip(genes, ids, strict=True):
         place = position_of_column.get(gene, position_of_id.get(ensembl_id))
         if place is None:
-            unknown.append(gene)
+            (foreign if gene in adata.var_names else unknown).append(gene)
             continue
         positions.append(int(place))
         if not expression.measured[place]:
             unmeasured[int(place)] = gene
-    if unknown:
-        msg = (
-            f"genes: the model {checkpoint.name!r} does not know {unknown}; give symbols or Ensembl ids of human genes."
-        )
-        raise KeyError(msg)
+    if unknown or not positions:
+        raise _unknown_genes(unknown or foreign, adata, checkpoint)
+    if foreign:
+        logger.warning("genes: %s keep their values: the model %r does not know them.", foreign, checkpoint.name)
     return np.unique(positions), unmeasured
+
+
+def _unknown_genes(unknown: list[str], adata: AnnData, checkpoint: Checkpoint) -> KeyError:
+    close = {match for gene in unknown for match in get_close_matches(gene, adata.var_names, n=1) if match != gene}
+    hint = f" Did you mean {sorted(close)}?" if close else ""
+    msg = f"genes: the model {checkpoint.name!r} does not know {unknown}; give symbols or Ensembl ids of human genes."
+    return KeyError(msg + hint)

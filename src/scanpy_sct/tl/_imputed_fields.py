@@ -13,6 +13,7 @@ from scanpy_sct.predict import Prediction
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import counts_unit, to_log
+from scanpy_sct.tl._hide import hidden_at_positions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,6 +23,8 @@ COLUMNS_AT_ONCE = 1000
 
 def count_units(expression: Expression) -> np.ndarray:
     """Find what one count is worth in each cell."""
+    if expression.scale == "counts":
+        return np.ones(len(expression.samples))
     unit = counts_unit(expression.log_values)
     if unit is None:
         msg = (
@@ -36,15 +39,17 @@ def imputed_fields(
     adata: AnnData,
     prediction: Prediction,
     expression: Expression,
-    hidden: sparse.csr_matrix | None,
+    hide: sparse.csr_matrix | None,
     unit: np.ndarray | None,
     layer: str | None,
     unmeasured: dict[int, str],
 ) -> dict[str, Any]:
     """Arrange a prediction as :func:`scanpy_sct.write.write_imputation` wants it, in the columns of the object.
 
-    With ``unit``, what one count is worth in each cell, predictions are combined with the counts measured.
+    What is in ``hide`` (cells x columns) and not predicted becomes NaN. With ``unit``, what one count is worth in each
+    cell, predictions are combined with the counts measured.
     """
+    hidden = hidden_at_positions(hide, expression)
     column_of_position = np.full(len(expression.measured), -1)
     column_of_position[expression.genes.positions] = expression.genes.columns
     columns = column_of_position[prediction.positions]
@@ -53,9 +58,11 @@ def imputed_fields(
     imputed[columns[measured]] = True
 
     values = to_log(read_matrix(adata, layer), expression.scale).toarray()
+    if hide is not None:
+        values[hide.nonzero()] = np.nan
     recovery = np.full(adata.n_vars, np.nan)
     value = prediction.value
-    recovery[columns[measured]] = _recovery(expression, prediction.positions[measured], value[:, measured], hidden)
+    recovery[columns[measured]] = _recovery(expression, prediction, measured, hidden)
     if unit is not None:
         value = _with_measured(expression, prediction.positions, value, unit, hidden)
     values[:, columns[measured]] = value[:, measured]
@@ -105,20 +112,29 @@ def _with_measured(
 
 
 def _recovery(
-    expression: Expression, positions: np.ndarray, value: np.ndarray, hidden: sparse.csr_matrix | None
+    expression: Expression, prediction: Prediction, measured: np.ndarray, hidden: sparse.csr_matrix | None
 ) -> np.ndarray:
-    """Pearson correlation per gene of observed and predicted values, over entries the user did not hide."""
-    result = np.full(len(positions), np.nan)
-    for start in range(0, len(positions), COLUMNS_AT_ONCE):
-        block = slice(start, start + COLUMNS_AT_ONCE)
-        observed = expression.log_values[:, positions[block]].toarray().astype(np.float64)
+    """Pearson correlation per gene of observed and predicted values, over entries the user did not hide.
+
+    Both are taken as deviations from the mean of the gene in the same pass. A pass that happens to hide many high
+    values is calibrated to what is left, the lower ones: over all passes together, a gene that nobody can predict would
+    therefore seem to be predicted the wrong way round.
+    """
+    columns = np.flatnonzero(measured)
+    result, value = np.full(len(columns), np.nan), prediction.value
+    for start in range(0, len(columns), COLUMNS_AT_ONCE):
+        block = columns[start : start + COLUMNS_AT_ONCE]
+        positions = prediction.positions[block]
+        observed = expression.log_values[:, positions].toarray().astype(np.float64)
         predicted = value[:, block].astype(np.float64)
-        weight = np.ones_like(observed)
-        if hidden is not None:
-            weight -= hidden[:, positions[block]].toarray()
-        total = np.maximum(weight.sum(0), 1)
-        observed = (observed - (weight * observed).sum(0) / total) * weight
-        predicted = (predicted - (weight * predicted).sum(0) / total) * weight
+        passes = prediction.passes[:, block]
+        known = np.ones(passes.shape, dtype=bool) if hidden is None else ~hidden[:, positions].toarray()
+        for number in np.unique(passes):
+            inside = (passes == number) & known
+            n_entries = np.maximum(inside.sum(0), 1)
+            observed -= inside * ((observed * inside).sum(0) / n_entries)
+            predicted -= inside * ((predicted * inside).sum(0) / n_entries)
+        observed, predicted = observed * known, predicted * known
         scale = np.sqrt((observed**2).sum(0) * (predicted**2).sum(0))
-        np.divide((observed * predicted).sum(0), scale, out=result[block], where=scale > 1e-12)
+        np.divide((observed * predicted).sum(0), scale, out=result[start : start + len(block)], where=scale > 1e-12)
     return result

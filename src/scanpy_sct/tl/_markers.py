@@ -44,7 +44,8 @@ def read_markers(
     check_names(table["name"].unique(), "markers")
     check_distinct(table["name"].unique(), "markers")
     own_names = np.asarray(column_names)[expression.genes.columns]
-    position_of_column = dict(zip(own_names, expression.genes.positions, strict=True))
+    # Of several columns of one name the first counts, as in `tl.impute`.
+    position_of_column = dict(zip(own_names[::-1], expression.genes.positions[::-1], strict=True))
     position_of_id = {name: place for place, name in enumerate(checkpoint.genes) if name}
     ids = to_ensembl(table["gene"].tolist(), vocabulary=checkpoint.genes).ensembl_ids
     table["position"] = [

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MIN_SHARED_GENES = 50
 N_VARIABLE_GENES = 4000
+NOTHING_ALIKE = 0.99
+"""Beyond this AUC the user is warned: nothing tells a strange protocol from a strange tissue."""
 MAX_DIFFERENCE = 0.7
 """Beyond this AUC between reference and query the embedding stays out of it.
 
@@ -139,7 +141,7 @@ def by_reference(
         mean, scale = naming.standardisation(known_vectors)
         known_part, part = (EMBEDDING_WEIGHT * (each - mean) / scale for each in (known_vectors, vectors))
     else:
-        logger.info("Reference and query differ (AUC %.2f): names come from expression alone.", difference)
+        _say_how_different(difference)
         known_part, part = np.empty((len(rows), 0)), np.empty((len(expression.samples), 0))
     known_seen = [np.hstack([view, known_part]) for view in known_views]
     seen = [np.hstack([view, part]) for view in views]
@@ -155,6 +157,17 @@ def by_reference(
     unlike = novelty_of(*values, labels, committee.strangeness(seen), empty, seed)
     probabilities = committee.probabilities(seen)
     return Answer(committee.labels, probabilities, empty, unlike, {"source": "reference", "reference": details})
+
+
+def _say_how_different(difference: float) -> None:
+    if difference < NOTHING_ALIKE:
+        logger.info("Reference and query differ (AUC %.2f): names come from expression alone.", difference)
+        return
+    logger.warning(
+        "Cells of adata and of the reference can be told apart nearly without error (AUC %.4f): another protocol, or "
+        "another tissue. Where the reference lacks most cell types of adata, neither names nor novelty can be trusted.",
+        difference,
+    )
 
 
 def _views(known: sparse.csr_matrix, query: sparse.csr_matrix, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -239,7 +252,7 @@ def by_markers(
     prediction = predict_entries(checkpoint, expression, positions=positions, bags=bags, **computing)
     columns = {name: np.searchsorted(positions, places) for name, places in markers.positions.items()}
     values = prediction.value + expression.log_values[:, positions].toarray()
-    probabilities = naming.score_markers(values, columns)
+    probabilities, none = naming.score_markers(values, columns)
     details = {
         "source": "markers",
         "markers": {
@@ -248,7 +261,8 @@ def by_markers(
             "measured": list(markers.measured.values()),
         },
     }
-    return Answer(tuple(columns), probabilities, ~has_counts(expression), details=details)
+    empty = ~has_counts(expression)
+    return Answer(tuple(columns), probabilities, empty, np.where(empty, np.nan, none), details)
 
 
 def take(expression: Expression, rows: np.ndarray | None, positions: np.ndarray) -> Expression:
