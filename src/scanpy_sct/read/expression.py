@@ -124,8 +124,8 @@ def read_expression(
     measured = np.zeros(n_positions, dtype=bool)
     measured[genes.positions] = True
     return Expression(
-        log_values=_pick_genes(to_log(matrix, scale), genes, n_positions),
-        token_values=_pick_genes(token_values(matrix, scale, token_scale), genes, n_positions),
+        log_values=pick_genes(to_log(matrix, scale), genes, n_positions),
+        token_values=pick_genes(token_values(matrix, scale, token_scale), genes, n_positions),
         measured=measured,
         samples=samples,
         sample_names=sample_names,
@@ -225,7 +225,7 @@ def _better_column(adata: AnnData, vocabulary: np.ndarray, gene_names: str | Non
     return f"{n_by_column[best]} names in {where} would match: use gene_names={best!r}."
 
 
-def _pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:
+def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:
     """Columns of the data moved to their positions, shape `(n_cells, n_positions)`."""
     position_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
     position_of_column[genes.columns] = genes.positions

@@ -1,0 +1,131 @@
+"""Where training cells come from: files that are read block by block, never whole."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+
+from scanpy_sct.read.expression import pick_genes
+from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.scale import Scale, find_scale, token_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+logger = logging.getLogger(__name__)
+
+N_FIRST_ROWS = 2_000
+"""Rows that tell the scale of a file, and which of several columns of one gene is used."""
+
+
+class Source(Protocol):
+    """Cells that can be read in contiguous blocks.
+
+    All but the expression is held in memory, a few dozen bytes a cell. Anything with these members can be trained on.
+    """
+
+    name: str
+    """What messages and logs call it."""
+    measured: np.ndarray
+    """Whether the gene at each position of the vocabulary was measured, (n_positions,) bool."""
+    samples: np.ndarray
+    """Number of the sample of each cell, (n_cells,) integers."""
+    coordinates: np.ndarray | None
+    """Place of each cell on the tissue, (n_cells, 2), or None."""
+
+    def read(self, start: int, stop: int) -> sparse.csr_matrix:
+        """Return `log1p` of the counts of cells ``start`` to ``stop``, (cells, n_positions) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file on disk; see :class:`Source`. Made by :func:`open_source`."""
+
+    name: str
+    measured: np.ndarray
+    samples: np.ndarray
+    coordinates: np.ndarray | None
+    matrix: Any
+    """The matrix on disk: rows can be sliced, and are read when they are."""
+    genes: GeneMatch
+    scale: Scale
+
+    def read(self, start: int, stop: int) -> sparse.csr_matrix:
+        """Read a block, move its genes to their positions, and take the logarithm of the counts."""
+        rows = read_matrix(ad.AnnData(self.matrix[start:stop]))
+        return pick_genes(token_values(rows, self.scale, "log1p_counts"), self.genes, len(self.measured))
+
+
+def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sample") -> FileSource:
+    """Open a file of counts for reading in blocks.
+
+    Parameters
+    ----------
+    path
+        `.h5ad` or `.zarr`, cells x genes, human; genes by Ensembl id or symbol in the index of `.var`.
+    vocabulary
+        Ensembl id at each position, `""` where there is none, (n_positions,).
+    library_key
+        Column of `.obs` that names the sample of each cell; without it, the file is one sample.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The matrix is stored by columns, or no gene is known.
+    """
+    group = _open(path)
+    shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
+    if "spatial" in group.get("obsm", {}):
+        shell.obsm["spatial"] = ad.io.read_elem(group["obsm"]["spatial"])
+    matrix = _stored_matrix(group["X"], path)
+    first = read_matrix(ad.AnnData(matrix[: min(N_FIRST_ROWS, shell.n_obs)]))
+    totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
+    genes = match_genes(shell.var_names, vocabulary, totals=totals)
+    if not len(genes.columns):
+        msg = f"{path}: none of its {shell.n_vars} genes ({', '.join(shell.var_names[:3])}, ...) is in the vocabulary."
+        raise ValueError(msg)
+    measured = np.zeros(len(vocabulary), dtype=bool)
+    measured[genes.positions] = True
+    samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
+    logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
+    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes, find_scale(first))
+
+
+def open_sources(data: Sequence[Path], vocabulary: np.ndarray) -> list[FileSource]:
+    """Open several files; see :func:`open_source`."""
+    return [open_source(path, vocabulary) for path in data]
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        msg = f"There is no file {path}."
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        import zarr
+
+        return zarr.open_group(path, mode="r")
+    import h5py
+
+    return h5py.File(path)
+
+
+def _stored_matrix(stored: Any, path: Path) -> Any:
+    kind = stored.attrs.get("encoding-type", "array")
+    if kind == "csc_matrix":
+        msg = (
+            f"{path}: X is stored by genes (CSC), and cannot be read cell by cell. "
+            "Store it by cells: adata.X = adata.X.tocsr(); adata.write_h5ad(...)."
+        )
+        raise ValueError(msg)
+    return ad.io.sparse_dataset(stored) if kind == "csr_matrix" else stored

@@ -1,0 +1,112 @@
+"""What a training run keeps on disk: its state, to continue from, and its log."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE, LOG_FILE = "training_state.ckpt", "log.csv"
+
+
+@dataclass
+class Progress:
+    """How far a run has come, kept with its weights."""
+
+    step: int = 0
+    """Steps done."""
+    cells: int = 0
+    """Cells seen."""
+    minutes: float = 0.0
+    """Time spent, over all starts of the run."""
+    loss_sum: float = 0.0
+    """Sum of the losses since the last report."""
+    n_losses: int = 0
+    smooth_loss: float = float("nan")
+    """Moving average of the loss."""
+    best_loss: float = float("inf")
+    """Lowest value it had."""
+
+
+def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Progress) -> None:
+    """Write the state beside the old one, and only then put it in its place: no moment is without a whole state."""
+    partial = folder / (STATE_FILE + ".partial")
+    fabric.save(partial, {**parts, "progress": asdict(progress)})
+    if fabric.is_global_zero:
+        partial.replace(folder / STATE_FILE)
+    fabric.barrier()
+
+
+def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:
+    """Put the stored state, if there is one, into ``parts``."""
+    file = folder / STATE_FILE
+    if not file.exists():
+        return Progress()
+    rest = fabric.load(file, {name: part for name, part in parts.items()})
+    progress = Progress(**rest["progress"])
+    logger.info("Continuing at step %d from %s", progress.step, folder)
+    return progress
+
+
+class Log:
+    """One row of numbers for each report, in log.csv and, where tensorboard is installed, for TensorBoard.
+
+    Rows behind ``first_step`` are forgotten: a run that was killed writes them anew.
+    """
+
+    def __init__(self, folder: Path, first_step: int, *, is_writer: bool) -> None:
+        self.file, self.is_writer, self.board = folder / LOG_FILE, is_writer, None
+        if not is_writer:
+            return
+        self._forget(first_step)
+        if find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1)
+
+    def add(self, row: dict[str, float]) -> None:
+        """Write a row; ``row`` always has the same names, ``step`` among them."""
+        if not self.is_writer:
+            return
+        is_new = not self.file.exists()
+        with self.file.open("a", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow({name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()})
+        logger.info(" ".join(f"{name}={value:.4g}" for name, value in row.items()))
+        if self.board is not None:
+            for name, value in row.items():
+                self.board.add_scalar(name, value, int(row["step"]))
+
+    def close(self) -> None:
+        """Finish the file for TensorBoard."""
+        if self.board is not None:
+            self.board.close()
+
+    def _forget(self, first_step: int) -> None:
+        if not self.file.exists():
+            return
+        with self.file.open(newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        kept = [row for row in rows if int(row["step"]) <= first_step]
+        if len(kept) == len(rows):
+            return
+        if not kept:
+            self.file.unlink()
+            return
+        partial = self.file.with_suffix(".partial")
+        with partial.open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(kept[0]))
+            writer.writeheader()
+            writer.writerows(kept)
+        partial.replace(self.file)
