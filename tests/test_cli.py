@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import scanpy_sct as sct
+from scanpy_sct._cli_options import in_shell
 from scanpy_sct.cli import app
 
 runner = CliRunner()
@@ -71,10 +72,12 @@ def test_a_verb_writes_its_result_beside_the_input(cells, calls, tmp_path, verb,
 
 def test_options_reach_the_verb(cells, calls, tmp_path):
     options = ["--genes", "ERBB2, KRT5", "--batch-size", "4", "--no-calibrate", "--store-bins", "--rng", "7"]
+    options += ["--no-blend", "--denoise", "--path", "full", "--hide", "mask"]
     run("impute", cells, "-o", tmp_path / "a.h5ad", *options)
     args, arguments = calls["impute"]
     assert args == (["ERBB2", "KRT5"],)
     expected = {"batch_size": 4, "calibrate": False, "store_bins": True, "rng": 7}
+    expected |= {"blend": False, "denoise": True, "path": "full", "hide": "mask"}
     assert expected.items() <= arguments.items()
     markers = tmp_path / "markers.json"
     markers.write_text('{"T": ["CD3E"]}', encoding="utf-8")
@@ -113,10 +116,40 @@ def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
         raise KeyError(msg)
 
     monkeypatch.setattr(sct, "tl", SimpleNamespace(embed=unknown_layer))
-    assert "Error: layer='x' is not there" in fail("embed", cells, "-o", tmp_path / "a.h5ad")
+    assert "Error: --layer 'x' is not there" in fail("embed", cells, "-o", tmp_path / "a.h5ad")
     assert not (tmp_path / "a.h5ad").exists()
     result = runner.invoke(app, ["--debug", "embed", str(cells), "-o", str(tmp_path / "a.h5ad")])
     assert isinstance(result.exception, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("name a layer with `layer=`; there are: 'a'", "name a layer with `--layer`; there are: 'a'"),
+        ("reference without labels_key; name it", "reference without --labels-key; name it"),
+        ("use gene_names='gene_ids'.", "use --gene-names 'gene_ids'."),
+        ("use gene_names=None.", "use no --gene-names."),
+        ("blend=True needs calibrate=True", "--blend needs --calibrate"),
+        (
+            "a layer of adata.layers['key_added'] in /tmp/batch_size",
+            "a layer of adata.layers['key_added'] in /tmp/batch_size",
+        ),
+    ],
+)
+def test_errors_name_options_instead_of_arguments(python, shell):
+    assert in_shell(python) == shell
+
+
+def test_flags_show_no_type():
+    lines = run("impute", "--help").splitlines()
+    assert not [line for line in lines if "bool" in line and "--help" not in line]
+
+
+def test_markers_without_a_header_line_keep_their_first_type(cells, calls, tmp_path):
+    markers = tmp_path / "markers.csv"
+    markers.write_text("T,CD3E\nB,CD79A\nMono,LYZ\n", encoding="utf-8")
+    run("annotate", cells, "-o", tmp_path / "b.h5ad", "--markers", markers)
+    assert calls["annotate"][1]["markers"]["cell_type"].tolist() == ["T", "B", "Mono"]
 
 
 def test_version_and_quiet(cells, calls, monkeypatch):

@@ -29,7 +29,8 @@ ALLOWED = {
     "write": {"storable"},
     **dict.fromkeys(VERBS, INNER | VERBS),
     "demo": INNER | VERBS,
-    "cli": INNER | VERBS | {"demo", "files"},
+    "_cli_options": {"read"},
+    "cli": INNER | VERBS | {"demo", "files", "_cli_options"},
 }
 WHOLE = "the whole package"
 for top in (*VERBS, "demo", "cli"):

@@ -49,7 +49,13 @@ def test_import_is_quick(fresh):
 
 
 def test_names_are_offered_for_completion(fresh):
-    assert {*scanpy_sct.__all__, "__version__"} <= set(fresh["dir"])
+    assert {*scanpy_sct.__all__, "__version__"} == set(fresh["dir"])
+
+
+@pytest.mark.parametrize("name", ["datasets", "evaluate", "pl", "pp"])
+def test_inner_modules_are_not_offered(name):
+    part = getattr(scanpy_sct, name)
+    assert set(dir(part)) == set(part.__all__)
 
 
 @pytest.mark.parametrize("name", [*scanpy_sct.__all__, "__version__"])

@@ -12,6 +12,26 @@ from typer.core import TyperGroup
 
 import scanpy_sct as sct
 from scanpy_sct import files
+from scanpy_sct._cli_options import (
+    Bags,
+    BatchSize,
+    Device,
+    GeneNames,
+    Input,
+    Layer,
+    LibraryKey,
+    Model,
+    NetworkPath,
+    Output,
+    Overwrite,
+    Precision,
+    Rng,
+    as_batch_size,
+    as_names,
+    flag,
+    in_shell,
+    is_known_gene,
+)
 
 # What a user can put right gets a plain message; anything else is a defect and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, KeyError, OSError)
@@ -29,7 +49,7 @@ class Commands(TyperGroup):
                 raise
             # The text of a KeyError comes in quotes; its argument does not.
             message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            typer.secho(f"Error: {message}", err=True, fg="red")
+            typer.secho(f"Error: {in_shell(str(message))}", err=True, fg="red")
             typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows where this came from.)", err=True)
             raise typer.Exit(1) from error
 
@@ -43,19 +63,6 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=True, help="The checkpoints that can be used by name.")
 app.add_typer(models_app, name="models")
 
-Input = Annotated[Path, typer.Argument(help="Cells x genes, .h5ad or .zarr.", metavar="CELLS")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes, .h5ad or .zarr.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists, even the input.")]
-Model = Annotated[str, typer.Option(help="Name of a checkpoint, a folder, or OWNER/NAME on the Hugging Face hub.")]
-Layer = Annotated[str | None, typer.Option(help="Layer to read; without it, X.")]
-LibraryKey = Annotated[str | None, typer.Option(help="Column of .obs that names the sample of each cell.")]
-GeneNames = Annotated[str | None, typer.Option(help="Column of .var with gene names; without it, the index.")]
-Bags = Annotated[str, typer.Option(help="Cells read together: auto, spatial, similar or random.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-BatchSize = Annotated[str, typer.Option(help="Bags computed at once: auto or a number.")]
-Rng = Annotated[int, typer.Option(help="Seed; the same seed gives the same numbers.")]
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -66,28 +73,15 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, metavar="", help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more while working.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    verbose: Annotated[bool, flag("--verbose", "-v", help="Say more while working.")] = False,
+    quiet: Annotated[bool, flag("--quiet", "-q", help="No progress bars.")] = False,
+    debug: Annotated[bool, flag("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Set what holds for all commands."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     sct.settings.progress = not quiet
-
-
-def _batch_size(text: str) -> int | str:
-    if text == "auto":
-        return text
-    if not text.isdecimal() or int(text) == 0:
-        msg = f"--batch-size {text} is neither 'auto' nor a positive whole number."
-        raise ValueError(msg)
-    return int(text)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in text.split(",") if name.strip()] if text else None
 
 
 def _save(adata: Any, output: Path, *, overwrite: bool) -> None:
@@ -121,10 +115,14 @@ def impute(
     library_key: LibraryKey = None,
     gene_names: GeneNames = None,
     bags: Bags = "auto",
-    calibrate: Annotated[bool, typer.Option(help="Fit each gene's rate of detection to these data.")] = True,
+    hide: Annotated[str | None, typer.Option(help="Layer that is true for entries to treat as not known.")] = None,
+    path: NetworkPath = "auto",
+    calibrate: Annotated[bool, flag(help="Fit each gene's rate of detection to these data.")] = True,
+    blend: Annotated[bool, flag(help="Mix the network with a low-rank reconstruction of these data.")] = True,
+    denoise: Annotated[bool, flag("--denoise", help="Combine each prediction with the value measured there.")] = False,
     key_added: Annotated[str, typer.Option(help="Name of the result.")] = "sct",
     store_bins: Annotated[
-        bool, typer.Option("--store-bins", help="Keep the most probable bin and its probability too.")
+        bool, flag("--store-bins", help="Keep the most probable bin and its probability too.")
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -137,18 +135,22 @@ def impute(
     adata = files.read_cells(cells)
     sct.tl.impute(
         adata,
-        _names(genes),
+        as_names(genes),
         model=model,
         layer=layer,
         library_key=library_key,
         gene_names=gene_names,
         bags=bags,
+        hide=hide,
+        path=path,
         calibrate=calibrate,
+        blend=blend,
+        denoise=denoise,
         key_added=key_added,
         store_bins=store_bins,
         device=device,
         precision=precision,
-        batch_size=_batch_size(batch_size),
+        batch_size=as_batch_size(batch_size),
         rng=rng,
     )
     _save(adata, output, overwrite=overwrite)
@@ -185,7 +187,7 @@ def embed(
         key_added=key_added,
         device=device,
         precision=precision,
-        batch_size=_batch_size(batch_size),
+        batch_size=as_batch_size(batch_size),
         rng=rng,
     )
     _save(adata, output, overwrite=overwrite)
@@ -198,7 +200,8 @@ def annotate(
     reference: Annotated[Path | None, typer.Option(help="Labelled cells, .h5ad or .zarr.")] = None,
     labels_key: Annotated[str | None, typer.Option(help="Column of the reference's .obs with the labels.")] = None,
     markers: Annotated[
-        Path | None, typer.Option(help="Marker genes: .json (name -> genes), or .csv / .tsv (a table).")
+        Path | None,
+        typer.Option(help="Marker genes: .json (type -> genes), or .csv / .tsv (type, gene) with a header line."),
     ] = None,
     model: Model = "sct-mini",
     layer: Layer = None,
@@ -221,7 +224,7 @@ def annotate(
         adata,
         reference=None if reference is None else files.read_cells(reference),
         labels_key=labels_key,
-        markers=None if markers is None else files.read_markers(markers),
+        markers=None if markers is None else files.read_markers(markers, is_gene=is_known_gene),
         model=model,
         layer=layer,
         library_key=library_key,
@@ -232,7 +235,7 @@ def annotate(
         key_added=key_added,
         device=device,
         precision=precision,
-        batch_size=_batch_size(batch_size),
+        batch_size=as_batch_size(batch_size),
         rng=rng,
     )
     _save(adata, output, overwrite=overwrite)
@@ -304,7 +307,7 @@ def _with_values(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sct-demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer cells.")] = False,
+    quick: Annotated[bool, flag("--quick", help="Fewer cells.")] = False,
 ) -> None:
     """Impute, embed and annotate real cells that come with scanpy, and plot them. Needs no network."""
     from scanpy_sct.demo import run_demo

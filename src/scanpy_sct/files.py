@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tomllib
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from anndata import AnnData
 
+logger = logging.getLogger(__name__)
+
 CELL_SUFFIXES = (".h5ad", ".zarr")
+# As PanglaoDB names them; other tables have the type in the first column and the gene in the second.
+MARKER_COLUMNS = ("cell.type", "official.gene.symbol")
 
 
 def read_cells(path: Path) -> AnnData:
@@ -51,15 +56,40 @@ def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
             adata.write_zarr(temporary)
 
 
-def read_markers(path: Path) -> dict[str, list[str]] | pd.DataFrame:
-    """Read marker genes: a mapping from JSON, a table from CSV or TSV (also gzipped)."""
+def read_markers(path: Path, *, is_gene: Callable[[str], bool] | None = None) -> dict[str, list[str]] | pd.DataFrame:
+    """Read marker genes: a mapping from JSON, a table from CSV or TSV (also gzipped).
+
+    Parameters
+    ----------
+    path
+        The file. The first line of a table is its header.
+    is_gene
+        Tells whether a name is that of a gene: a first line with a gene in its second cell is then no header.
+    """
+    if path.suffix == ".json":
+        markers = read_mapping(path)
+        genes = {str(gene) for each in markers.values() for gene in (each if isinstance(each, list) else [each])}
+        logger.info("%s: %d types, %d genes.", path, len(markers), len(genes))
+        return markers
+    table = _read_marker_table(path, is_gene)
+    columns = list(MARKER_COLUMNS if set(MARKER_COLUMNS) <= set(table) else table.columns[:2])
+    if len(columns) == 2:  # of others the verb complains
+        logger.info("%s: %d types, %d genes.", path, *table[columns].nunique())
+    return table
+
+
+def _read_marker_table(path: Path, is_gene: Callable[[str], bool] | None) -> pd.DataFrame:
     import pandas as pd
 
-    if path.suffix == ".json":
-        return read_mapping(path)
     name = path.name.removesuffix(".gz")
     _check_suffix(Path(name), (".csv", ".tsv", ".json"))
-    return pd.read_csv(path, sep="\t" if name.endswith(".tsv") else ",")
+    separator = "\t" if name.endswith(".tsv") else ","
+    table = pd.read_csv(path, sep=separator)
+    if is_gene is None or len(table.columns) < 2 or not is_gene(str(table.columns[1])):
+        return table
+    logger.warning("%s has no header line: its first line is read as a type and a gene of it.", path)
+    table = pd.read_csv(path, sep=separator, header=None)
+    return table.rename(columns={0: "cell_type", 1: "gene"}).rename(columns=str)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -25,6 +25,14 @@ def test_describe_states_the_main_facts(tiny):
         assert fact in text
 
 
+def test_it_shows_itself_in_a_few_lines(tiny):
+    text = repr(tiny)
+    assert len(text.splitlines()) == 6
+    for fact in ("'tiny'", "genes: 3", "48,559", "path: full", "3 types", "BSD-3-Clause"):
+        assert fact in text
+    assert "label head: none" in repr(dataclasses.replace(tiny, label_head=None))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -40,6 +40,16 @@ def test_unknown_names_list_the_known(packaged):
         load_model("./no/such/folder")
 
 
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("sct_mini", "sct-mini"), ("scellTransformer", "InstaDeepAI/sCellTransformer")]
+)
+def test_a_known_name_spelt_alike_is_proposed(packaged, typo, meant):
+    with pytest.raises(ValueError, match=rf"Did you mean '{meant}'\?$"):
+        load_model(typo)
+    with pytest.raises(ValueError, match=r"\('owner/name'\)\.$"):
+        load_model("nothing like that")
+
+
 def test_folders_without_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match=r"without a checkpoint.*params\.joblib"):
         load_model(tmp_path)

@@ -185,13 +185,13 @@ def test_ulm_takes_part(cells):
 
 @pytest.mark.parametrize(("name", "package"), [("celltypist", "celltypist"), ("ulm", "decoupler")])
 def test_a_missing_package_is_named(cells, monkeypatch, name, package):
-    monkeypatch.setattr(annotators, "find_spec", lambda _: None)
+    monkeypatch.setattr(annotators, "is_installed", lambda _: False)
     with pytest.raises(ImportError, match=rf"{package}.*scanpy_sct\[evaluate\]"):
         annotation(cells, "bulk_labels", methods=name, model=None, markers=MARKERS)
 
 
 def test_all_that_can_be_used_is_used(tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr(annotators, "find_spec", lambda _: None)
+    monkeypatch.setattr(annotators, "is_installed", lambda _: False)
     names = [method.name for method in annotators.choose(None, annotators.Context(tiny_checkpoint))]
     assert names == ["sct", "logistic_regression", "knn"]
     names = [method.name for method in annotators.choose(None, annotators.Context(None, None, MARKERS))]
@@ -210,6 +210,8 @@ def test_all_that_can_be_used_is_used(tiny_checkpoint, monkeypatch):
         ({"methods": "ulm"}, ValueError, "needs `markers=`"),
         ({"reference": pd.DataFrame()}, TypeError, "found DataFrame"),
         ({"layer": "x"}, KeyError, "layer"),
+        ({"gene_names": "x"}, KeyError, r"gene_names='x' is not a column of adata\.var"),
+        ({"n_bootstrap": 1.5}, TypeError, "n_bootstrap=1.5 must be a whole number"),
         ({"n_bootstrap": -1}, ValueError, "n_bootstrap=-1"),
         ({"rng": -1}, ValueError, "rng=-1"),
         ({"methods": lambda *_: pd.DataFrame({"a": [2.0]})}, ValueError, "must return a DataFrame"),
@@ -225,6 +227,95 @@ def test_labels_of_other_names_are_refused(cells):
     reference.obs["bulk_labels"] = reference.obs["bulk_labels"].astype(str) + " x"
     with pytest.raises(ValueError, match="knows none of the labels of adata"):
         annotation(cells, "bulk_labels", reference=reference, methods="knn", model=None, n_bootstrap=0)
+
+
+def as_ids(cells):
+    """Copy with names that say nothing, the right ones in a column of `.var`."""
+    other = cells.copy()
+    other.var["symbol"] = other.var_names.to_numpy()
+    other.var["gene_symbol"] = "x"  # not the column that is asked for
+    other.var_names = [f"feature {number}" for number in range(other.n_vars)]
+    return other
+
+
+def test_genes_go_by_a_column(cells, tiny_checkpoint):
+    """Also where the reference names its genes in `.var_names`, for lack of that column."""
+    part = cells[:, :600]
+    options = {
+        "methods": [*PLAIN, "sct", "sct_markers"],
+        "model": tiny_checkpoint,
+        "markers": MARKERS,
+        "n_bootstrap": 0,
+    }
+    expected = annotation(part, "bulk_labels", **options)
+    found = annotation(as_ids(part), "bulk_labels", gene_names="symbol", **options)
+    pd.testing.assert_frame_equal(found, expected)
+    options |= {"methods": "knn"}
+    expected = annotation(part, "bulk_labels", reference=cells[::2].copy(), **options)
+    for reference in (cells[::2].copy(), as_ids(cells[::2])):
+        found = annotation(as_ids(part), "bulk_labels", reference=reference, gene_names="symbol", **options)
+        pd.testing.assert_frame_equal(found, expected)
+
+
+def test_markers_go_by_a_column(cells):
+    pytest.importorskip("decoupler")
+    options = {"methods": "ulm", "model": None, "markers": MARKERS, "n_bootstrap": 0}
+    found = annotation(as_ids(cells), "bulk_labels", gene_names="symbol", **options)
+    pd.testing.assert_frame_equal(found, annotation(cells, "bulk_labels", **options))
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_of_genes_of_one_name_the_first_is_taken(cells):
+    twice = ad.concat([cells, cells[:, :5].copy()], axis=1, merge="first")
+    twice.X = twice.X.copy()
+    known, others = annotators.shared_genes(twice, cells)
+    assert list(known.var_names) == list(others.var_names) == list(cells.var_names)
+    np.testing.assert_array_equal(known.X.toarray(), cells.X.toarray())
+    for reference in (None, twice):
+        table = annotation(twice, "bulk_labels", reference=reference, methods=PLAIN, model=None, n_bootstrap=0)
+        assert (table.loc[table["metric"] == "accuracy", "value"] > 0.8).all()
+
+
+def test_methods_that_share_no_genes_are_refused_first(cells):
+    def never(*_):
+        pytest.fail("computed before everything was checked")
+
+    message = r"Methods 'knn', .* at least 2 genes .*found 0 \(adata: 'feature 0'.*; labelled cells: '.*`gene_names=`"
+    options = {"reference": cells, "model": None}
+    with pytest.raises(ValueError, match=message):
+        annotation(as_ids(cells), "bulk_labels", methods=[never, "knn", "logistic_regression"], **options)
+
+
+def test_cells_that_are_not_learnt_from_may_have_any_labels(cells):
+    """One label alone, rare ones, and "unknown"; missing ones are refused."""
+    reference = cells[::2].copy()
+    query = cells[1::2][:40].copy()
+    query.obs["bulk_labels"] = "CD19+ B"
+    query.obs.iloc[:10, query.obs.columns.get_loc("bulk_labels")] = "unknown"
+    options = {"methods": "knn", "model": None, "n_bootstrap": 0}
+    table = annotation(query, "bulk_labels", reference=reference, **options)
+    assert (table.loc[table["metric"] == "accuracy", "n_cells"] == 30).all()
+    assert "unknown_auroc" in set(table["metric"])
+    with pytest.raises(ValueError, match=r"adata\.obs\['bulk_labels'\]: 'unknown' is kept"):
+        annotation(query, "bulk_labels", **options)
+    with pytest.raises(ValueError, match=r"reference\.obs\['bulk_labels'\]: 'unknown' is kept"):
+        annotation(cells, "bulk_labels", reference=query, **options)
+    query.obs.iloc[:3, query.obs.columns.get_loc("bulk_labels")] = None
+    with pytest.raises(ValueError, match=r"adata\.obs\['bulk_labels'\] \(labels_key\) is missing for 3 of 40"):
+        annotation(query, "bulk_labels", reference=reference, **options)
+
+
+def test_markers_name_cells_of_one_label(cells, tiny_checkpoint):
+    alone = cells[cells.obs["bulk_labels"] == "CD19+ B"].copy()
+    options = {"methods": "sct_markers", "model": tiny_checkpoint, "markers": MARKERS, "n_bootstrap": 0}
+    assert set(annotation(alone, "bulk_labels", **options)["split"]) == {"all cells"}
+
+
+def test_no_expression_at_all(cells):
+    empty = cells.copy()
+    empty.X = empty.X * 0
+    with pytest.raises(ValueError, match="reference holds no expression"):
+        annotation(cells, "bulk_labels", reference=empty, methods="knn", model=None)
 
 
 @pytest.fixture

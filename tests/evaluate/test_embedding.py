@@ -267,6 +267,26 @@ def test_a_function_gets_a_copy(adata):
     assert table["value"].nunique() == 1
 
 
+def test_a_function_gets_a_backed_object_in_memory(adata, tmp_path):
+    def spoils(cells):
+        assert not cells.isbacked
+        cells.obsm["apart"] *= 0
+        return cells.obsm["near"]
+
+    expected = embedding(adata, labels_key="region", methods=["near", "apart"], metrics="knn_accuracy")
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    found = embedding(backed, labels_key="region", methods=[spoils, "apart"], metrics="knn_accuracy")
+    assert found["value"].tolist() == expected["value"].tolist()
+    backed.file.close()
+
+
+def test_no_expression_at_all(adata):
+    adata.X = adata.X * 0
+    with pytest.raises(ValueError, match="adata holds no expression"):
+        embedding(adata, labels_key="region", methods=[must_not_run, "pca"])
+
+
 def test_what_is_not_one_vector_a_cell_is_refused(adata):
     def short(cells):
         return cells.obsm["near"][:5]
@@ -321,6 +341,18 @@ def test_nothing_to_hold_against(adata):
         ValueError, match=r"nothing to hold embeddings against: .*labels_key.* or .*batch_key.* or .*spatial"
     ):
         embedding(adata, methods=must_not_run)
+
+
+def test_regions_are_judged_where_a_sample_has_two(adata):
+    """Whole samples of one label each, as tumour and normal tissue."""
+    options = {"labels_key": "sample", "library_key": "sample", "methods": "apart"}
+    found = set(embedding(adata, metrics="all", **options)["metric"])
+    assert {"domain_pas", "kmeans_ari"} <= found
+    assert not {"domain_nmi", "domain_ari"} & found
+    with pytest.raises(ValueError, match=r"'domain_ari' of `metrics` lacks regions: give labels .* at least two"):
+        embedding(adata, metrics=["domain_pas", "domain_ari"], **(options | {"methods": must_not_run}))
+    with pytest.raises(ValueError, match="'domain_ari' of `metrics` lacks labels: "):
+        embedding(adata, metrics="domain_ari", methods=must_not_run)
 
 
 def test_small_samples_have_no_domains(adata):

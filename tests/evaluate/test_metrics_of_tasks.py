@@ -13,8 +13,9 @@ from scipy import sparse, stats
 from sklearn.metrics import average_precision_score, matthews_corrcoef, mean_squared_error
 
 from scanpy_sct.evaluate.hidden import hide_entries, thin_counts, visible
-from scanpy_sct.evaluate.metrics import expression_bins, measure
+from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.metrics import thinned as thinned_module
+from scanpy_sct.evaluate.metrics.bins import expression_bins
 from scanpy_sct.evaluate.observed import Guess, Observed
 from scanpy_sct.evaluate.tasks import Task
 from scanpy_sct.plan.bins import bin_edges

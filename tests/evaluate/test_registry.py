@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
 
 import scanpy_sct as sct
-from scanpy_sct.evaluate import registry
+from scanpy_sct.evaluate import _packages, registry
 from scanpy_sct.evaluate.registry import choose_methods, find_method, method, methods
 
 
@@ -62,10 +63,15 @@ def test_all_are_those_that_can(caplog):
         (["simple", "labels"], ValueError, "'labels'.*labels_key"),
         ("model", ValueError, "'model'.*`model=`"),
         ("place", ValueError, r"'place'.*obsm\['spatial'\]"),
-        ("exotic", ImportError, r'no_such_package.*pip install "scanpy_sct\[evaluate\]"'),
+        ("exotic", ImportError, "no_such_package: install no_such_package, or leave the method out"),
+        ("graphs", ImportError, r'magic-impute: `pip install "scanpy_sct\[evaluate\]"`, or'),
+        ("training", ImportError, r'lightning-fabric: `pip install "scanpy_sct\[train\]"`, or'),
     ],
 )
-def test_user_errors(wanted, error, words):
+def test_user_errors(wanted, error, words, monkeypatch):
+    monkeypatch.setattr(_packages, "distribution", none_of_that_name)
+    method("graphs", needs=["package:magic-impute"])(nothing)
+    method("training", needs=["package:lightning-fabric"])(nothing)
     method("simple")(nothing)
     method("labels", needs=["cell_types"])(nothing)
     method("model", needs=["checkpoint"])(nothing)
@@ -73,6 +79,18 @@ def test_user_errors(wanted, error, words):
     method("exotic", needs=["package:no_such_package"])(nothing)
     with pytest.raises(error, match=words):
         choose_methods(wanted, set())
+
+
+def none_of_that_name(name):
+    raise PackageNotFoundError(name)
+
+
+def test_another_package_of_the_same_module_is_not_taken_for_it(monkeypatch):
+    """python-magic is imported as `magic`, as magic-impute is."""
+    monkeypatch.setattr(_packages, "find_spec", lambda name: name == "magic" or None)
+    monkeypatch.setattr(_packages, "distribution", none_of_that_name)
+    assert not _packages.is_installed("magic-impute")
+    assert _packages.is_installed("magic")  # asked for as a module
 
 
 def test_needs_that_nothing_can_meet_are_refused():

@@ -269,9 +269,12 @@ def test_data_that_cannot_serve_a_task(adata, vocabulary):
     rare = ad.AnnData(sparse.csr_matrix(np.eye(N_CELLS, N_GENES, dtype=np.float32)), var=adata.var)
     with pytest.raises(ValueError, match="'genes'"):
         check_task("genes", read_source(rare, vocabulary))
-    rare.X = sparse.csr_matrix(rare.shape, dtype=np.float32)
-    with pytest.raises(ValueError, match=r"'entries_15'.*hides no entry"):
-        build_task("entries_15", read_source(rare, vocabulary))
+    # Nothing would stay visible of a cell that expresses one gene, so that all cells are left whole.
+    with pytest.raises(ValueError, match=r"'entries_99'.*hides no entry.*a smaller one"):
+        build_task("entries_99", read_source(rare[:3], vocabulary))
+    rare.X = sparse.csr_matrix(np.arange(N_GENES) == 10, dtype=np.float32)[np.zeros(N_CELLS, dtype=int)]  # unknown gene
+    with pytest.raises(ValueError, match="adata holds no expression"):
+        read_source(rare, vocabulary)
     log_normalise(adata)
     with pytest.raises(ValueError, match=r"'thinning'.*needs counts.*log"):
         check_task("thinning", read_source(adata, vocabulary))

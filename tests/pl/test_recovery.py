@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +9,7 @@ from anndata import AnnData
 from matplotlib.text import Text
 
 import scanpy_sct as sct
-from scanpy_sct.pl._recovery import _spread
+from scanpy_sct.pl._recovery import NAMES_AT, _heights, _spread
 from scanpy_sct.write import write_imputation
 
 N_CELLS, N_GENES = 40, 30
@@ -68,6 +68,28 @@ def test_names_do_not_overlap(imputed, figsize):
     boxes = sorted((extent.y0, extent.y1) for extent in extents)
     assert len(boxes) == 8
     assert all(below[1] <= above[0] for below, above in pairwise(boxes))
+
+
+def test_lines_to_names_do_not_cross():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        points = np.stack([rng.random(6), 0.8 + 0.02 * rng.random(6)], axis=1)
+        heights = _heights(points, 0.06)
+        assert np.diff(np.sort(heights)).min() >= 0.06 - 1e-9
+        ends = np.stack([np.full(6, NAMES_AT), heights], axis=1)
+        for one, other in combinations(range(6), 2):
+            assert not cross(points[one], ends[one], points[other], ends[other])
+
+
+def cross(a, b, c, d):
+    def side(p, q, r):
+        return np.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
+    return side(a, b, c) != side(a, b, d) and side(c, d, a) != side(c, d, b)
+
+
+def test_few_names_by_default(imputed):
+    assert len(names(sct.pl.recovery(imputed))) == 5
 
 
 def test_spread_moves_only_what_is_close():

@@ -57,25 +57,57 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
     original = Runner._run
     monkeypatch.setattr(Runner, "_run", lambda self, batch, **more: runs.append(batch) or original(self, batch, **more))
     report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu")
-    assert len(runs) == 1
+    n_to_measure = len(runs)
+    assert n_to_measure == 4  # twice through the whole network, twice by the direct path that calibration takes
     sct.tl.impute(cells, model=tiny_checkpoint, device="cpu", calibrate=False)  # without the bags of the calibration
-    assert len(runs) == 1 + report.n_bags * report.n_passes
+    assert len(runs) == n_to_measure + report.n_bags * report.n_passes
 
 
-def test_the_expected_time_is_that_of_a_bag_times_bags_and_passes(cells, tiny_checkpoint, monkeypatch):
-    from scanpy_sct.pp import _check
+def test_the_expected_time_counts_passes_calibration_and_blend(cells, tiny_checkpoint, monkeypatch):
+    from scanpy_sct.pp import _time
 
-    monkeypatch.setattr(_check, "_seconds_for_a_bag", lambda *args: 2.0)
+    monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 2.0 if args[-1] == "full" else 0.5)
     report = sct.pp.check(cells, model=tiny_checkpoint)
-    assert report.seconds == 2.0 * 7 * 4
-    assert "about 56 s" in str(report)
+    network, cell_weight = 2.0 * 7 * 4, 0.5 * 7 * 5
+    rest = 4 * _time.SECONDS_PER_PASS + 50 * (512 * _time.SECONDS_PER_PLACE + 509 * _time.SECONDS_PER_ENTRY)
+    assert report.seconds == pytest.approx(network + cell_weight + rest)
+    assert "roughly 55-110 s to impute" in str(report)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "a second"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_durations_are_easy_to_read(seconds, text):
-    from scanpy_sct.pp._check import _duration
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "a few seconds"),
+        (6, "roughly 4-9 s"),
+        (30, "roughly 20-45 s"),
+        (600, "roughly 8-15 min"),
+        (9000, "roughly 2-4 h"),
+    ],
+)
+def test_durations_are_rough_and_easy_to_read(seconds, text):
+    from scanpy_sct.pp._check import _time_range
 
-    assert _duration(seconds) == text
+    assert _time_range(seconds) == text
+
+
+def test_sections_read_as_one_sample_are_noticed(cells, tiny_checkpoint):
+    cells.obs["section"] = ["a"] * 5 + ["b"] * 45
+    report = sct.pp.check(cells, model=tiny_checkpoint)
+    assert "library_key='section'" in report.samples_note
+    assert report.samples_note in str(report)
+    assert sct.pp.check(cells, model=tiny_checkpoint, library_key="section").samples_note == ""
+    del cells.obs["section"]
+    cells.obsm["spatial"] = np.zeros((50, 2))
+    assert "50 cells lie exactly where another does" in str(sct.pp.check(cells, model=tiny_checkpoint))
+
+
+@pytest.mark.parametrize("change", [np.sqrt, np.log1p, lambda values: values * np.linspace(0.5, 1.5, 50)[:, None]])
+def test_values_without_counts_behind_them_are_noticed(cells, tiny_checkpoint, change):
+    assert sct.pp.check(cells, model=tiny_checkpoint).has_counts
+    cells.X = change(cells.X.toarray())
+    report = sct.pp.check(cells, model=tiny_checkpoint)
+    assert (report.scale, report.has_counts) == ("log", False)
+    assert "no counts could be worked out" in str(report)
 
 
 def test_it_prints_aligned_and_as_a_table(cells, tiny_checkpoint):

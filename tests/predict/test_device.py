@@ -20,6 +20,12 @@ def test_missing_device_is_refused():
         choose_device("cuda:99")
 
 
+def test_an_unknown_device_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"device='gpu' is not known; use 'auto', 'cpu'") as error:
+        choose_device("gpu")
+    assert len(str(error.value)) < 150
+
+
 def test_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision='float8'"):
         choose_precision("float8", torch.device("cpu"))

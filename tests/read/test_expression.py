@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.expression import read_expression
+from scanpy_sct.read.expression import _mention, read_expression
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
 
 VOCABULARY = released_vocabulary()
@@ -78,7 +78,27 @@ def test_empty_cells_keep_their_row(adata):
     expression = read(adata)
     assert expression.log_values[4].nnz == 0
     assert expression.log_values.shape[0] == 30
-    assert read(adata[[4]]).log_values.nnz == 0
+
+
+def test_no_expression_at_all(adata):
+    with pytest.raises(ValueError, match=r"adata\.X has no positive value: all 1 x 124 are zero.*layer="):
+        read(adata[[4]])
+    adata.layers["zero"] = adata.X * 0
+    with pytest.raises(ValueError, match=r"adata\.layers\['zero'\] has no positive value"):
+        read(adata, layer="zero")
+    # What is hidden may well be everything.
+    assert read(adata, hide=(adata.X > 0)).log_values.nnz == 0
+
+
+def test_several_samples_read_as_one_are_mentioned_once(adata, caplog):
+    adata.obs["slide"] = ["only here"] * 15 + ["and here"] * 15
+    del adata.obs["section"]
+    _mention.cache_clear()
+    read(adata, library_key="slide")
+    assert not caplog.records
+    read(adata)
+    read(adata)
+    assert caplog.text.count("library_key='slide'") == 1
 
 
 def test_symbols_ids_and_columns_give_the_same(adata):
@@ -198,6 +218,23 @@ def test_too_few_genes_names_the_index(adata):
         read(adata, gene_names="code")
 
 
+def test_a_column_that_would_not_do_is_not_named(adata):
+    adata.obs_names = adata.var_names[:30]
+    adata.var_names = [str(number) for number in range(124)]
+    adata.var["cell_type"] = ["CD4", *["B cell"] * 123]
+    del adata.var["gene_ids"]
+    with pytest.raises(ValueError, match=r"Only 0 of 124") as error:
+        read(adata)
+    assert "cell_type" not in str(error.value)
+
+
+def test_a_transposed_object(adata):
+    turned = adata.T.copy()
+    turned.var["cell_type"] = ["CD4", *["B cell"] * 29]
+    with pytest.raises(ValueError, match=r"120 names in adata\.obs_names would match: .*transposed, use adata\.T"):
+        read(turned)
+
+
 def test_min_genes(adata):
     few = adata[:, :40].copy()
     with pytest.raises(ValueError, match=r"Only 40 of 40 names.*at least 50 are needed"):
@@ -212,8 +249,10 @@ def test_wrong_arguments(adata):
         read(adata, layer="x")
     with pytest.raises(KeyError, match="library_key='x'"):
         read(adata, library_key="x")
-    with pytest.raises(TypeError, match="adata must be an AnnData, found DataFrame"):
-        read(pd.DataFrame())
+    with pytest.raises(TypeError, match="layer=3"):
+        read(adata, layer=3)
+    with pytest.raises(TypeError, match=r"gene_names=\['gene_ids'\]"):
+        read(adata, gene_names=["gene_ids"])
     with pytest.raises(ValueError, match="0 cells"):
         read(adata[:0])
     with pytest.raises(ValueError, match="0 genes"):
@@ -222,9 +261,23 @@ def test_wrong_arguments(adata):
         read(adata, token_scale="cpm")
 
 
+@pytest.mark.parametrize(
+    ("found", "way_out"),
+    [
+        (pd.DataFrame(), r"found DataFrame.*anndata\.AnnData\(df\)"),
+        (np.zeros((3, 2)), r"found ndarray.*anndata\.AnnData\(matrix\)"),
+        ("cells.h5ad", r"found str.*scanpy\.read_h5ad\('cells\.h5ad'\)"),
+        ({}, "found dict.*MuData"),
+    ],
+)
+def test_other_objects(found, way_out):
+    with pytest.raises(TypeError, match=f"adata must be an AnnData, {way_out}"):
+        read(found)
+
+
 def test_scaled_data(adata):
     adata.X = adata.X.toarray() - 1
-    with pytest.raises(ValueError, match=r"scaled or centred.*layer="):
+    with pytest.raises(ValueError, match=r"scaled or centred.*before scaling"):
         read(adata)
 
 

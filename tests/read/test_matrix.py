@@ -103,12 +103,24 @@ def test_too_large_for_float32():
 def test_scaled_data_with_the_way_out():
     scaled = (COUNTS - COUNTS.mean(axis=0)) / (COUNTS.std(axis=0) + 1)
     adata = ad.AnnData(scaled, layers={"counts": COUNTS})
-    with pytest.raises(ValueError, match=r"scaled or centred data.*adata.raw is not set.*layer=.*'counts'"):
+    with pytest.raises(
+        ValueError, match=r"scaled or centred data.*layer=.*'counts'\), or use the object from before scaling"
+    ):
         read_matrix(adata)
     adata.raw = ad.AnnData(COUNTS)
     with pytest.raises(ValueError, match=r"adata\.raw\.to_adata\(\)"):
         read_matrix(adata)
     check(read_matrix(adata.raw.to_adata()))
+
+
+def test_scaled_data_without_another_matrix():
+    with pytest.raises(ValueError, match=r"are needed\. Use the object from before scaling\.$"):
+        read_matrix(ad.AnnData(COUNTS - 1))
+
+
+def test_a_layer_must_be_a_name():
+    with pytest.raises(TypeError, match=r"layer=\['counts'\] must be one name \(str\) or None, found list"):
+        read_matrix(ad.AnnData(COUNTS), ["counts"])
 
 
 def test_overflown_integers():

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
 
 
 @pytest.fixture
@@ -42,6 +42,31 @@ def test_bad_samples(adata):
         read_samples(adata, "sample")
     with pytest.raises(ValueError, match="missing for 2 of 3 cells"):
         read_samples(adata, "gaps")
+    with pytest.raises(TypeError, match=r"library_key=\['text'\] must be one name"):
+        read_samples(adata, ["text"])
+
+
+@pytest.mark.parametrize("name", ["sample", "Batch", "library_id", "sections", "donor.id", "patientID", "slide"])
+def test_columns_that_name_samples_are_noticed(adata, name):
+    adata.obs[name] = ["a", "b", "b"]
+    assert missed_samples(adata, None).endswith(f"library_key={name!r}.")
+    adata.obs[name] = "a"  # one sample
+    assert missed_samples(adata, None) == ""
+
+
+@pytest.mark.parametrize("name", ["text", "sample_quality", "batch_effect_score"])
+def test_other_columns_are_not(adata, name):
+    adata.obs[name] = ["a", "b", "b"]
+    assert missed_samples(adata, None) == ""
+
+
+def test_cells_at_one_place_are_noticed(adata):
+    assert missed_samples(adata, np.array([[0.0, 1], [1, 0], [1, 1]])) == ""
+    found = missed_samples(adata, np.zeros((3, 2)))
+    assert "3 cells lie exactly where another does" in found
+    assert "library_key='<" in found
+    adata.obs["section"] = ["a", "b", "b"]
+    assert "library_key='section'" in missed_samples(adata, np.zeros((3, 2)))
 
 
 def test_coordinates(adata):

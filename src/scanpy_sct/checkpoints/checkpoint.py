@@ -141,6 +141,19 @@ class Checkpoint:
             msg = "embedding='cell' needs a network with a direct cell embedding (cell_dim > 0)."
             raise ValueError(msg)
 
+    def __repr__(self) -> str:
+        labels = "none" if self.label_head is None else f"{len(self.label_head.labels):,} types"
+        return "\n".join(
+            [
+                f"Checkpoint {self.name!r}",
+                f"    genes: {int((self.genes != '').sum()):,}",
+                f"    parameters: {self.n_parameters:,}",
+                f"    path: {self.path}, embedding: {self.embedding}",
+                f"    label head: {labels}",
+                f"    licence: {self.license}",
+            ]
+        )
+
     @property
     def n_parameters(self) -> int:
         """Number of trained numbers in the network."""

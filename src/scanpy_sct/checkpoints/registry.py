@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,17 @@ def find_folder(model: str | PathLike[str], *, revision: str | None = None) -> P
         return hub.fetch(model, revision)
     msg = (
         f"model={str(model)!r} is neither a known model ({', '.join(known_models())}), nor an existing folder, nor a "
-        "repository of the Hugging Face hub ('owner/name')."
+        f"repository of the Hugging Face hub ('owner/name').{_did_you_mean(str(model))}"
     )
     raise ValueError(msg)
+
+
+def _did_you_mean(model: str) -> str:
+    """Name the known model that is spelt most alike; empty if none is."""
+    # Of a repository also the part after its owner, in any case of letters.
+    spellings = {spelling.lower(): name for name in known_models() for spelling in (name, name.rpartition("/")[2])}
+    close = get_close_matches(model.lower().replace("_", "-"), spellings, n=1)
+    return f" Did you mean {spellings[close[0]]!r}?" if close else ""
 
 
 def packaged_models() -> list[str]:

@@ -155,8 +155,9 @@ def _find_file(name: str) -> Path:
         )
     except OSError as error:
         msg = (
-            f"Could not download {_URL + name}: {error}. "
-            f"With the files at hand, set {DATA_VARIABLE} to the folder that holds her2st_raw/{name}."
+            f"{Path(name).name} is not in the cache and could not be downloaded. With the files at hand, set "
+            f"{DATA_VARIABLE} to the folder that holds her2st_raw/{name}; sct.datasets.pbmc68k() needs no network. "
+            f"(Tried {_URL + name}: {error})"
         )
         raise ConnectionError(msg) from error
     return Path(fetched)

@@ -9,3 +9,7 @@ from scanpy_sct.evaluate.observed import Guess, Observed
 from scanpy_sct.evaluate.registry import method, methods
 
 __all__ = ["Guess", "Observed", "annotation", "embedding", "imputation", "method", "methods"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # without the modules that the functions come from

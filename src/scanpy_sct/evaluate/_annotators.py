@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.special import softmax
 
+from scanpy_sct.evaluate._packages import how_to_install, is_installed
 from scanpy_sct.predict.labels import N_COMPONENTS, log_cp10k
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import find_scale, to_log
@@ -27,7 +27,7 @@ Function = Callable[[AnnData, AnnData, str, int], pd.DataFrame]
 """Labelled cells, cells to name, column with the labels, seed -> probabilities, cells to name x labels."""
 
 N_NEIGHBORS = 15
-INSTALL = '`pip install "scanpy_sct[evaluate]"`'
+MIN_SHARED_GENES = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Context:
     checkpoint: Checkpoint | None = None
     library_key: str | None = None
     markers: Any = None
+    gene_names: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Annotator:
     """Whether it means to give probabilities; a ranking has no calibration error."""
     learns: bool = True
     """Whether it needs labelled cells; the others know types by their markers."""
+    shares_genes: bool = False
+    """Whether it takes the genes whose names both objects have, as they are written."""
 
 
 def logistic_regression(reference: AnnData, query: AnnData, labels_key: str, rng: int) -> pd.DataFrame:
@@ -100,9 +103,30 @@ def shared_components(reference: AnnData, query: AnnData, seed: int) -> tuple[np
 
 
 def shared_genes(reference: AnnData, query: AnnData) -> tuple[AnnData, AnnData]:
-    """Both objects on the genes that both have, in one order."""
-    names = reference.var_names.intersection(query.var_names)
+    """Both objects on the genes that both have, in one order; of columns with one name the first."""
+    reference, query = (cells[:, ~cells.var_names.duplicated()] for cells in (reference, query))
+    names = _shared_names(reference, query)
     return reference[:, names], query[:, names]
+
+
+def _shared_names(reference: AnnData, query: AnnData) -> pd.Index:
+    """Names of genes that both have, each once; a column without a name is no gene."""
+    names = reference.var_names.unique().intersection(query.var_names.unique())
+    return names[names != ""]
+
+
+def check_shared_genes(chosen: Iterable[Annotator], reference: AnnData, query: AnnData) -> None:
+    """Refuse methods that go by shared genes where there are next to none."""
+    refused = [repr(method.name) for method in chosen if method.shares_genes]
+    n_shared = len(_shared_names(reference, query))
+    if refused and n_shared < MIN_SHARED_GENES:
+        names = [", ".join(map(repr, cells.var_names[:3])) for cells in (query, reference)]
+        msg = (
+            f"Methods {', '.join(refused)} of `methods` need at least {MIN_SHARED_GENES} genes that adata and the "
+            f"labelled cells name alike; found {n_shared} (adata: {names[0]}, ...; labelled cells: {names[1]}, ...). "
+            "Name the column of .var with the same kind of names with `gene_names=`, or leave these methods out."
+        )
+        raise ValueError(msg)
 
 
 def log_values(cells: AnnData) -> sparse.csr_matrix:
@@ -150,7 +174,8 @@ def _annotated(query: AnnData, context: Context, names: Iterable[str], seed: int
 
     if source.pop("markers", False):
         source["markers"] = context.markers
-    named = annotate(query, model=context.checkpoint, key_added="name", rng=seed, copy=True, **source)
+    options = {"gene_names": context.gene_names, "key_added": "name", "rng": seed, "copy": True}
+    named = annotate(query, model=context.checkpoint, **options, **source)
     table = named.obsm["name_probs"].rename(columns={storable_name(name): name for name in names})
     if "name_novelty" in named.obs:
         table = table.mul(1 - named.obs["name_novelty"].fillna(1), axis=0)
@@ -164,7 +189,8 @@ def ulm_by_markers(context: Context) -> Function:
         import decoupler
 
         cells = _log_normalised(query)
-        symbols = query.var["gene_symbol"] if "gene_symbol" in query.var else query.var_names
+        is_named = context.gene_names is not None or "gene_symbol" not in query.var
+        symbols = query.var_names if is_named else query.var["gene_symbol"]
         cells.var_names = pd.Index(np.asarray(symbols, dtype=str))
         cells.var_names_make_unique()
         decoupler.mt.ulm(cells, marker_table(context.markers), tmin=1, verbose=False)
@@ -185,9 +211,9 @@ def built_in(context: Context) -> dict[str, Annotator]:
     """All methods that come with the package, by name, whether or not their needs are met."""
     return {
         "sct": Annotator("sct", sct_by_reference(context)),
-        "logistic_regression": Annotator("logistic_regression", logistic_regression),
-        "knn": Annotator("knn", knn),
-        "celltypist": Annotator("celltypist", celltypist),
+        "logistic_regression": Annotator("logistic_regression", logistic_regression, shares_genes=True),
+        "knn": Annotator("knn", knn, shares_genes=True),
+        "celltypist": Annotator("celltypist", celltypist, shares_genes=True),
         "sct_markers": Annotator("sct_markers", sct_by_markers(context), calibrated=False, learns=False),
         "ulm": Annotator("ulm", ulm_by_markers(context), calibrated=False, learns=False),
     }
@@ -230,7 +256,7 @@ def _find(wanted: Any, known: dict[str, Annotator]) -> Annotator:
 def _lacks(name: str, context: Context) -> list[str]:
     """Which of its needs are not met."""
     given = {"model": context.checkpoint is not None, "markers": context.markers is not None}
-    return [need for need in NEEDS.get(name, ()) if not (given[need] if need in given else find_spec(need) is not None)]
+    return [need for need in NEEDS.get(name, ()) if not (given[need] if need in given else is_installed(need))]
 
 
 def _refuse_unmet(name: str, lacks: list[str]) -> None:
@@ -240,5 +266,5 @@ def _refuse_unmet(name: str, lacks: list[str]) -> None:
         msg = f"Method {name!r} of `methods` needs {' and '.join(f'`{each}=`' for each in arguments)}, or leave it out."
         raise ValueError(msg)
     if packages:
-        msg = f"Method {name!r} of `methods` needs the package {', '.join(packages)}: {INSTALL}."
+        msg = f"Method {name!r} of `methods` needs the package {', '.join(packages)}: {how_to_install(packages)}."
         raise ImportError(msg)

@@ -65,6 +65,13 @@ class Cells:
         rows = [np.flatnonzero(self.samples == sample) for sample in np.unique(self.samples)]
         return [section for section in rows if len(section) > fewest]
 
+    @cached_property
+    def regions(self) -> list[np.ndarray]:
+        """Those of `sections` that hold at least two labels, so that clusters can agree with them."""
+        if self.labels is None:
+            return []
+        return [rows for rows in self.sections if len(np.unique(self.labels[rows][self.labels[rows] >= 0])) > 1]
+
 
 def knn(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
     """Name each cell by its 15 nearest neighbours in the other four of five folds.
@@ -264,8 +271,8 @@ METRICS: dict[str, tuple[Callable[[Cells, np.ndarray, set[str]], dict[str, Score
     "bras": (scib, frozenset({"labels", "batches", "scib_metrics"})),
     "ilisi": (scib, frozenset({"batches", "scib_metrics"})),
     "kbet": (scib, frozenset({"batches", "scib_metrics"})),
-    "domain_nmi": (domains, frozenset({"labels", "spatial"})),
-    "domain_ari": (domains, frozenset({"labels", "spatial"})),
+    "domain_nmi": (domains, frozenset({"labels", "spatial", "regions"})),
+    "domain_ari": (domains, frozenset({"labels", "spatial", "regions"})),
     "domain_pas": (domains, frozenset({"spatial"})),
     "domain_chaos": (domains, frozenset({"spatial"})),
     "domain_neighbors": (domains, frozenset({"spatial"})),

@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from scanpy_sct.evaluate._arguments import refuse_no_expression
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import find_scale
 
@@ -65,6 +66,7 @@ def choose_vectors(
         makers |= _sct(adata, model, seed, layer=layer, library_key=library_key, gene_names=gene_names)
     if not named.keys().isdisjoint({"pca", "pca_unscaled", "scvi"}):
         matrix = read_matrix(adata, layer)
+        refuse_no_expression(matrix, "adata")
         scale = find_scale(matrix)
         makers["pca"] = partial(pca, matrix, scale, seed)
         makers["pca_unscaled"] = partial(pca, matrix, scale, seed, n_components=20, scaled=False)
@@ -200,8 +202,8 @@ def _check_scvi(scale: Scale, layer: str | None) -> None:
 
 
 def _call(method: Vectors, adata: AnnData) -> Any:
-    """Run a function of the user on a copy."""
-    return method(adata.copy())
+    """Run a function of the user on a copy; what is on disk is loaded, as anndata copies no open file."""
+    return method(adata.to_memory(copy=True) if adata.isbacked else adata.copy())
 
 
 def _stored(adata: AnnData, key: str) -> Any:

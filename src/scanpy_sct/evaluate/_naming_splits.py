@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
 from scanpy_sct.predict.labels import MIN_CELLS, checked_labels
 from scanpy_sct.read.matrix import read_matrix
 
@@ -49,7 +50,7 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         half = _half(query.obs[LABEL].to_numpy(), seed)
         splits = [Split("halves", query[~half], query[half], np.flatnonzero(half))]
     for split in splits:
-        _check_reference(split.reference.obs[LABEL], f"what is left to name {split.name} from")
+        check_learnable(split.reference, f"what is left to name {split.name} from")
     return splits
 
 
@@ -72,36 +73,46 @@ def without(split: Split, left_out: str) -> Split | None:
 
 
 def plain_copy(
-    adata: AnnData, argument: str, labels_key: str, donor_key: str | None, layer: str | None, optional: bool = False
+    adata: AnnData,
+    argument: str,
+    labels_key: str,
+    donor_key: str | None,
+    layer: str | None,
+    gene_names: str | None = None,
+    optional: bool = False,
 ) -> AnnData:
-    """Copy what methods may see: expression, names, places, `label` and `donor` in `.obs`."""
+    """Copy what methods may see: expression, names, places, `label` and `donor` in `.obs`.
+
+    Genes go by `gene_names`. `optional`: columns of donors and of names are used where they are, and need not be.
+    """
     if not isinstance(adata, AnnData):
         msg = f"{argument} must be an AnnData, found {type(adata).__name__}."
         raise TypeError(msg)
     matrix = read_matrix(adata, layer)
-    labels = _column(adata, labels_key, argument, "labels_key")
-    _check_reference(labels, f"{argument}.obs[{labels_key!r}]")
+    refuse_no_expression(matrix, argument)
+    labels = _read_whole(adata, labels_key, argument, "labels_key")
     obs = pd.DataFrame({LABEL: labels.to_numpy(dtype=str)}, index=adata.obs_names.astype(str))
     if donor_key is not None and not (optional and donor_key not in adata.obs):
-        donors = _column(adata, donor_key, argument, "donor_key")
-        if donors.isna().any():
-            msg = (
-                f"{argument}.obs[{donor_key!r}] (donor_key) is missing for {donors.isna().sum()} cells; leave them out."
-            )
-            raise ValueError(msg)
+        donors = _read_whole(adata, donor_key, argument, "donor_key")
         obs[DONOR] = pd.Categorical(donors.astype(str).to_numpy())
+    var = adata.var.copy()
+    if gene_names is not None and not (optional and gene_names not in var):
+        names = read_column(var, gene_names, "gene_names", f"{argument}.var").astype(object)
+        var.index = pd.Index(names.where(names.notna(), "").astype(str).to_numpy(dtype=object))
     places = {"spatial": adata.obsm["spatial"]} if "spatial" in adata.obsm else {}
-    return AnnData(matrix, obs=obs, var=adata.var.copy(), obsm=places)
+    return AnnData(matrix, obs=obs, var=var, obsm=places)
 
 
-def _column(adata: AnnData, key: str, argument: str, name: str) -> pd.Series:
-    if key not in adata.obs:
-        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-        msg = f"{name}={key!r} is not a column of {argument}.obs; there are: {columns}."
-        raise KeyError(msg)
-    return adata.obs[key]
+def _read_whole(adata: AnnData, key: str, argument: str, name: str) -> pd.Series:
+    """Read a column of `.obs` that must say something of every cell."""
+    values = read_column(adata.obs, key, name, f"{argument}.obs")
+    n_missing = int(values.isna().sum())
+    if n_missing:
+        msg = f"{argument}.obs[{key!r}] ({name}) is missing for {n_missing} of {adata.n_obs} cells; leave them out."
+        raise ValueError(msg)
+    return values
 
 
-def _check_reference(labels: pd.Series, name: str) -> None:
+def check_learnable(cells: AnnData, name: str) -> None:
     """Refuse labels that cannot be learnt; the same rules as for `annotate`."""
-    checked_labels(labels, name, np.ones(len(labels), dtype=bool))
+    checked_labels(cells.obs[LABEL], name, np.ones(cells.n_obs, dtype=bool))

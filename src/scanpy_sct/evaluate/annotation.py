@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.evaluate._annotators import Annotator, Context, Function, choose
+from scanpy_sct.evaluate._annotators import Annotator, Context, Function, check_shared_genes, choose
+from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate._naming_metrics import METRICS, Named, estimate, unknown_auroc
-from scanpy_sct.evaluate._naming_splits import DONOR, LABEL, Split, make_splits, plain_copy, without
+from scanpy_sct.evaluate._naming_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
 from scanpy_sct.evaluate.metrics.bootstrap import group_cells
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def annotation(
     markers: Markers | None = None,
     leave_one_type_out: bool = False,
     layer: str | None = None,
+    gene_names: str | None = None,
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
@@ -54,7 +56,8 @@ def annotation(
     adata
         Counts or log-normalised values, with labels; never changed.
     labels_key
-        Column of `.obs` with the labels, one for every cell; in `reference` too.
+        Column of `.obs` with the labels, one for every cell; in `reference` too. A label that none of the labelled
+        cells has, as "unknown", can be told by `unknown_auroc` alone.
     reference
         Labelled cells of another experiment, with the same names of genes and labels; never changed.
     donor_key
@@ -82,6 +85,9 @@ def annotation(
         there are types.
     layer
         Layer to read, also in `reference`; None: `.X`.
+    gene_names
+        Column of `.var` with gene names, also in `reference` where it has that column; None: `.var_names`. Methods find
+        the names in `.var_names`. Of several columns with one name, methods that take genes by name use the first.
     n_bootstrap
         Resamplings for intervals; 0: none.
     rng
@@ -123,15 +129,18 @@ def annotation(
     from scanpy_sct.tl._common import as_seed
 
     seed = as_seed(rng)
-    _check_number("n_bootstrap", n_bootstrap)
-    query = plain_copy(adata, "adata", labels_key, donor_key, layer)
-    known = (
-        None if reference is None else plain_copy(reference, "reference", labels_key, donor_key, layer, optional=True)
-    )
-    has_donors = DONOR in query.obs
-    context = Context(_load(model), DONOR if has_donors else None, markers)
+    check_number("n_bootstrap", n_bootstrap)
+    keys = (labels_key, donor_key, layer, gene_names)
+    query = plain_copy(adata, "adata", *keys)
+    known = None if reference is None else plain_copy(reference, "reference", *keys, optional=True)
+    context = Context(load_optional(model), None if donor_key is None else DONOR, markers, gene_names)
     chosen = choose(methods, context)
-    splits = make_splits(query, known, any(method.learns for method in chosen), seed)
+    learns = any(method.learns for method in chosen)
+    if learns:
+        labelled, argument = (query, "adata") if known is None else (known, "reference")
+        check_learnable(labelled, f"{argument}.obs[{labels_key!r}]")
+    splits = make_splits(query, known, learns, seed)
+    check_shared_genes(chosen, splits[0].reference, splits[0].query)
     groups = _groups(query, seed)
     rows = []
     for method in chosen:
@@ -177,7 +186,7 @@ def _judge_unknown(
             continue
         named = Named.joined([_name(method, part, groups, seed) for part in parts])
         # Cells of other types that the reference lacks would blur what is said of this one.
-        named = Named.joined([named]) if named.knowable.all() else _only(named, left_out)
+        named = _only(named, left_out)
         result = estimate(unknown_auroc, named, n_bootstrap, np.random.default_rng(seed))
         values.append(result.value)
         n_cells += int((named.truth == left_out).sum())
@@ -225,17 +234,3 @@ def _groups(query: AnnData, seed: int) -> np.ndarray:
     if DONOR in query.obs and query.obs[DONOR].nunique() >= 5:
         return group_cells(query.obs[DONOR].cat.codes.to_numpy(), np.random.default_rng(seed))
     return np.arange(query.n_obs)
-
-
-def _check_number(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        msg = f"{name}={value!r} must be a whole number, 0 or larger."
-        raise ValueError(msg)
-
-
-def _load(model: str | PathLike[str] | Checkpoint | None) -> Checkpoint | None:
-    if model is None:
-        return None
-    from scanpy_sct.checkpoints import load_model
-
-    return load_model(model)

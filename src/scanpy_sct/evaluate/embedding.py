@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.evaluate._arguments import check_number, read_column
 from scanpy_sct.evaluate._embedding_metrics import METRICS, N_FOLDS, N_SPATIAL_NEIGHBORS, Cells
 from scanpy_sct.evaluate._embeddings import choose_vectors
 from scanpy_sct.read.samples import read_coordinates, read_samples
@@ -31,6 +32,7 @@ _NEEDS = {
     "labels": "name the column of adata.obs with labels with `labels_key=`",
     "batches": "name the column of adata.obs with batches with `batch_key=`",
     "spatial": f"put the place of each cell in adata.obsm['spatial'] (samples of over {N_SPATIAL_NEIGHBORS} cells)",
+    "regions": "give labels of which a sample holds at least two, as sections are compared by themselves",
     "scib_metrics": f"install scib-metrics: {_INSTALL}",
 }
 
@@ -114,7 +116,8 @@ def embedding(
     ilisi *                   batches mix in neighbourhoods (Korsunsky et al. 2019)
     kbet *                    share of the neighbourhoods of 50 cells whose batches are those of all cells (Büttner et
                               al. 2019), whatever the labels: batches that differ in composition are to fail it
-    domain_nmi, domain_ari    agreement of annotated regions with as many k-means clusters, sample by sample
+    domain_nmi, domain_ari    agreement of annotated regions with as many k-means clusters, sample by sample; samples
+                              with one region only have no part in it
     domain_pas                share of the cells at odds with most of their ten neighbours on the tissue; less is better
     domain_chaos              distance to the nearest cell of the same cluster, in median distances; less is better
     domain_neighbors          share of the ten neighbours on the tissue that are in the same cluster
@@ -146,9 +149,9 @@ def embedding(
     from scanpy_sct.tl._common import as_seed
 
     seed = as_seed(rng)
-    _check_number("n_bootstrap", n_bootstrap, 0)
+    check_number("n_bootstrap", n_bootstrap)
     if n_clusters is not None:
-        _check_number("n_clusters", n_clusters, 2)
+        check_number("n_clusters", n_clusters, 2)
     cells = Cells(
         labels=_read_labels(adata, labels_key),
         batches=_read_batches(adata, batch_key),
@@ -179,10 +182,13 @@ def _score(cells: Cells, vectors: np.ndarray, wanted: list[str]) -> list[dict[st
 
 def _choose_metrics(metrics: str | Iterable[str], cells: Cells) -> list[str]:
     """Find the metrics that can be computed, in the order of `METRICS`; refuse those that were named and cannot."""
+    is_spatial = cells.coordinates is not None and len(cells.sections) > 0
     available = {
         "labels": cells.labels is not None,
         "batches": cells.batches is not None,
-        "spatial": cells.coordinates is not None and len(cells.sections) > 0,
+        "spatial": is_spatial,
+        # Asked for only where there are labels and sections: without these, they are what is missing.
+        "regions": cells.labels is None or not is_spatial or len(cells.regions) > 0,
         "scib_metrics": find_spec("scib_metrics") is not None,
     }
     lacks = {
@@ -253,19 +259,5 @@ def _read_batches(adata: AnnData, key: str | None) -> np.ndarray | None:
 
 def _column(adata: AnnData, key: str, argument: str) -> pd.Series:
     """Read a column of names; what is missing stays missing."""
-    if key not in adata.obs:
-        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-        msg = f"{argument}={key!r} is not a column of adata.obs; there are: {columns}."
-        raise KeyError(msg)
-    values = adata.obs[key].astype(object)
+    values = read_column(adata.obs, key, argument, "adata.obs").astype(object)
     return values.where(values.isna(), values.astype(str))
-
-
-def _check_number(name: str, value: int, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        msg = f"{name}={value!r} must be a whole number."
-        raise TypeError(msg)
-    if value < least:
-        msg = f"{name}={value} must be at least {least}."
-        raise ValueError(msg)

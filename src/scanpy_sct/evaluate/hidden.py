@@ -125,6 +125,13 @@ def hide_genes(
     return hide_entries(1, n_genes, share, measured=candidates, rng=rng)[0]
 
 
+def without_columns(matrix: sparse.csr_matrix, removed: np.ndarray) -> sparse.csr_matrix:
+    """Empty the columns of a matrix that are marked in `removed`, bool (n_columns,)."""
+    result = (matrix @ sparse.diags((~removed).astype(matrix.dtype))).tocsr()
+    result.eliminate_zeros()
+    return sparse.csr_matrix(result)
+
+
 def choose_panel(counts: sparse.csr_matrix, n_genes: int) -> np.ndarray:
     """Choose the genes of a panel: those that vary most between cells.
 
@@ -191,7 +198,10 @@ def thin_counts(
         raise ValueError(msg)
     whole = np.rint(counts.data).astype(np.int64)
     if (whole < 0).any() or not np.allclose(whole, counts.data, rtol=0, atol=INTEGER_TOLERANCE):
-        msg = "`counts` must hold counts (integers that are not negative) to be thinned."
+        msg = (
+            "adata must hold counts (whole numbers, not negative) in every cell to be thinned, and some values are "
+            "none. Name the layer with counts with `layer=`, or leave the task 'thinning' out."
+        )
         raise ValueError(msg)
     first = np.random.default_rng(rng).binomial(whole, share)
     return _with_values(counts, first), _with_values(counts, whole - first)

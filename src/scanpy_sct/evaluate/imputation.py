@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.registry import choose_methods
 from scanpy_sct.evaluate.source import read_source
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints import Checkpoint
+    from scanpy_sct.evaluate.observed import Observed
     from scanpy_sct.evaluate.registry import Function
 
 logger = logging.getLogger(__name__)
@@ -75,7 +78,8 @@ def imputation(
     Parameters
     ----------
     adata
-        Counts or log-normalised values; never changed.
+        Counts or log-normalised values; never changed. Logarithms to base 2 or 10 of what were counts are turned into
+        natural ones first, on which methods and metrics work.
     methods
         Names from :func:`scanpy_sct.evaluate.methods`, functions as :func:`scanpy_sct.evaluate.method` describes
         them, or "all": every method for which the data and the installed packages suffice.
@@ -105,9 +109,10 @@ def imputation(
 
     Raises
     ------
-    ValueError
-        An unknown method or task, a method that needs what is not there, a task that the data cannot serve, or data
-        that cannot be read (see :func:`scanpy_sct.read.expression.read_expression`).
+    ValueError, TypeError
+        An unknown method or task, a method that needs what is not there, a task that the data cannot serve, data that
+        cannot be read (see :func:`scanpy_sct.read.expression.read_expression`), or a number that is none; all before
+        any method runs.
     ImportError
         A method was named that needs an optional package.
     KeyError
@@ -132,15 +137,21 @@ def imputation(
     - in `thinning` only `mse` and `poisson` as in Open Problems; lower is better.
 
     Metrics that are not defined in a stratum have no row.
+
+    Log-normalised values were divided by the total of the whole cell, and still tell it when some are hidden; counts
+    do not. Prefer counts where that may matter.
     """
     tasks = _check_tasks(tasks)
-    if isinstance(n_bootstrap, bool) or not isinstance(n_bootstrap, int | np.integer) or n_bootstrap < 0:
-        msg = f"`n_bootstrap` must be a whole number, 0 for no intervals; found {n_bootstrap!r}."
-        raise ValueError(msg)
-    coordinates = getattr(adata, "obsm", {}).get("spatial")
-    available = {"checkpoint": model, "cell_types": labels_key, "coordinates": coordinates}
-    chosen = choose_methods(methods, {need for need, given in available.items() if given is not None})
-    checkpoint = _load(model)
+    check_number("n_bootstrap", n_bootstrap)
+    seed = _seed(rng)
+    checkpoint = load_optional(model)
+    available = {
+        "checkpoint": checkpoint is not None,
+        "training_frequencies": checkpoint is not None and checkpoint.config.context,
+        "cell_types": labels_key is not None,
+        "coordinates": getattr(adata, "obsm", {}).get("spatial") is not None,
+    }
+    chosen = choose_methods(methods, {need for need, is_met in available.items() if is_met})
     source = read_source(
         adata,
         released_vocabulary() if checkpoint is None else checkpoint.genes,
@@ -149,16 +160,20 @@ def imputation(
         labels_key=labels_key,
         gene_names=gene_names,
         checkpoint=checkpoint,
-        seed=int(np.random.default_rng(rng).integers(2**32)),
+        seed=seed,
     )
     for name in tasks:
         check_task(name, source)
+    # What else the data cannot serve shows in building a task: now, not after hours of those before it. None is kept,
+    # since the tables of several may not fit into memory.
+    for name in tasks[1:]:
+        build_task(name, source)
     tables = []
     for name in tasks:
         task = build_task(name, source)
         for each in chosen:
             logger.info("Task %s: predicting %d entries by %s.", name, task.observed.n_wanted, each.name)
-            table = measure(task, each.function(task.observed), n_bootstrap)
+            table = measure(task, each.function(_own(task.observed)), n_bootstrap)
             tables.append(table.assign(task=name, method=each.name))
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
@@ -174,10 +189,23 @@ def _check_tasks(tasks: str | Iterable[str]) -> list[str]:
     return tasks
 
 
-def _load(model: str | PathLike[str] | Checkpoint | None) -> Checkpoint | None:
-    """Load a checkpoint if there is to be one; torch is imported only then."""
-    if model is None:
-        return None
-    from scanpy_sct.checkpoints import load_model
+def _seed(rng: int | np.random.Generator | None) -> int:
+    """Turn the argument `rng` into a seed; the generator of a number gives the same one as the number."""
+    from scanpy_sct.tl._common import as_seed
 
-    return load_model(model)
+    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(as_seed(rng))
+    return int(generator.integers(2**32))
+
+
+def _own(observed: Observed) -> Observed:
+    """Copy what a method may write to, so that none changes what others see or what it is judged by.
+
+    The dense tables of hidden and wanted entries are too large to be copied each time: they can only be read.
+    """
+    names = ("counts", "log", "samples", "bags", "coordinates", "cell_types", "seen", "positions")
+    parts = {name: getattr(observed, name) for name in names}
+    copies = {name: part.copy() for name, part in parts.items() if part is not None}
+    tables = {name: getattr(observed, name).view() for name in ("hidden", "wanted")}
+    for table in tables.values():
+        table.flags.writeable = False
+    return replace(observed, **copies, **tables)

@@ -33,7 +33,7 @@ class Observed:
     counts: sparse.csr_matrix
     """(n_cells, n_genes) linear scale, hidden entries removed."""
     log: sparse.csr_matrix
-    """(n_cells, n_genes) log scale of the input, same entries as `counts`."""
+    """(n_cells, n_genes) log scale of the input, natural logarithms of 1 + value, same entries as `counts`."""
     hidden: np.ndarray
     """bool (n_cells, n_genes): entries of which the method sees nothing. A gene may be hidden in all cells."""
     wanted: np.ndarray

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from scanpy_sct.evaluate._packages import how_to_install, is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -22,6 +23,7 @@ _PACKAGE = "package:"
 # What a method may need, and what a user can do about it.
 _NEEDS = {
     "checkpoint": "name a model with `model=`",
+    "training_frequencies": "name a model that keeps how often its training cells express each gene with `model=`",
     "cell_types": "name the column of adata.obs with cell types with `labels_key=`",
     "coordinates": "put the place of each cell in adata.obsm['spatial']",
 }
@@ -34,14 +36,14 @@ class Method:
     name: str
     function: Function
     needs: tuple[str, ...] = ()
-    """What it cannot do without: "checkpoint", "cell_types", "coordinates", "package:NAME"."""
+    """What it cannot do without: "checkpoint", "training_frequencies", "cell_types", "coordinates", "package:NAME"."""
 
     def lacks(self, available: Collection[str]) -> list[str]:
         """Tell which of its needs are not met; packages are looked for without being imported."""
         return [
             need
             for need in self.needs
-            if (find_spec(need.removeprefix(_PACKAGE)) is None if need.startswith(_PACKAGE) else need not in available)
+            if (not is_installed(need.removeprefix(_PACKAGE)) if need.startswith(_PACKAGE) else need not in available)
         ]
 
 
@@ -59,8 +61,8 @@ def method(name: str, *, needs: Iterable[str] = (), replace: bool = False) -> Ca
     name
         Name of the method in `methods=` and in results.
     needs
-        What it cannot do without, any of "checkpoint", "cell_types", "coordinates", and "package:NAME" for an
-        optional package.
+        What it cannot do without, any of "checkpoint", "training_frequencies" (of the checkpoint), "cell_types",
+        "coordinates", and "package:NAME" for an optional package, by the name under which it is installed.
     replace
         Put it in the place of another method of that name.
 
@@ -135,7 +137,7 @@ def choose_methods(wanted: str | Function | Iterable[str | Function], available:
     wanted
         A name, a function, or several; "all": every registered method whose needs are met.
     available
-        Needs that are met, some of "checkpoint", "cell_types", "coordinates".
+        Needs that are met, some of "checkpoint", "training_frequencies", "cell_types", "coordinates".
 
     Raises
     ------
@@ -168,7 +170,8 @@ def _refuse_unmet(unable: Method, lacks: list[str]) -> None:
     """Say what is missing and the way out."""
     packages = [need.removeprefix(_PACKAGE) for need in lacks if need.startswith(_PACKAGE)]
     if packages:
-        msg = f'Method {unable.name!r} needs {", ".join(packages)}: `pip install "scanpy_sct[evaluate]"`.'
+        msg = f"Method {unable.name!r} of `methods` needs the package {', '.join(packages)}: {how_to_install(packages)}"
+        msg += ", or leave the method out."
         raise ImportError(msg)
     if lacks:
         ways_out = "; ".join(_NEEDS[need] for need in lacks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
+from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
 from scanpy_sct.read.expression import Expression, read_expression
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.scale import N_SAMPLED_ROWS, counts_unit
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,7 +33,7 @@ class Source:
     full: Expression
     """Everything that was measured of the genes of the vocabulary."""
     matrix: sparse.csr_matrix
-    """(n_cells, n_vars) all columns of the data, on their own scale."""
+    """(n_cells, n_vars) all columns of the data, on their own scale; where logarithms, natural ones."""
     shown: np.ndarray
     """bool (n_vars,): columns that can be shown, all but those that measure a gene of the vocabulary once more."""
     names: np.ndarray
@@ -87,13 +89,20 @@ def read_source(
     KeyError
         `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
     ValueError
-        Fewer than three cells, or data that cannot be read (see :func:`scanpy_sct.read.expression.read_expression`).
+        Fewer than three cells, no expression, or data that cannot be read (see
+        :func:`scanpy_sct.read.expression.read_expression`).
     """
     keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
     full = read_expression(adata, vocabulary, token_scale="log1p_counts", **keys)
     if adata.n_obs < _MIN_CELLS:
         msg = f"adata has {adata.n_obs} cells; at least {_MIN_CELLS} are needed to predict one from the others."
         raise ValueError(msg)
+    refuse_no_expression(full.log_values, "adata")
+    matrix = read_matrix(adata, layer)
+    if full.scale == "log":
+        factor = _to_natural(matrix)
+        if factor != 1:
+            full, matrix = replace(full, log_values=full.log_values * factor), matrix * factor
     names = adata.var_names if gene_names is None else adata.var[gene_names]
     names = pd.Series(names.to_numpy(), dtype=object).fillna("").astype(str).to_numpy(dtype=object)
     shown = np.ones(adata.n_vars, dtype=bool)
@@ -104,7 +113,7 @@ def read_source(
     names[full.genes.columns] = vocabulary[full.genes.positions]
     return Source(
         full=full,
-        matrix=read_matrix(adata, layer),
+        matrix=matrix,
         shown=shown,
         names=make_index_unique(pd.Index(names)).to_numpy(dtype=str),
         obs=adata.obs[[] if library_key is None else [library_key]].copy(),
@@ -116,13 +125,22 @@ def read_source(
     )
 
 
+def _to_natural(log_values: sparse.csr_matrix) -> float:
+    """Find the factor that turns log values into natural logarithms.
+
+    Natural ones are tried first, then those to base 2 and 10: the right base is the one that leads back to counts. 1
+    where none does, as the values may be anything.
+    """
+    n_rows = log_values.shape[0]
+    if n_rows > N_SAMPLED_ROWS:
+        log_values = log_values[np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)]
+    factors = [1.0, *(float(np.log(base)) for base in (2, 10))]
+    return next((factor for factor in factors if counts_unit(log_values * factor) is not None), 1.0)
+
+
 def _read_labels(adata: AnnData, labels_key: str | None) -> np.ndarray | None:
     """Label of each cell as text, (n_cells,); cells without one share the label "unlabelled"."""
     if labels_key is None:
         return None
-    if labels_key not in adata.obs:
-        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-        msg = f"labels_key={labels_key!r} is not a column of adata.obs; there are: {columns}."
-        raise KeyError(msg)
-    labels = adata.obs[labels_key].astype(object)
+    labels = read_column(adata.obs, labels_key, "labels_key", "adata.obs").astype(object)
     return labels.where(labels.notna(), "unlabelled").astype(str).to_numpy(dtype=str)

@@ -15,7 +15,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scanpy_sct.evaluate.hidden import choose_panel, hide_entries, hide_genes, thin_counts, visible
+from scanpy_sct.evaluate.hidden import choose_panel, hide_entries, hide_genes, thin_counts, visible, without_columns
 from scanpy_sct.evaluate.observed import Observed, at_entries
 from scanpy_sct.evaluate.source import Source
 from scanpy_sct.plan.bags import plan_bags, similarity_points
@@ -113,8 +113,10 @@ def check_task(name: str, source: Source) -> None:
 def build_task(name: str, source: Source) -> Task:
     """Hide what the task hides; the same seed hides the same, whatever else is computed.
 
-    Hidden values are taken out of the data before these are read again, so that nothing computed from them, not even
-    the total of a cell, can reach a method.
+    Hidden values are taken out of the data before these are read again, so that nothing that is computed here from
+    them can reach a method. What whoever made the data computed from them can: log-normalised values were divided by
+    the total of the whole cell, and the unit of what is visible tells that total, and so the sum of what is hidden.
+    Counts tell nothing of it.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def _entries(source: Source, name: str, percent: int) -> Task:
     if not hidden.any():
         msg = (
             f"Task {name!r} of `tasks` hides no entry of {source.n_cells} cells x {measured.sum()} genes; "
-            "use a larger percentage."
+            "use a larger percentage, or a smaller one where cells express few genes."
         )
         raise ValueError(msg)
     shown = visible(source.matrix, hidden)
@@ -159,7 +161,7 @@ def _genes(source: Source, name: str, _: int) -> Task:
     chosen = hide_genes(len(candidates), _SHARE_OF_GENES, candidates=candidates, rng=chance)
     if not chosen.any():  # where there are few candidates
         chosen[chance.choice(np.flatnonzero(candidates))] = True
-    shown = _without_columns(source.matrix, chosen)
+    shown = without_columns(source.matrix, chosen)
     hidden = np.tile(chosen[source.columns], (source.n_cells, 1))
     testable = shown[:, source.columns].getnnz(axis=1) > 0
     wanted = _some_of(source, name, hidden & testable[:, None], _MOST_ENTRIES)
@@ -177,7 +179,10 @@ def _panel(source: Source, name: str, n_genes: int) -> Task:
     wanted = np.outer(testable, asked)
     wanted = _some_of(source, name, wanted, _MOST_ENTRIES_OF_PANEL)
     if not wanted.any():
-        msg = f"Task {name!r} of `tasks` has nothing to judge by: {_MIN_RATE:.0%} of the cells express no other gene."
+        msg = (
+            f"Task {name!r} of `tasks` has nothing to judge by: no other gene is expressed by {_MIN_EXPRESSING} cells "
+            f"and {_MIN_RATE:.0%} of all. Name a smaller panel, or leave the task out."
+        )
         raise ValueError(msg)
     hidden = np.tile(~panel, (source.n_cells, 1))
     return _task(source, name, source.matrix, shown, hidden, wanted)
@@ -281,13 +286,6 @@ def _some_of(source: Source, name: str, wanted: np.ndarray, most: int) -> np.nda
 def _often_expressed(source: Source) -> np.ndarray:
     """Genes that enough cells express to judge by, bool (n_genes,)."""
     return source.n_expressing >= max(_MIN_EXPRESSING, _MIN_RATE * source.n_cells)
-
-
-def _without_columns(matrix: sparse.csr_matrix, removed: np.ndarray) -> sparse.csr_matrix:
-    """Empty some columns of a matrix."""
-    result = (matrix @ sparse.diags((~removed).astype(matrix.dtype))).tocsr()
-    result.eliminate_zeros()
-    return sparse.csr_matrix(result)
 
 
 def _bag_of_each_cell(expression: Expression, rng: np.random.Generator) -> np.ndarray:

@@ -5,3 +5,7 @@ from scanpy_sct.pl._label_confidence import label_confidence
 from scanpy_sct.pl._recovery import recovery
 
 __all__ = ["imputed", "label_confidence", "recovery"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)  # without the modules that the functions come from

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MIN_CELLS = 10
 """Genes expressed in fewer cells are not named on their own account: their correlation is mostly chance."""
+NAMES_AT = 1.06
+"""Where names begin, in widths of the axes."""
 LINE_HEIGHT = 14
 """Distance of two names in points (1/72 inch)."""
 
@@ -24,7 +26,7 @@ def recovery(
     *,
     key: str = "sct",
     genes: str | Sequence[str] | None = None,
-    n_genes: int = 10,
+    n_genes: int = 5,
     ax: Axes | None = None,
     show: bool = False,
     **kwargs: Any,
@@ -97,24 +99,41 @@ def recovery(
 
 
 def _name_points(ax: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> None:
-    """Write names in a column at the right of the axes, in the order of height, with a line to each point."""
+    """Write names in a column at the right of the axes, by height, each with a line to its point; no lines cross."""
     if not names:
         return
     ax.scatter(x, y, s=16, color="tab:red", linewidths=0, zorder=3)
-    low, high = ax.get_ylim()
-    order = np.argsort(y)
     gap = LINE_HEIGHT / (ax.get_window_extent().height / ax.figure.dpi * 72)
-    heights = _spread((y[order] - low) / (high - low), gap)
-    for number, height in zip(order, heights, strict=True):
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    points = np.stack([(x - left) / (right - left), (y - low) / (high - low)], axis=1)
+    heights = _heights(points, gap)
+    for number, height in enumerate(heights):
         ax.annotate(
             names[number],
             xy=(x[number], y[number]),
-            xytext=(1.06, height),
+            xytext=(NAMES_AT, height),
             textcoords=ax.transAxes,
             va="center",
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "grey",
+                "linewidth": 0.5,
+                "shrinkA": 1,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
         )
+
+
+def _heights(points: np.ndarray, gap: float) -> np.ndarray:
+    """Height of the name of each point, at least ``gap`` apart; (names,), in shares of the axes like ``points``."""
+    from scipy.optimize import linear_sum_assignment
+
+    places = _spread(np.sort(points[:, 1]), gap)
+    # Two lines that cross are longer together than the same two with their ends exchanged.
+    lengths = np.hypot(NAMES_AT - points[:, :1], places - points[:, 1:])
+    return places[linear_sum_assignment(lengths)[1]]
 
 
 def _spread(heights: np.ndarray, gap: float) -> np.ndarray:

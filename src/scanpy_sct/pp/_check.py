@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
-from scanpy_sct.predict.inputs import bag_inputs, check_coordinates, choose_bag_policy, choose_path, plan, token_rules
+from scanpy_sct.pp._time import seconds_to_impute
+from scanpy_sct.predict.inputs import check_coordinates, choose_bag_policy, choose_path, plan
 from scanpy_sct.predict.runner import Runner
-from scanpy_sct.read.expression import Expression
+from scanpy_sct.read.samples import missed_samples
+from scanpy_sct.read.scale import holds_counts
 from scanpy_sct.tl._common import read
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 NAMES_SHOWN = 4
+TIME_RANGE = (0.75, 1.5)
+"""Between these parts of the expected time an imputation may end: machines are busy, and data differ."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,11 +48,15 @@ class Report:
     """`"symbol"` or `"ensembl"`."""
     scale: str
     """`"counts"`, `"log"`, or `"linear"`: neither, treated like counts."""
+    has_counts: bool
+    """Whether the values are counts, or counts could be worked out from them."""
     n_cells: int
     n_empty_cells: int
     """Cells without any expressed gene that the model knows."""
     samples: dict[str, int]
     """Cells of each sample."""
+    samples_note: str
+    """What speaks for several samples where no `library_key` was given, and the way out; else empty."""
     bag_policy: str
     """`"spatial"`, `"similar"` or `"random"`."""
     n_bags: int
@@ -64,12 +70,13 @@ class Report:
     device: str
     precision: str
     seconds: float | None
-    """Expected time of an imputation: that of one bag, which was run, times bags and passes. None: not measured."""
+    """Expected time of an imputation, calibrated and blended: from that of one bag, which was run. None: not known."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the table: what, and what was found."""
         small = sum(n < self.bag_size for n in self.samples.values())
         samples = f"{len(self.samples):,}" + (f", {small:,} of them smaller than a bag" if small else "")
+        samples += f". {self.samples_note}" if self.samples_note else ""
         genes = [
             ("genes used", f"{self.genes_matched:,}, by {self.id_type}"),
             ("genes not known", _count(self.genes_unmatched)),
@@ -80,13 +87,13 @@ class Report:
         return [
             ("model", f"{self.model} (licence of the weights: {self.license})"),
             *genes,
-            ("values", _SCALES[self.scale]),
+            ("values", _SCALES[self.scale] if self.has_counts or self.scale != "log" else _NO_COUNTS),
             ("cells", f"{self.n_cells:,}" + (f", {self.n_empty_cells:,} of them empty" if self.n_empty_cells else "")),
             ("samples", samples),
             ("bags", f"{self.n_bags:,} of {self.bag_size:,} cells, {self.bag_policy}"),
             ("passes", f"{self.n_passes:,}, {_PATHS[self.path]}"),
             ("device", f"{self.device}, {self.precision}"),
-            ("expected time", "not measured" if self.seconds is None else f"about {_duration(self.seconds)} to impute"),
+            ("expected time", "not known" if self.seconds is None else f"{_time_range(self.seconds)} to impute"),
         ]
 
     def __str__(self) -> str:
@@ -119,7 +126,7 @@ def check(
     """Report what would be used of an object: genes, scale, samples, bags, time. Changes nothing.
 
     Arguments mean what they mean in :func:`scanpy_sct.tl.impute`. One bag is run through the network to measure its
-    time; deciding which cells share a bag is not part of the expected time.
+    time; what follows it (calibration, blend) is reckoned from the number of cells and genes.
 
     Parameters
     ----------
@@ -163,8 +170,6 @@ def check(
     passes = Passes.for_fraction(checkpoint.mask_fraction, seed=0)
     # Random bags are as many and as large as those of any policy, and take no time to plan.
     planned = plan(expression, checkpoint.config.num_cells, "random", seed=0)
-    largest = max(planned, key=lambda bag: len(bag.rows))
-    seconds = _seconds_for_a_bag(runner, expression, largest, passes, path)
     genes = expression.genes
     counts = np.bincount(expression.samples, minlength=len(expression.sample_names))
     return Report(
@@ -177,9 +182,11 @@ def check(
         genes_not_measured=int(((checkpoint.genes != "") & ~expression.measured).sum()),
         id_type=genes.id_type,
         scale=expression.scale,
+        has_counts=holds_counts(expression.log_values, expression.scale),
         n_cells=adata.n_obs,
         n_empty_cells=int((np.diff(expression.log_values.indptr) == 0).sum()),
         samples=dict(zip(expression.sample_names, counts.tolist(), strict=True)),
+        samples_note=missed_samples(adata, expression.coordinates) if library_key is None else "",
         bag_policy=policy,
         n_bags=len(planned),
         bag_size=checkpoint.config.num_cells,
@@ -187,25 +194,8 @@ def check(
         path=path,
         device=str(runner.device),
         precision=str(runner.dtype).removeprefix("torch."),
-        seconds=seconds * len(planned) * passes.n,
+        seconds=seconds_to_impute(runner, expression, planned, passes, path),
     )
-
-
-def _seconds_for_a_bag(runner: Runner, expression: Expression, bag: Bag, passes: Passes, path: str) -> float:
-    """Time from tokens to probabilities of one bag, as in the first pass of an imputation."""
-    n_positions = len(expression.measured)
-
-    def hidden_of(rows: np.ndarray) -> np.ndarray:
-        return (passes.assigned(rows, n_positions) == 0) & expression.measured
-
-    seconds = 0.0
-    # An accelerator spends its first bag on getting ready.
-    for _ in range(1 if runner.device.type == "cpu" else 2):
-        start = time.perf_counter()
-        inputs = bag_inputs(expression, [bag], token_rules(runner.checkpoint), hidden_of, expression.measured)
-        for _bag, _probabilities in runner.probabilities(inputs, path):
-            seconds = time.perf_counter() - start
-    return seconds
 
 
 _PATHS = {"full": "through the whole network", "direct": "through the direct paths of the network"}
@@ -214,6 +204,10 @@ _SCALES = {
     "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",
     "log": "log-normalised; results are on the same scale",
 }
+_NO_COUNTS = (
+    "log-like, but no counts could be worked out (scaled, or another transformation?); better give counts, or log1p of "
+    "normalised counts"
+)
 
 
 def _count(names: tuple[str, ...]) -> str:
@@ -224,11 +218,22 @@ def _count(names: tuple[str, ...]) -> str:
     return f"{len(names):,} ({shown}{', ...' if len(names) > NAMES_SHOWN else ''})"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return "a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _time_range(seconds: float) -> str:
+    """Return a rough range around an expected time, both ends in one unit."""
+    low, high = (part * seconds for part in TIME_RANGE)
+    if high < 5:
+        return "a few seconds"
+    unit, size = next((unit, size) for unit, size, most in _UNITS if high < most)
+    ends = [_rounded(end / size) for end in (low, high)]
+    return f"roughly {ends[0]}-{ends[1]} {unit}"
+
+
+_UNITS = (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, np.inf))
+
+
+def _rounded(value: float) -> str:
+    """Return a number in steps of a size that fits it."""
+    if value < 10:
+        return f"{max(value, 1):.0f}"
+    step = 5 if value < 100 else 10
+    return f"{step * round(value / step):,}"

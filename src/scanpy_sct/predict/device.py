@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from scanpy_sct.settings import settings
+from scanpy_sct.settings import Settings, settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -15,9 +15,10 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        If the device is not known to torch or not present.
+        If there is no such device, or not here.
     """
-    name = settings.device if str(device) == "auto" else str(device)
+    # The settings know the names of devices, and what to say of others.
+    name = settings.device if str(device) == "auto" else Settings(device=str(device)).device
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

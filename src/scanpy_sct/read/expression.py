@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.read.genes import GeneMatch, match_genes
-from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.matrix import check_is_name, read_matrix
+from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
 from scanpy_sct.read.scale import Scale, find_scale, to_log, token_values
 
 if TYPE_CHECKING:
@@ -98,10 +100,10 @@ def read_expression(
     KeyError
         `layer`, `library_key` or `gene_names` is not there.
     TypeError
-        `adata` is no AnnData, or the matrix does not hold numbers.
+        `adata` is no AnnData, a name is no text, or the matrix does not hold numbers.
     ValueError
-        No cells or genes, mouse genes, too few matched genes, NaN, infinite, negative or scaled values, cells without
-        a sample or a place.
+        No cells, genes or expression at all, mouse genes, too few matched genes, NaN, infinite, negative or scaled
+        values, cells without a sample or a place.
     """
     _check_object(adata)
     names = _read_names(adata, gene_names)
@@ -110,8 +112,11 @@ def read_expression(
     # Names first: they are cheap, and a matrix on disk is read for nothing if no gene is known.
     genes = match_genes(names, vocabulary)
     _check_match(genes, names, vocabulary, adata, gene_names, min_genes)
+    if library_key is None:
+        _mention(missed_samples(adata, coordinates))
 
     matrix = read_matrix(adata, layer)
+    _check_not_empty(matrix, layer)
     if hide is not None:
         matrix = (matrix - matrix.multiply(hide)).tocsr()
         matrix.eliminate_zeros()
@@ -139,18 +144,46 @@ def read_expression(
 def _check_object(adata: AnnData) -> None:
     """Refuse what is no AnnData, or an empty one."""
     if not isinstance(adata, AnnData):
-        msg = (
-            f"adata must be an AnnData, found {type(adata).__name__}. "
-            "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
-        )
+        msg = f"adata must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
         raise TypeError(msg)
     if adata.n_obs == 0 or adata.n_vars == 0:
         msg = f"adata has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
         raise ValueError(msg)
 
 
+def _to_anndata(found: Any) -> str:
+    """Say how to make an AnnData of something else."""
+    if isinstance(found, str | PurePath):
+        return f"Read the file first: `scanpy.read_h5ad({str(found)!r})`."
+    if isinstance(found, pd.DataFrame):
+        return "Cells x genes become one with `anndata.AnnData(df)`."
+    if isinstance(found, np.ndarray) or sparse.issparse(found):
+        return "Cells x genes become one with `anndata.AnnData(matrix)`; gene names go into its `.var_names`."
+    return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
+
+
+def _check_not_empty(matrix: sparse.csr_matrix, layer: str | None) -> None:
+    """Refuse data without any expression; single empty cells are allowed."""
+    if matrix.nnz:
+        return
+    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    msg = (
+        f"{source} has no positive value: all {matrix.shape[0]:,} x {matrix.shape[1]:,} are zero. "
+        "Give the object before it was emptied, or name the layer that holds the expression with `layer=`."
+    )
+    raise ValueError(msg)
+
+
+@cache
+def _mention(text: str) -> None:
+    """Log a warning, once for each text."""
+    if text:
+        logger.warning(text)
+
+
 def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
     """Gene name of each column, as text."""
+    check_is_name("gene_names", gene_names)
     if gene_names is None:
         return pd.Series(adata.var_names.astype(str))
     if gene_names not in adata.var:
@@ -180,9 +213,10 @@ def _check_match(
     if other:
         msg = f"{found} are human genes of the model, which knows no others. {other}"
     else:
+        n_needed = max(min_genes, n_matched + 1)
         msg = (
             f"Only {found} are genes of the model, and at least {min_genes} are needed. Human gene symbols or Ensembl "
-            f"gene ids (ENSG...) are understood. {_better_column(adata, vocabulary, gene_names, n_matched)}"
+            f"gene ids (ENSG...) are understood. {_better_names(adata, vocabulary, gene_names, n_needed)}"
         )
     raise ValueError(msg.strip())
 
@@ -206,8 +240,8 @@ def _looks_like_mouse(names: pd.Series, vocabulary: np.ndarray, n_matched: int) 
     )
 
 
-def _better_column(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None, n_matched: int) -> str:
-    """Name the column of `.var` that matches best, where one does better than the names used."""
+def _better_names(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None, n_needed: int) -> str:
+    """Say where enough gene names are: in another column of `.var`, or along the other side of the matrix."""
     candidates = {
         column: values
         for column, values in adata.var.items()
@@ -219,10 +253,13 @@ def _better_column(adata: AnnData, vocabulary: np.ndarray, gene_names: str | Non
         column: len(match_genes(values.astype(object), vocabulary).columns) for column, values in candidates.items()
     }
     best = max(n_by_column, key=n_by_column.get, default=None)
-    if not n_by_column or n_by_column[best] <= n_matched:
-        return ""
-    where = "adata.var_names" if best is None else f"adata.var[{best!r}]"
-    return f"{n_by_column[best]} names in {where} would match: use gene_names={best!r}."
+    if n_by_column and n_by_column[best] >= n_needed:
+        where = "adata.var_names" if best is None else f"adata.var[{best!r}]"
+        return f"{n_by_column[best]} names in {where} would match: use gene_names={best!r}."
+    n_rows = len(match_genes(adata.obs_names.astype(str), vocabulary).columns)
+    if n_rows >= n_needed:
+        return f"{n_rows} names in adata.obs_names would match: the object looks transposed, use adata.T."
+    return ""
 
 
 def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:

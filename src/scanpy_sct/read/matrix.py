@@ -32,7 +32,7 @@ def read_matrix(adata: AnnData, layer: str | None = None) -> sparse.csr_matrix:
     KeyError
         There is no such layer.
     TypeError
-        The matrix does not hold numbers.
+        `layer` is no name, or the matrix does not hold numbers.
     ValueError
         There is no matrix, or it holds NaN, infinite or negative values.
     """
@@ -45,6 +45,7 @@ def read_matrix(adata: AnnData, layer: str | None = None) -> sparse.csr_matrix:
 
 def _pick(adata: AnnData, layer: str | None) -> Any:
     """Find the stored matrix, not yet loaded."""
+    check_is_name("layer", layer)
     if layer is not None and layer not in adata.layers:
         msg = f"layer={layer!r} is not in adata.layers; it has: {_listed(adata.layers)}. layer=None reads adata.X."
         raise KeyError(msg)
@@ -94,20 +95,28 @@ def _check_values(matrix: sparse.csr_matrix, source: str, adata: AnnData, *, is_
         raise ValueError(msg)
     if low < 0:
         found = "integers below zero, as after an overflow" if is_integer else "scaled or centred data"
+        before = "its type was changed" if is_integer else "scaling"
         msg = (
             f"{source} holds negative values (smallest {low:.3g}): {found}. "
-            f"Counts or log-normalised values are needed. {_way_out(adata)}"
+            f"Counts or log-normalised values are needed. {_way_out(adata, before)}"
         )
         raise ValueError(msg)
 
 
-def _way_out(adata: AnnData) -> str:
+def check_is_name(argument: str, value: object) -> None:
+    """Refuse what cannot be the name of a layer or a column."""
+    if value is not None and not isinstance(value, str):
+        msg = f"{argument}={value!r} must be one name (str) or None, found {type(value).__name__}."
+        raise TypeError(msg)
+
+
+def _way_out(adata: AnnData, before: str) -> str:
     """Where the unscaled values might be."""
-    if adata.raw is not None:
-        raw = "adata.raw is set: pass `adata.raw.to_adata()` if it holds them"
-    else:
-        raw = "adata.raw is not set (had it been, `adata.raw.to_adata()` would be the way)"
-    return f"{raw}, or name a layer with `layer=`; there are: {_listed(adata.layers)}."
+    ways = ["Pass `adata.raw.to_adata()` if it holds them"] if adata.raw is not None else []
+    if len(adata.layers):
+        ways.append(f"name a layer that holds them with `layer=` (there are: {_listed(adata.layers)})")
+    text = ", or ".join([*ways, f"use the object from before {before}"])
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _listed(names: Any) -> str:

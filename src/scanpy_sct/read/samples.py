@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.read.matrix import check_is_name
+
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_SAMPLE_WORD = r"(sample|batch|library|section|donor|patient|slide)s?"
+_SAMPLE_COLUMN = re.compile(rf"{_SAMPLE_WORD}([_. -]?(id|ids|key|name|no|number))?", re.IGNORECASE)
+MAX_SHARED_PLACES = 0.1
+"""Share of the cells that may lie exactly where another does; more tell of several sections, or of no coordinates."""
 
 
 def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -30,9 +38,12 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
     ------
     KeyError
         There is no such column.
+    TypeError
+        `library_key` is no name.
     ValueError
         Some cells have no sample.
     """
+    check_is_name("library_key", library_key)
     if library_key is None:
         return np.zeros(adata.n_obs, dtype=np.int64), ("all",)
     if library_key not in adata.obs:
@@ -49,6 +60,41 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
         raise ValueError(msg)
     samples = pd.Categorical(values).remove_unused_categories()
     return samples.codes.astype(np.int64), tuple(map(str, samples.categories))
+
+
+def sample_columns(adata: AnnData) -> list[str]:
+    """Columns of `adata.obs` that seem to name samples, by their names, and have more than one value."""
+    named = [name for name in adata.obs if isinstance(name, str) and _SAMPLE_COLUMN.fullmatch(name)]
+    return [name for name in named if 1 < adata.obs[name].nunique() < adata.n_obs]
+
+
+def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
+    """Say what speaks for several samples in an object read as one, and the way out; empty if nothing does.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, read without `library_key`.
+    coordinates
+        Place of each cell, from :func:`read_coordinates`.
+    """
+    columns = sample_columns(adata)
+    signs = [f"adata.obs[{columns[0]!r}] has {adata.obs[columns[0]].nunique()} values"] if columns else []
+    n_shared = 0 if coordinates is None else _count_shared_places(coordinates)
+    if n_shared > MAX_SHARED_PLACES * adata.n_obs:
+        signs.append(f"{n_shared:,} cells lie exactly where another does in adata.obsm['spatial']")
+    if not signs:
+        return ""
+    way_out = f"library_key={columns[0]!r}" if columns else "library_key='<the column of .obs that names the sample>'"
+    other = "" if columns else ", and if these are no real coordinates, bags='similar'"
+    return f"All cells are read as one sample, but {' and '.join(signs)}: for several samples give {way_out}{other}."
+
+
+def _count_shared_places(coordinates: np.ndarray) -> int:
+    """Count the cells that lie exactly where another one does."""
+    # One complex number a cell: sorted many times faster than rows of two.
+    _, counts = np.unique(coordinates[:, 0] + 1j * coordinates[:, 1], return_counts=True)
+    return int(counts[counts > 1].sum())
 
 
 def read_coordinates(adata: AnnData) -> np.ndarray | None:

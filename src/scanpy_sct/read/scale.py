@@ -130,6 +130,23 @@ def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
     return unit
 
 
+def holds_counts(values: sparse.csr_matrix, scale: Scale) -> bool:
+    """Tell whether values are counts, or normalised counts or logarithms of them that can be turned back.
+
+    Parameters
+    ----------
+    values
+        Cells x genes on the input's log scale, as :func:`to_log` gives it, positive entries only.
+    scale
+        What :func:`find_scale` said.
+    """
+    if scale == "counts":
+        return True
+    if scale == "linear":
+        return counts_unit(values) is not None
+    return _find_base(_sample_rows(values), _were_counts) is not None
+
+
 def _find_base(sample: sparse.csr_matrix, looks_right: Callable[[sparse.csr_matrix], bool]) -> float | None:
     """First base of log(x + 1) for which the values before it look right, None if there is none."""
     for base in _LOG_BASES:

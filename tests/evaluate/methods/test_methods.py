@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import scanpy_sct.evaluate.observed as module
+from scanpy_sct.evaluate._packages import is_installed
 from scanpy_sct.evaluate.methods import constant, low_rank, magic, neighbors, poisson, scvi
 from scanpy_sct.evaluate.observed import complete
 from scanpy_sct.evaluate.registry import find_method
@@ -35,7 +35,7 @@ QUICK = [name for name in METHODS if name != "scvi"]
 def predict(name, observed, **options):
     needs = find_method(name).needs
     for need in needs:
-        if need.startswith("package:") and find_spec(need.removeprefix("package:")) is None:
+        if need.startswith("package:") and not is_installed(need.removeprefix("package:")):
             pytest.skip(f"{need} is not installed")
     return complete(observed, METHODS[name](observed, **options))
 
@@ -50,9 +50,9 @@ def test_what_methods_need():
     assert needs == {
         "cell_type_mean": ("cell_types",),
         "spatial_mean": ("coordinates",),
-        "magic": ("package:magic",),
-        "magic_reversed": ("package:magic",),
-        "scvi": ("package:scvi",),
+        "magic": ("package:magic-impute",),
+        "magic_reversed": ("package:magic-impute",),
+        "scvi": ("package:scvi-tools",),
     }
 
 

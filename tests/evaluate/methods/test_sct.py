@@ -13,7 +13,6 @@ import scanpy_sct as sct
 from scanpy_sct.evaluate.methods.sct import sct_network, training_rates
 from scanpy_sct.evaluate.source import read_source
 from scanpy_sct.evaluate.tasks import build_task
-from scanpy_sct.model import Sct
 from scanpy_sct.predict import predict_hidden
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.read.genes import to_ensembl
@@ -95,11 +94,3 @@ def test_training_rates_are_those_of_the_checkpoint(adata, model):
     for cell, gene in list(zip(*np.nonzero(seen.wanted), strict=True))[::500]:
         depth = ((log[cell] > 0).sum() + 1) / ((1 - zero)[~hidden[cell]].sum() + 1)
         assert guess[cell, gene] == pytest.approx(-np.log(zero[gene]) * depth, rel=1e-4)
-
-
-def test_a_model_without_training_frequencies_is_refused(adata, model):
-    seen = observed(adata, model, "entries_15")
-    config = replace(model.config, context=False, cell_dim=0, cell_layers=0)
-    plain = replace(model, config=config, network=Sct(config, 512), embedding="transformer", path="full")
-    with pytest.raises(ValueError, match="training frequencies"):
-        training_rates(replace(seen, checkpoint=plain))

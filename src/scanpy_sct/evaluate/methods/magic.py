@@ -25,7 +25,7 @@ _FEWEST_CELLS = 3
 _LEAST_WEIGHT = 1e-6
 
 
-@method("magic", needs=("package:magic",))
+@method("magic", needs=("package:magic-impute",))
 def magic(observed: Observed) -> np.ndarray:
     """MAGIC, van Dijk et al. 2018 (Cell 174, 716), on square roots of depth-normalised counts.
 
@@ -42,7 +42,7 @@ def magic(observed: Observed) -> np.ndarray:
     return _counts_from_roots(observed, shares.sqrt())
 
 
-@method("magic_reversed", needs=("package:magic",))
+@method("magic_reversed", needs=("package:magic-impute",))
 def magic_reversed(observed: Observed) -> np.ndarray:
     """MAGIC with "reversed normalisation" as in Open Problems: square roots first, then division by their total.
 

@@ -40,7 +40,7 @@ def sct_full(observed: Observed) -> Guess | np.ndarray:
     return _predict(observed, observed.checkpoint, blend=False, path="full")
 
 
-@method("sct_finetuned", needs=("checkpoint", "package:lightning_fabric"))
+@method("sct_finetuned", needs=("checkpoint", "package:lightning-fabric"))
 def sct_finetuned(observed: Observed) -> Guess | np.ndarray:
     """Do as `sct`, after the model was trained further on the visible entries (minutes)."""
     from scanpy_sct.train import finetune
@@ -56,7 +56,7 @@ def sct_finetuned(observed: Observed) -> Guess | np.ndarray:
     return _predict(observed, model, blend=True)
 
 
-@method("training_rates", needs=("checkpoint",))
+@method("training_rates", needs=("training_frequencies",))
 def training_rates(observed: Observed) -> np.ndarray:
     """Expect the gene's rate in the training data of the model, times the depth of the cell.
 
@@ -64,12 +64,9 @@ def training_rates(observed: Observed) -> np.ndarray:
     cell is the number of visible genes that it expresses over the number that these rates let expect. What a model
     must beat where whole genes are hidden. Only for checkpoints that keep these shares.
     """
-    network = observed.checkpoint.network
-    if not observed.checkpoint.config.context:
-        name = observed.checkpoint.name
-        msg = f"Method 'training_rates' needs a model that keeps its training frequencies; {name!r} does not."
-        raise ValueError(msg)
-    zero_share = network.profile.log_prior[:, 0].exp().cpu().numpy()[observed.positions].astype(np.float64)
+    zero_share = (
+        observed.checkpoint.network.profile.log_prior[:, 0].exp().cpu().numpy()[observed.positions].astype(np.float64)
+    )
     rates = -np.log(np.clip(zero_share, 1e-6, 1))
     expected = np.maximum((~observed.hidden).astype(np.float32) @ (1 - zero_share), 1e-6)
     depth = (observed.log.getnnz(axis=1) + 1) / (expected + 1)

@@ -33,7 +33,7 @@ _VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 
-@method("scvi", needs=("package:scvi",))
+@method("scvi", needs=("package:scvi-tools",))
 def scvi(observed: Observed, max_epochs: int | None = None) -> np.ndarray:
     """scVI, Lopez et al. 2018 (Nature Methods 15, 1053): expected counts at the depth of the cell.
 

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scanpy_sct.evaluate.metrics.bins import bin_mcc, expression_bins, rate_matched
-from scanpy_sct.evaluate.metrics.correlation import gene_pearson
-from scanpy_sct.evaluate.metrics.detection import average_precision, expected_calibration_error
 from scanpy_sct.evaluate.metrics.entries import rows_of_entries
 from scanpy_sct.evaluate.metrics.thinned import rows_of_thinned
 from scanpy_sct.evaluate.observed import as_guess, complete
@@ -19,15 +16,7 @@ if TYPE_CHECKING:
     from scanpy_sct.evaluate.observed import Guess
     from scanpy_sct.evaluate.tasks import Task
 
-__all__ = [
-    "average_precision",
-    "bin_mcc",
-    "expected_calibration_error",
-    "expression_bins",
-    "gene_pearson",
-    "measure",
-    "rate_matched",
-]
+__all__ = ["measure"]
 
 
 def measure(task: Task, answer: Guess | np.ndarray, n_bootstrap: int = 200) -> pd.DataFrame:

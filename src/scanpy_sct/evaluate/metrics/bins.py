@@ -50,23 +50,6 @@ def expression_bins(value: np.ndarray, cell: np.ndarray, edges: np.ndarray) -> n
     return np.clip(bins, 1, edges.shape[1] - 1)
 
 
-def bin_mcc(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Matthews correlation coefficient between measured and predicted bins.
-
-    Parameters
-    ----------
-    truth, predicted
-        int arrays (n_entries,), 0 where not expressed.
-
-    Returns
-    -------
-    Between -1 and 1; 0 for a constant prediction.
-    """
-    n_bins = int(max(truth.max(), predicted.max())) + 1
-    one_group = np.zeros(len(truth), dtype=np.int64)
-    return float(mcc_score(confusion_sums(truth, predicted, n_bins, one_group, 1))[0])
-
-
 def confusion_sums(
     truth: np.ndarray, predicted: np.ndarray, n_bins: int, group: np.ndarray, n_groups: int
 ) -> np.ndarray:
@@ -76,7 +59,10 @@ def confusion_sums(
 
 
 def mcc_score(confusion: np.ndarray) -> np.ndarray:
-    """Compute the Matthews correlation coefficient of several classes (Gorodkin 2004), (n, n_bins, n_bins) -> (n,)."""
+    """Compute the Matthews correlation coefficient of several classes (Gorodkin 2004), (n, n_bins, n_bins) -> (n,).
+
+    0 for a constant prediction.
+    """
     truth, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
     total, right = truth.sum(axis=1), np.trace(confusion, axis1=1, axis2=2)
     covariance = right * total - (truth * predicted).sum(axis=1)

@@ -12,32 +12,6 @@ MIN_EXPRESSED = 10
 """Genes and cells with fewer expressed entries are left out of correlations."""
 
 
-def gene_pearson(truth: np.ndarray, value: np.ndarray, gene: np.ndarray, min_expressed: int = MIN_EXPRESSED) -> float:
-    """Mean over genes of the correlation between measured and predicted values of a gene's hidden entries.
-
-    A guess that is the same for all cells knows nothing about which of them express the gene: its correlation, which
-    is not defined, counts as 0.
-
-    Parameters
-    ----------
-    truth, value
-        float arrays (n_entries,): measured and predicted, both on the log scale of the input.
-    gene
-        int array (n_entries,): the gene of each entry.
-    min_expressed
-        Genes with fewer expressed hidden entries are left out.
-
-    Returns
-    -------
-    Between -1 and 1; nan when no gene is left.
-    """
-    keep, unit, genes = often_expressed(truth, gene, min_expressed)
-    if len(genes) == 0:
-        return float("nan")
-    sums = pearson_sums(truth[keep], value[keep], unit, len(genes), np.zeros_like(unit), 1)
-    return float(pearson(sums).mean())
-
-
 def often_expressed(
     truth: np.ndarray, unit: np.ndarray, min_expressed: int = MIN_EXPRESSED
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,7 +77,11 @@ def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
 
 def mean_pearson(sums: np.ndarray) -> np.ndarray:
-    """Mean over units of their correlation, (n, 6, n_units) -> (n,)."""
+    """Mean over units of their correlation, (n, 6, n_units) -> (n,).
+
+    A guess that is the same for all cells knows nothing about which of them express the gene: its correlation, which
+    is not defined, counts as 0.
+    """
     return pearson(sums).mean(axis=1)
 
 

@@ -11,8 +11,8 @@ from scanpy_sct.evaluate.metrics.bootstrap import sums_by
 _N_SCORE_BINS = 2000
 
 
-def average_precision(expressed: np.ndarray, score: np.ndarray) -> float:
-    """Area under the precision-recall curve of 'is this hidden entry expressed?', all entries pooled.
+def precision_sums(expressed: np.ndarray, score: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Count entries, and expressed ones, in bins of the score.
 
     Parameters
     ----------
@@ -20,22 +20,6 @@ def average_precision(expressed: np.ndarray, score: np.ndarray) -> float:
         bool array (n_entries,): what was measured.
     score
         float array (n_entries,): any score that is higher where expression is more likely.
-
-    Returns
-    -------
-    Between 0 and 1, the share of expressed entries for a score that knows nothing; nan when no entry is expressed.
-    """
-    one_group = np.zeros(len(score), dtype=np.int64)
-    return float(precision_score(precision_sums(expressed, score, one_group, 1).sum(axis=0)[None])[0])
-
-
-def precision_sums(expressed: np.ndarray, score: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
-    """Count entries, and expressed ones, in bins of the score.
-
-    Parameters
-    ----------
-    expressed, score
-        As in :func:`average_precision`.
     group
         int (n_entries,): the group of each entry.
     n_groups
@@ -55,7 +39,10 @@ def precision_sums(expressed: np.ndarray, score: np.ndarray, group: np.ndarray, 
 
 
 def precision_score(sums: np.ndarray) -> np.ndarray:
-    """Compute average precision from sums as in :func:`precision_sums`, (n, 2, n_bins) -> (n,)."""
+    """Compute average precision from sums as in :func:`precision_sums`, (n, 2, n_bins) -> (n,).
+
+    The share of expressed entries for a score that knows nothing; nan where no entry is expressed.
+    """
     expressed, called = np.cumsum(sums, axis=2).transpose(1, 0, 2)
     precision = np.divide(expressed, called, out=np.zeros_like(expressed), where=called > 0)
     n_expressed = expressed[:, -1]
@@ -63,11 +50,10 @@ def precision_score(sums: np.ndarray) -> np.ndarray:
     return np.divide(area, n_expressed, out=np.full_like(area, np.nan), where=n_expressed > 0)
 
 
-def expected_calibration_error(expressed: np.ndarray, probability: np.ndarray, n_intervals: int = 15) -> float:
-    """Distance between the predicted probability of expression and how often expression was measured.
-
-    The entries are sorted into equally wide intervals of probability. The distance between the mean prediction and
-    the measured share of each interval is averaged, weighted by its number of entries (Naeini et al. 2015).
+def calibration_sums(
+    expressed: np.ndarray, probability: np.ndarray, group: np.ndarray, n_groups: int, n_intervals: int = 15
+) -> np.ndarray:
+    """Sum probabilities, expressed and all entries in equally wide intervals of probability.
 
     Parameters
     ----------
@@ -75,21 +61,10 @@ def expected_calibration_error(expressed: np.ndarray, probability: np.ndarray, n
         bool array (n_entries,): what was measured.
     probability
         float array (n_entries,), between 0 and 1.
-    n_intervals
-        Number of intervals.
-
-    Returns
-    -------
-    Between 0 (calibrated) and 1.
-    """
-    one_group = np.zeros(len(probability), dtype=np.int64)
-    return float(calibration_score(calibration_sums(expressed, probability, one_group, 1, n_intervals))[0])
-
-
-def calibration_sums(
-    expressed: np.ndarray, probability: np.ndarray, group: np.ndarray, n_groups: int, n_intervals: int = 15
-) -> np.ndarray:
-    """Sum probabilities, expressed and all entries in equally wide intervals of probability.
+    group
+        int (n_entries,): the group of each entry.
+    n_groups, n_intervals
+        Number of groups, and of intervals.
 
     Returns
     -------
@@ -100,7 +75,11 @@ def calibration_sums(
 
 
 def calibration_score(sums: np.ndarray) -> np.ndarray:
-    """Compute the expected calibration error from sums as in :func:`calibration_sums`, (n, 3, n_intervals) -> (n,)."""
+    """Compute the expected calibration error from sums as in :func:`calibration_sums`, (n, 3, n_intervals) -> (n,).
+
+    The distance between the mean prediction and the measured share of each interval is averaged, weighted by its number
+    of entries (Naeini et al. 2015): 0 where the probabilities are calibrated, 1 at most.
+    """
     n_entries = sums[:, 2].sum(axis=1)
     distance = np.abs(sums[:, 0] - sums[:, 1]).sum(axis=1)
     return np.divide(distance, n_entries, out=np.full_like(distance, np.nan), where=n_entries > 0)
