@@ -16,6 +16,7 @@ from scanpy_sct.checkpoints.folder import check_replaceable, save_checkpoint
 from scanpy_sct.model import Sct
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.read.genes import released_vocabulary
+from scanpy_sct.train.census import CensusCells
 from scanpy_sct.train.config import PretrainConfig
 from scanpy_sct.train.data import Dataset
 from scanpy_sct.train.loop import Pretraining
@@ -34,7 +35,7 @@ MAX_SAMPLED_CELLS = 30_000
 
 
 def pretrain(
-    data: Sequence[str | PathLike[str]],
+    data: Sequence[str | PathLike[str] | CensusCells],
     config: PretrainConfig | None = None,
     output: str | PathLike[str] = "sct-checkpoint",
     *,
@@ -58,7 +59,8 @@ def pretrain(
     data
         h5ad or zarr files of counts, Ensembl ids or symbols, stored by cells. Bags stay within `obs["sample"]` where a
         file has it, and gather neighbours on the tissue where a file has `obsm["spatial"]`, else cells of similar
-        expression. Genes that a file lacks are unmeasured in it.
+        expression. Genes that a file lacks are unmeasured in it. Parts of CELLxGENE Census, as
+        :class:`scanpy_sct.train.CensusCells`, may stand among them.
     config
         Network and recipe.
     output
@@ -93,9 +95,8 @@ def pretrain(
     training = folder.with_name(folder.name + ".training")
     training.mkdir(parents=True, exist_ok=True)
 
-    files = [Path(file) for file in data]
-    genes, vectors = _order_genes(files, config, training, vocabulary, fabric)
-    sources = open_sources(files, genes)
+    genes, vectors = _order_genes(data, config, training, vocabulary, fabric)
+    sources = open_sources(data, genes)
     held_out = hold_out(sources, config)
     rules = token_rules(genes, config)
     network = _new_network(config, sample(sources, held_out, config), rules, vectors)
@@ -168,7 +169,11 @@ def sample(sources: Sequence[Source], held_out: Sequence[np.ndarray], config: Pr
 
 
 def _order_genes(
-    files: Sequence[Path], config: PretrainConfig, folder: Path, vocabulary: Sequence[str] | None, fabric: Fabric
+    data: Sequence[str | PathLike[str] | CensusCells],
+    config: PretrainConfig,
+    folder: Path,
+    vocabulary: Sequence[str] | None,
+    fabric: Fabric,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Genes in their order of co-expression, padded, and the vectors behind that order; kept for the next start."""
     file = folder / VOCABULARY_FILE
@@ -177,7 +182,7 @@ def _order_genes(
         unordered = unordered[unordered != ""]
         padding = -len(unordered) % 2**config.network.num_downsamples
         unordered = np.concatenate([unordered, np.full(padding, "", dtype=unordered.dtype)])
-        sources = open_sources(files, unordered)
+        sources = open_sources(data, unordered)
         cells = sample(sources, hold_out(sources, config), config)
         vectors = coexpression_vectors(cells, max(config.network.cell_dim, 32), config.seed)
         n_genes = len(unordered) - padding

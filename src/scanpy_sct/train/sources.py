@@ -16,9 +16,11 @@ from scanpy_sct.read.genes import GeneMatch, match_genes
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.samples import read_coordinates, read_samples
 from scanpy_sct.read.scale import Scale, find_scale, token_values
+from scanpy_sct.train.census import CensusCells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +104,15 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes, find_scale(first))
 
 
-def open_sources(data: Sequence[Path], vocabulary: np.ndarray) -> list[FileSource]:
-    """Open several files; see :func:`open_source`."""
-    return [open_source(path, vocabulary) for path in data]
+def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: np.ndarray) -> list[Source]:
+    """Open files (see :func:`open_source`) and parts of the Census, in their order."""
+    sources: list[Source] = []
+    for item in data:
+        if isinstance(item, CensusCells):
+            sources += item.open(vocabulary)
+        else:
+            sources.append(open_source(Path(item), vocabulary))
+    return sources
 
 
 def _open(path: Path) -> Any:
