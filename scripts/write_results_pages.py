@@ -44,9 +44,9 @@ RESULTS_PAGE = """\
 
 Everything on this page was measured by `python benchmarks/imputation.py` ({date}, {machine}; seed {seed})
 with `sct-mini` on four data sets that its training did not see, and written by `scripts/write_results_pages.py`. All
-methods are told the same and asked the same. The best figure of each column is bold, whoever made it. 95 % intervals,
-other metrics and strata (zero and non-zero entries, rare and common genes) are in
-`benchmarks/results/imputation.csv.gz`.
+methods are told the same and asked the same. The best figure of each column is bold, whoever made it; a dash stands
+where a method does not apply or was not run. 95 % intervals, other metrics and strata (zero and non-zero entries, rare
+and common genes) are in `benchmarks/results/imputation.csv.gz`.
 Choices were made while looking at these data sets (how far to follow the cell embedding, and that network and data are
 blended), so expect a little less elsewhere; {{func}}`scanpy_sct.evaluate.imputation` tells for your own data.
 
