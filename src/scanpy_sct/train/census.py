@@ -95,7 +95,7 @@ class CensusCells:
         return opened, opened["census_data"][self.organism], datasets
 
     def _read_obs(self, experiment: tiledbsoma.Experiment) -> pd.DataFrame:
-        columns = [name for name in {"dataset_id", *self.sample_columns} if name in experiment.obs.keys()]  # noqa: SIM118
+        columns = [name for name in {"dataset_id", *self.sample_columns} if name in experiment.obs.keys()]
         read = experiment.obs.read(column_names=[JOIN_ID, *sorted(columns)], value_filter=self.value_filter)
         obs = read.concat().to_pandas().sort_values(JOIN_ID, ignore_index=True)
         if obs.empty:

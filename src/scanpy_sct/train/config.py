@@ -23,7 +23,11 @@ def _small_network() -> SctConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of :func:`scanpy_sct.train.pretrain`; the defaults made `sct-mini`."""
+    """Settings of :func:`scanpy_sct.train.pretrain`.
+
+    `sct-mini` was made with these network and shares by an earlier loop, which held all cells in memory and drew every
+    bag at random.
+    """
 
     name: str = "sct"
     """Name of the checkpoint."""

@@ -104,7 +104,10 @@ def hide_in_bag(
 
 
 def hide_for_test(
-    dataset: Dataset, rows: np.ndarray, rules: TokenRules, config: PretrainConfig | FinetuneConfig,
+    dataset: Dataset,
+    rows: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
     rng: np.random.Generator,
 ) -> TrainingBag:
     """Hide entries of a bag and ask for those of its held-out cells; depth and panel stay."""

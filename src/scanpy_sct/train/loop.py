@@ -144,7 +144,9 @@ class Pretraining:
         past = loss if math.isnan(progress.smooth_loss) else progress.smooth_loss
         smooth = SMOOTHING * past + (1 - SMOOTHING) * loss
         if not math.isfinite(loss) or (smooth > EXPLODED * progress.best_loss and progress.step > 0):
-            what = f"became {loss}" if not math.isfinite(loss) else f"rose from {progress.best_loss:.3g} to {smooth:.3g}"
+            what = (
+                f"became {loss}" if not math.isfinite(loss) else f"rose from {progress.best_loss:.3g} to {smooth:.3g}"
+            )
             msg = (
                 f"The loss {what} at step {progress.step}. The last good state is in {self.folder}: "
                 "lower learning_rate, or train longer with warmup_steps."

@@ -195,9 +195,7 @@ def _order_genes(
     return stored["genes"], stored["vectors"]
 
 
-def _new_network(
-    config: PretrainConfig, cells: Sequence[Dataset], rules: TokenRules, vectors: np.ndarray
-) -> Sct:
+def _new_network(config: PretrainConfig, cells: Sequence[Dataset], rules: TokenRules, vectors: np.ndarray) -> Sct:
     """Make a network that starts from what is known without training: gene frequencies, and co-expression."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

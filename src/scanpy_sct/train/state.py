@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
     from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:
     file = folder / STATE_FILE
     if not file.exists():
         return Progress()
-    rest = fabric.load(file, {name: part for name, part in parts.items()})
+    rest = fabric.load(file, dict(parts))
     progress = Progress(**rest["progress"])
     logger.info("Continuing at step %d from %s", progress.step, folder)
     return progress
@@ -82,7 +81,9 @@ class Log:
             writer = csv.DictWriter(handle, fieldnames=list(row))
             if is_new:
                 writer.writeheader()
-            writer.writerow({name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()})
+            writer.writerow(
+                {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
+            )
         logger.info(" ".join(f"{name}={value:.4g}" for name, value in row.items()))
         if self.board is not None:
             for name, value in row.items():

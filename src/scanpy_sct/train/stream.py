@@ -2,8 +2,9 @@
 
 An *epoch* visits every block of every file at least once, those of small files more often. Visits are shuffled and
 dealt out in *windows* of a few blocks; a window is read, its cells are divided into bags, and the bags are shuffled.
-So every cell of a block is in at least one bag each time its block is visited, memory holds two windows (the one in use,
-and the next, which is read meanwhile), and the cells of any step follow from the seed and the number of the step alone.
+So every cell of a block is in at least one bag each time its block is visited, memory holds two windows (the one in
+use, and the next, which is read meanwhile), and the cells of any step follow from the seed and the number of the step
+alone.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def read_block(
 def sample_blocks(
     sources: Sequence[Source], held_out: Sequence[np.ndarray], block_size: int, max_cells: int, seed: int
 ) -> list[Dataset]:
-    """Read blocks drawn at random, up to ``max_cells`` or a little more, without points; in the order of the sources."""
+    """Read blocks drawn at random, up to ``max_cells`` or a little more, without points; in order of the sources."""
     blocks = [
         Block(source, start, min(start + block_size, len(mask)))
         for source, mask in enumerate(held_out)
