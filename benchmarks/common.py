@@ -106,7 +106,7 @@ def version(package: str) -> str:
 def as_markdown(table: pd.DataFrame, title: str, best: str = "max", digits: int = 3) -> str:
     """Write methods by data sets as a table, the best of each column in bold; a dash where nothing was measured."""
     chosen = table.min() if best == "min" else table.max()
-    text = table.map(lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}")
+    text = table.map(lambda value: "-" if pd.isna(value) else f"{value:.{digits}f}")
     text = text.where(table.round(digits) != chosen.round(digits), text.map(lambda value: f"**{value}**"))
     lines = [f"| {title} | " + " | ".join(map(str, text.columns)) + " |", "|---" * (text.shape[1] + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(text.index, text.to_numpy(), strict=True)]

@@ -156,7 +156,7 @@ def annotation_table() -> str:
     table = rows.pivot_table(index=["task", "method"], columns="metric", values="value", sort=False)
     lines = ["| task | method | accuracy | macro-F1 | calibration error | unknown |", "|---|---|---|---|---|---|"]
     for (task, method), values in table[metrics].iterrows():
-        shown = ["–" if pd.isna(value) else f"{value:.3f}" for value in values]
+        shown = ["-" if pd.isna(value) else f"{value:.3f}" for value in values]
         lines.append(f"| {task} | {method} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
