@@ -23,6 +23,7 @@ MODEL = ("sct_network", "sct", "sct_finetuned")
 # What one call computes: tasks, data sets, methods. `spatial_mean` and `cell_type_mean` join where the data serve them.
 PLAN = (
     (("entries_15",), WHOLE, (*SIMPLE, "spatial_mean", "cell_type_mean", *STRONG, *MODEL)),
+    (("entries_15",), ("pbmc3k", "heart CN73"), ("scvi",)),
     (("thinning",), ("pbmc3k", "her2st H1"), ("no_imputation", "poisson_dataset", "knn_poisson", "svd", *STRONG)),
     (("thinning",), ("pbmc3k", "her2st H1"), MODEL),
     (("genes", "panel_300", "panel_1000", "panel_5000"), WHOLE, ("predict_zero", "bag_mean", "training_rates", "sct")),
@@ -40,7 +41,7 @@ METHOD_CODE = {
     **dict.fromkeys(("sct", "sct_network", "sct_full"), MODEL_CODE),
     "training_rates": ("evaluate/methods/sct.py",),
 }
-OTHER_CODE = tuple(f"evaluate/methods/{name}.py" for name in ("constant", "low_rank", "magic", "neighbors", "poisson"))
+OTHER_CODE = tuple(f"evaluate/methods/{name}.py" for name in ("constant", "low_rank", "magic", "neighbors", "poisson", "scvi"))
 
 
 @sct.evaluate.method("no_imputation", replace=True)

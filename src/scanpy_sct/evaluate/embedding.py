@@ -240,7 +240,7 @@ def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
     n_rare = int(names.notna().sum() - names.isin(frequent).sum())
     if n_rare:
         logger.info("%d cells whose label fewer than %d cells have count as unlabelled.", n_rare, N_FOLDS)
-    return pd.Categorical(names, categories=sorted(frequent)).codes.astype(np.int64)
+    return pd.Categorical(names.where(names.isin(frequent)), categories=sorted(frequent)).codes.astype(np.int64)
 
 
 def _read_batches(adata: AnnData, key: str | None) -> np.ndarray | None:

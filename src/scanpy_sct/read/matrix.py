@@ -113,12 +113,12 @@ def check_is_name(argument: str, value: object) -> None:
 def _way_out(adata: AnnData, before: str) -> str:
     """Where the unscaled values might be."""
     ways = ["Pass `adata.raw.to_adata()` if it holds them"] if adata.raw is not None else []
-    if len(adata.layers):
+    if any(name is not None for name in adata.layers):
         ways.append(f"name a layer that holds them with `layer=` (there are: {_listed(adata.layers)})")
     text = ", or ".join([*ways, f"use the object from before {before}"])
     return f"{text[0].upper()}{text[1:]}."
 
 
 def _listed(names: Any) -> str:
-    """Names for an error message."""
-    return ", ".join(map(repr, names)) or "none"
+    """Names for an error message; anndata 0.13 lists X among the layers, as None."""
+    return ", ".join(repr(name) for name in names if name is not None) or "none"

@@ -19,7 +19,7 @@ def read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -
         return None
     if isinstance(hide, str):
         if hide not in adata.layers:
-            msg = f"hide={hide!r} is not a layer; there are {list(adata.layers)}."
+            msg = f"hide={hide!r} is not a layer; there are {[name for name in adata.layers if name]}."
             raise KeyError(msg)
         hide = adata.layers[hide]
     try:
