@@ -17,7 +17,7 @@ NEVER = {"thin_share": 0.0, "panel_share": 0.0, "hidden_gene_share": 0.0}
 def read(files, genes, validation_share):
     sources = open_sources(files, genes)
     held_out = [np.random.default_rng(0).random(len(source.samples)) < validation_share for source in sources]
-    return [read_block(source, mask, 0, len(mask), 0) for source, mask in zip(sources, held_out, strict=True)]
+    return [read_block(source, mask, 0, len(mask)) for source, mask in zip(sources, held_out, strict=True)]
 
 
 @pytest.fixture

@@ -101,13 +101,24 @@ def test_bags_that_processes_cannot_share_are_refused():
         check_shareable(3, 2)
 
 
-def test_average_of_weights_is_what_is_kept(files, config, tmp_path, genes):
-    """With steps that change nothing the average is the network; with a slow average it stays near the start."""
-    slow = run(files, replace(config, ema_decay=0.9999), tmp_path / "slow", genes)
-    start = run(files, replace(config, steps=1, learning_rate=1e-12), tmp_path / "start", genes)
-    plain = run(files, config, tmp_path / "plain", genes)
-    weights = [sct.load_model(path).network.cell_path.gene_output for path in (slow, start, plain)]
-    assert (weights[0] - weights[1]).abs().max() < 0.01 * (weights[2] - weights[1]).abs().max() + 1e-3
+def test_average_of_weights_is_what_is_kept(files, config, tmp_path, genes, monkeypatch):
+    seen, start, real = [], [], loop.Pretraining._average
+
+    def recorded(self, step):
+        if not start:
+            start.append(self.average.cell_path.gene_output.detach().clone())
+        seen.append(self.network.cell_path.gene_output.detach().clone())
+        real(self, step)
+
+    monkeypatch.setattr(loop.Pretraining, "_average", recorded)
+    folder = run(files, replace(config, ema_decay=0.3, learning_rate=0.02), tmp_path / "mine", genes)
+    mean = start[0]
+    for step, now in enumerate(seen):
+        decay = min(0.3, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * now
+    kept = sct.load_model(folder).network.cell_path.gene_output
+    torch.testing.assert_close(kept, mean, atol=1e-4, rtol=1e-3)
+    assert (kept - seen[-1]).abs().max() > 1e-3
 
 
 def test_learns(files, config, tmp_path, genes):
@@ -117,30 +128,49 @@ def test_learns(files, config, tmp_path, genes):
     assert last["auprc_full"] > last["auprc_gene_constant"] + 0.05
 
 
-def test_divergence_stops_and_keeps_the_last_state(files, config, tmp_path, genes, monkeypatch):
-    drawn = []
+def test_divergence_stops_and_goes_back_to_the_last_good_report(files, config, tmp_path, genes, monkeypatch):
+    real, drawn = loop._loss, []
 
     def lost(*args, **options):
         drawn.append(real(*args, **options))
-        return drawn[-1] * (float("nan") if len(drawn) == 3 else 1)
+        return drawn[-1] * (float("nan") if len(drawn) == 4 else 1)
 
-    real = loop._loss
     monkeypatch.setattr(loop, "_loss", lost)
-    with pytest.raises(FloatingPointError, match="became nan at step 2"):
+    with pytest.raises(FloatingPointError, match=r"became nan at step 3.*continues from the last good report"):
         run(files, config, tmp_path / "mine", genes)
-    assert (tmp_path / "mine.training" / STATE_FILE).exists()
+    state = torch.load(tmp_path / "mine.training" / STATE_FILE, weights_only=False)
+    assert state["progress"]["step"] == 2  # the state of step 3 was saved too, on the way down
+    run(files, replace(config, learning_rate=1e-4), tmp_path / "mine", genes)
+    assert len(drawn) == 4 + 4
 
 
-def test_explosion_stops(files, config, tmp_path, genes, monkeypatch):
-    real, drawn = loop._loss, []
+def test_explosion_on_held_out_cells_stops(files, config, tmp_path, genes, monkeypatch):
+    losses = [1.0, 0.5, 1.2]
+    monkeypatch.setattr(loop, "validate", lambda *args, **options: {"loss_full": losses.pop(0)})
+    with pytest.raises(FloatingPointError, match=r"rose from 0\.5 to 1\.2 by step 6"):
+        run(files, config, tmp_path / "mine", genes)
+    state = torch.load(tmp_path / "mine.training" / STATE_FILE, weights_only=False)
+    assert state["progress"]["step"] == 4
 
-    def growing(*args, **options):
-        drawn.append(None)
-        return real(*args, **options) * 1.5 ** len(drawn)
 
-    monkeypatch.setattr(loop, "_loss", growing)
-    with pytest.raises(FloatingPointError, match="rose from"):
-        run(files, replace(config, steps=60), tmp_path / "mine", genes)
+def test_a_run_is_not_continued_with_other_data_or_settings(files, config, tmp_path, genes):
+    run(files, config, tmp_path / "mine", genes)
+    with pytest.raises(ValueError, match="seed: 0 -> 1"):
+        run(files, replace(config, seed=1), tmp_path / "mine", genes)
+    with pytest.raises(ValueError, match="data: "):
+        run(files[:1], config, tmp_path / "mine", genes)
+    with pytest.raises(ValueError, match="vocabulary: "):
+        run(files, config, tmp_path / "mine", genes[:100])
+    run(files, replace(config, steps=8), tmp_path / "mine", genes)
+    assert list(pd.read_csv(tmp_path / "mine.training" / "log.csv")["step"]) == [2, 4, 6, 8]
+
+
+def test_what_cannot_be_trained_is_refused(files, config, tmp_path, genes):
+    spatial = replace(config, network=replace(config.network, use_spatial_information=True))
+    with pytest.raises(ValueError, match="use_spatial_information"):
+        run(files, spatial, tmp_path / "mine", genes)
+    with pytest.raises(ValueError, match="precision='16-mixed'"):
+        run(files, config, tmp_path / "mine", genes, precision="16-mixed")
 
 
 def test_no_data_is_refused(config, tmp_path):

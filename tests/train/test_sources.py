@@ -42,13 +42,19 @@ def test_only_the_block_is_read(files, vocabulary):
     assert source.read(10, 15).shape == (5, 121)
 
 
-def test_log_normalised_counts_are_counts_again(files, vocabulary, tmp_path):
+def test_values_that_are_no_counts_are_refused(files, vocabulary, tmp_path):
     adata = ad.read_h5ad(files[0])
-    counts = adata.X.toarray()
-    totals = counts.sum(1, keepdims=True)
-    adata.X = sparse.csr_matrix(np.log1p(counts / totals * 1e4))
-    one, other = (open_source(path, vocabulary) for path in (written(adata, tmp_path, "h5ad"), files[0]))
-    np.testing.assert_allclose(one.read(5, 60).toarray(), other.read(5, 60).toarray(), atol=1e-3)
+    adata.X.data[adata.X.indptr[60] :] += 0.3
+    source = open_source(written(adata[[*range(50), *range(50)] * 25].copy(), tmp_path, "h5ad"), vocabulary)
+    assert source.read(0, 100).shape == (100, 121)
+    (tmp_path / "late").mkdir()
+    late = ad.concat([adata[:50]] * 41 + [adata[60:]], index_unique="-")
+    source = open_source(written(late, tmp_path / "late", "h5ad"), vocabulary)
+    with pytest.raises(ValueError, match="cells 2040 to 2070 do not hold counts"):
+        source.read(2040, 2070)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="X holds no counts"):
+        open_source(written(adata[60:].copy(), tmp_path / "none", "h5ad"), vocabulary)
 
 
 def test_without_a_column_of_samples_a_file_is_one(files, vocabulary, tmp_path):
@@ -66,5 +72,5 @@ def test_files_that_cannot_be_read_are_refused(files, vocabulary, tmp_path):
         open_source(written(adata, tmp_path, "h5ad"), vocabulary)
     other = ad.AnnData(np.ones((3, 2), np.float32), var=pd.DataFrame(index=["x", "y"]))
     (tmp_path / "other").mkdir()
-    with pytest.raises(ValueError, match="none of its 2 genes"):
+    with pytest.raises(ValueError, match="Only 0 of 2 names"):
         open_source(written(other, tmp_path / "other", "h5ad"), vocabulary)

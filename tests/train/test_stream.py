@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from scanpy_sct.train.sources import open_sources
 from scanpy_sct.train.stream import BagStream, Visits, read_block, sample_blocks
 
 
@@ -144,6 +145,30 @@ def test_sample_reads_no_more_than_asked_for(sources, held_out):
     assert sum(part.log_counts.shape[0] for part in everything) == 125
 
 
+def test_sample_has_something_of_every_source(small_blocks):
+    many = [Numbered("large", np.zeros(4000, dtype=int)), Numbered("small", np.zeros(20, dtype=int))]
+    nobody = [np.zeros(len(source.samples), dtype=bool) for source in many]
+    for seed in range(10):
+        assert {part.name for part in sample_blocks(many, nobody, 20, 60, seed)} == {"large", "small"}
+
+
+def test_held_out_cells_do_not_shape_the_bags_of_others(files, genes, small_blocks):
+    sources = open_sources(files, genes)
+    held_out = [np.arange(80) % 5 == 0, np.arange(80) % 5 == 0]
+    changed = open_sources(files, genes)
+    for source, other, mask in zip(sources, changed, held_out, strict=True):
+        object.__setattr__(source, "coordinates", None)
+        object.__setattr__(other, "coordinates", None)
+        dense = other.matrix[:].toarray()
+        dense[mask] = dense[mask][::-1]
+        object.__setattr__(other, "matrix", sparse.csr_matrix(dense))
+    config = replace(small_blocks, near_share=1.0, block_size=80)
+    bags = [islice(BagStream(each, held_out, config).bags(), 40) for each in (sources, changed)]
+    for (one, rows), (other, others) in zip(*bags, strict=True):
+        np.testing.assert_array_equal(rows, others)
+        np.testing.assert_array_equal(one.log_counts[rows].toarray(), other.log_counts[others].toarray())
+
+
 def test_a_block_at_the_end_is_smaller(sources, held_out):
-    dataset = read_block(sources[0], held_out[0], 90, 120, 0)
+    dataset = read_block(sources[0], held_out[0], 90, 120)
     assert dataset.log_counts.shape[0] == len(dataset.samples) == len(dataset.points) == 10

@@ -111,7 +111,7 @@ def read_expression(
     coordinates = read_coordinates(adata)
     # Names first: they are cheap, and a matrix on disk is read for nothing if no gene is known.
     genes = match_genes(names, vocabulary)
-    _check_match(genes, names, vocabulary, adata, gene_names, min_genes)
+    check_match(genes, names, vocabulary, adata, gene_names, min_genes)
     if library_key is None:
         _mention(missed_samples(adata, coordinates))
 
@@ -193,7 +193,7 @@ def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
     return adata.var[gene_names].astype(object).reset_index(drop=True)
 
 
-def _check_match(
+def check_match(
     match: GeneMatch,
     names: pd.Series,
     vocabulary: np.ndarray,

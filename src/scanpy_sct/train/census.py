@@ -69,9 +69,10 @@ class CensusCells:
             msg = f"None of the {len(var)} genes of the Census is in the vocabulary; is gene_column right?"
             raise ValueError(msg)
         names = obs["dataset_id"].astype(str) if "dataset_id" in obs else pd.Series("census", index=obs.index)
-        present = _presence(measurement, datasets, len(var))
+        gene_ids, matrix = var[JOIN_ID].to_numpy(), measurement.X[self.layer]
+        present = _presence(measurement, datasets, gene_ids)
         return [
-            self._source(name, cells, genes, present.get(name), opened, measurement.X[self.layer], len(vocabulary))
+            self._source(name, cells, genes, gene_ids, present.get(name), opened, matrix, len(vocabulary))
             for name, cells in obs.groupby(names.to_numpy(), sort=True)
         ]
 
@@ -108,6 +109,7 @@ class CensusCells:
         name: str,
         cells: pd.DataFrame,
         genes: GeneMatch,
+        gene_ids: np.ndarray,
         present: np.ndarray | None,
         opened: Any,
         matrix: tiledbsoma.SparseNDArray,
@@ -118,7 +120,7 @@ class CensusCells:
         columns = [column for column in self.sample_columns if column in cells]
         samples = cells.groupby(columns, sort=True).ngroup().to_numpy() if columns else np.zeros(len(cells), dtype=int)
         logger.info("%s: %d cells, %d genes of the vocabulary", name, len(cells), measured.sum())
-        return CensusSource(name, measured, samples, cells[JOIN_ID].to_numpy(), matrix, genes, opened)
+        return CensusSource(name, measured, samples, cells[JOIN_ID].to_numpy(), gene_ids, matrix, genes, opened)
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class CensusSource:
     samples: np.ndarray
     join_ids: np.ndarray
     """Rows of the cells in the matrix, increasing."""
+    gene_ids: np.ndarray
+    """Columns of the genes in the matrix, increasing."""
     matrix: tiledbsoma.SparseNDArray
     genes: GeneMatch
     opened: Any
@@ -141,22 +145,23 @@ class CensusSource:
         rows = self.join_ids[start:stop]
         table = self.matrix.read((rows, slice(None))).tables().concat()
         cells = np.searchsorted(rows, table["soma_dim_0"].to_numpy())
+        columns = np.searchsorted(self.gene_ids, table["soma_dim_1"].to_numpy())
         counts = np.log1p(table["soma_data"].to_numpy().astype(np.float32))
-        shape = (len(rows), self.matrix.shape[1])
-        found = sparse.csr_matrix((counts, (cells, table["soma_dim_1"].to_numpy())), shape=shape)
+        found = sparse.csr_matrix((counts, (cells, columns)), shape=(len(rows), len(self.gene_ids)))
         picked = pick_genes(found, self.genes, len(self.measured))
         picked.eliminate_zeros()
         return picked
 
 
 def _presence(
-    measurement: tiledbsoma.Measurement, datasets: pd.DataFrame | None, n_genes: int
+    measurement: tiledbsoma.Measurement, datasets: pd.DataFrame | None, gene_ids: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Which genes each data set measured, (n_genes,) bool by data set; empty where nothing is said of it."""
     if datasets is None or PRESENCE not in measurement:
         return {}
     table = measurement[PRESENCE].read().tables().concat()
-    entries = (table["soma_data"].to_numpy(), (table["soma_dim_0"].to_numpy(), table["soma_dim_1"].to_numpy()))
-    present = sparse.csr_matrix(entries, shape=(int(datasets[JOIN_ID].max()) + 1, n_genes)).astype(bool)
-    rows = datasets.set_index(datasets["dataset_id"].astype(str))[JOIN_ID]
-    return {name: present[row].toarray().ravel() for name, row in rows.items()}
+    rows, columns = (table[f"soma_dim_{axis}"].to_numpy() for axis in (0, 1))
+    shape = (int(datasets[JOIN_ID].max()) + 1, int(gene_ids.max()) + 1)
+    present = sparse.csr_matrix((table["soma_data"].to_numpy(), (rows, columns)), shape=shape).astype(bool)
+    row_of = datasets.set_index(datasets["dataset_id"].astype(str))[JOIN_ID]
+    return {name: present[row].toarray().ravel()[gene_ids] for name, row in row_of.items()}

@@ -95,7 +95,7 @@ def hide_in_bag(
     measured = dataset.measured
     if rng.random() < config.panel_share:
         measured = _draw_panel(measured, rng)
-    hidden = _draw_hidden(dataset.measured, len(rows), rng.uniform(*config.mask_range), rng)
+    hidden = draw_hidden(dataset.measured, len(rows), rng.uniform(*config.mask_range), rng)
     if rng.random() < config.hidden_gene_share:
         hidden |= (rng.random(len(measured)) < HIDDEN_GENES) & dataset.measured
     # Genes outside the panel are unmeasured: hidden in every cell.
@@ -111,7 +111,19 @@ def hide_for_test(
     rng: np.random.Generator,
 ) -> TrainingBag:
     """Hide entries of a bag and ask for those of its held-out cells; depth and panel stay."""
-    hidden = _draw_hidden(dataset.measured, len(rows), config.mask_fraction, rng)
+    hidden = draw_hidden(dataset.measured, len(rows), config.mask_fraction, rng)
+    return ask_held_out(dataset, rows, hidden, rules, config, rng)
+
+
+def ask_held_out(
+    dataset: Dataset,
+    rows: np.ndarray,
+    hidden: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Hide ``hidden`` (len(rows), positions) in a bag, and ask for the part of it that is in held-out cells."""
     asked = hidden & dataset.held_out[rows][:, None]
     counts = dataset.log_counts[rows]
     return _hide(dataset, rows, counts, rules, hidden, asked, dataset.measured, config.max_hidden_entries, rng)
@@ -193,5 +205,6 @@ def _draw_panel(measured: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return panel
 
 
-def _draw_hidden(measured: np.ndarray, n_cells: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
+def draw_hidden(measured: np.ndarray, n_cells: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw measured entries to hide, (n_cells, positions) bool."""
     return (rng.random((n_cells, len(measured)), dtype=np.float32) < fraction) & measured

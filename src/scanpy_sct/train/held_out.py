@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scanpy_sct.plan.bags import similarity_points
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.train.config import PretrainConfig
-from scanpy_sct.train.data import Dataset, TrainingBag, hide_for_test
+from scanpy_sct.train.data import Dataset, TrainingBag, ask_held_out, draw_hidden
 from scanpy_sct.train.sources import Source
 from scanpy_sct.train.stream import read_block
 
-N_BAGS = 8
+N_BAGS, MAX_TRIES = 8, 5
 N_ASKED, N_CELLS = 16, 50
 N_NEIGHBORS = 10
 
@@ -25,16 +28,36 @@ def held_out_bags(
     sources: Sequence[Source], held_out: Sequence[np.ndarray], rules: TokenRules, config: PretrainConfig
 ) -> list[TrainingBag]:
     """Draw the same few bags for the same seed: held-out cells, which are asked for, in company of cells like them."""
-    bags = []
-    for number in range(N_BAGS):
+    bags: list[TrainingBag] = []
+    for number in range(N_BAGS * MAX_TRIES):
         rng = np.random.default_rng([config.seed, 2, number])
         weights = np.sqrt([mask.sum() for mask in held_out])
         source = rng.choice(len(sources), p=weights / weights.sum())
         cell = rng.choice(np.flatnonzero(held_out[source]))
         start = cell - cell % config.block_size
-        dataset = read_block(sources[source], held_out[source], start, start + config.block_size, config.seed)
-        bags.append(hide_for_test(dataset, _company(dataset, cell - start), rules, config, rng))
+        dataset = read_block(sources[source], held_out[source], start, start + config.block_size)
+        bag = _bag_around(dataset, cell - start, rules, config, rng)
+        # A cell alone, or nothing expressed, is no test.
+        if len(bag.tokens) > 1 and 0 < (bag.truth > 0).mean() < 1:
+            bags.append(bag)
+        if len(bags) == N_BAGS:
+            break
     return bags
+
+
+def _bag_around(
+    dataset: Dataset, cell: int, rules: TokenRules, config: PretrainConfig, rng: np.random.Generator
+) -> TrainingBag:
+    # Entries are hidden first, since which cells are similar must not be told from them.
+    hidden = draw_hidden(dataset.measured, len(dataset.samples), config.mask_fraction, rng)
+    if not dataset.points.any():
+        entries = dataset.log_counts.tocoo()
+        seen = ~hidden[entries.row, entries.col]
+        places = (entries.row[seen], entries.col[seen])
+        visible = sparse.csr_matrix((entries.data[seen], places), shape=entries.shape)
+        dataset = replace(dataset, points=similarity_points(visible, config.seed))
+    rows = _company(dataset, cell)
+    return ask_held_out(dataset, rows, hidden[rows], rules, config, rng)
 
 
 def _company(dataset: Dataset, first: int) -> np.ndarray:
@@ -47,7 +70,9 @@ def _company(dataset: Dataset, first: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, bags: Sequence[TrainingBag], device: torch.device) -> dict[str, float]:
+def validate(
+    network: nn.Module, bags: Sequence[TrainingBag], device: torch.device, *, with_tower: bool = True
+) -> dict[str, float]:
     """Loss, and average precision of "is it expressed", over held-out bags: means over bags.
 
     Parameters
@@ -58,6 +83,8 @@ def validate(network: nn.Module, bags: Sequence[TrainingBag], device: torch.devi
         From :func:`held_out_bags`.
     device
         Where the network is.
+    with_tower
+        Judge the convolutional path and the trunk too; without them it takes a tenth of the time.
 
     Returns
     -------
@@ -78,35 +105,51 @@ def validate(network: nn.Module, bags: Sequence[TrainingBag], device: torch.devi
     for bag in bags:
         expressed = bag.truth > 0
         truth = torch.from_numpy(bag.truth).to(device).long()
-        for name, logits in _variants(network, bag, device):
-            result.setdefault(f"loss_{name}", []).append(F.cross_entropy(logits, truth).item())
-            score = 1 - logits.softmax(-1)[:, 0].cpu().numpy()
+        logits, shares = _answers(network, bag, device, with_tower=with_tower)
+        for name, levels in logits.items():
+            result.setdefault(f"loss_{name}", []).append(F.cross_entropy(levels, truth).item())
+            score = 1 - levels.softmax(-1)[:, 0].cpu().numpy()
             result.setdefault(f"auprc_{name}", []).append(average_precision_score(expressed, score))
         for name, score in _baselines(network, bag):
             result.setdefault(f"auprc_{name}", []).append(average_precision_score(expressed, score))
-        for name, share in _cell_variance(network, bag, device):
+        for name, share in shares.items():
             result.setdefault(f"cell_variance_{name}", []).append(share)
     return {name: float(np.mean(values)) for name, values in result.items()}
 
 
-def _variants(network: nn.Module, bag: TrainingBag, device: torch.device) -> Iterator[tuple[str, Tensor]]:
-    """Logits (places, levels) of the network, whole and with parts taken away."""
+def _answers(
+    network: nn.Module, bag: TrainingBag, device: torch.device, *, with_tower: bool
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Logits (places, levels) of the network, whole and with parts taken away; shares of variance between cells."""
     tokens, places = torch.from_numpy(bag.tokens).to(device), torch.from_numpy(bag.places).to(device)
-    n_levels = network.config.num_bins
 
-    def run(outputs: str, tokens: Tensor = tokens, places: Tensor = places) -> Tensor:
-        found = network(tokens.reshape(1, -1), outputs={outputs}, positions=places)[outputs]
-        return found[:, :n_levels].float()
+    def run(name: str, tokens: Tensor = tokens, places: Tensor = places) -> dict:
+        return network(tokens.reshape(1, -1), outputs={name}, positions=places)
 
-    best = "direct_logits" if network.config.context else "logits"
-    yield "full", run("logits")
-    with lesion(network):
-        yield "lesion", run("logits")
-    if network.config.context:
-        yield "direct", run("direct_logits")
+    has_direct = network.config.context
+    best = "direct_logits" if has_direct else "logits"
+    answers, shares = {}, {}
+    if with_tower or not has_direct:
+        found = run("logits")
+        answers["full"] = found["logits"]
+        shares = {
+            "stem": _between_cells(found["residuals"][0][0].T, len(tokens)),
+            "trunk": _between_cells(found["transformer_out"][0], len(tokens)),
+        }
+        with lesion(network):
+            answers["lesion"] = run("logits")["logits"]
+    if has_direct:
+        answers["direct"] = run("direct_logits")["direct_logits"]
     cells, genes = places // network.n_genes, places % network.n_genes
-    alone = [run(best, tokens[cell : cell + 1], genes[cells == cell]) for cell in cells.unique()]
-    yield "alone", torch.cat(alone)
+    alone = [run(best, tokens[cell : cell + 1], genes[cells == cell])[best] for cell in cells.unique()]
+    answers["alone"] = torch.cat(alone)
+    return {name: logits[:, : network.config.num_bins].float() for name, logits in answers.items()}, shares
+
+
+def _between_cells(values: Tensor, n_cells: int) -> float:
+    """Share of the variance of activations (cells x positions, channels) that is between cells."""
+    by_cell = values.float().unflatten(0, (n_cells, -1))
+    return float(by_cell.var(0).mean() / by_cell.flatten(0, 1).var(0).mean().clamp_min(1e-12))
 
 
 @contextmanager
@@ -139,13 +182,3 @@ def _baselines(network: nn.Module, bag: TrainingBag) -> Iterator[tuple[str, np.n
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(N_NEIGHBORS, len(seen) - 1)]
     n_expressed = expressed[nearest[cells], genes[:, None]].sum(1)
     yield "knn", (n_expressed + prior[genes]) / (visible[nearest[cells], genes[:, None]].sum(1) + 1)
-
-
-def _cell_variance(network: nn.Module, bag: TrainingBag, device: torch.device) -> Iterator[tuple[str, float]]:
-    tokens = torch.from_numpy(bag.tokens).to(device).reshape(1, -1)
-    found = network(tokens, outputs={"residuals", "transformer_out"})
-    stages = {"stem": found["residuals"][0][0].T, "trunk": found["transformer_out"][0]}
-    for name, values in stages.items():
-        by_cell = values.float().unflatten(0, (len(bag.tokens), -1))  # (cells, positions, channels)
-        between = by_cell.var(0).mean()
-        yield name, float(between / by_cell.flatten(0, 1).var(0).mean().clamp_min(1e-12))

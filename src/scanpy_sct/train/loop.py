@@ -8,8 +8,9 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 from scanpy_sct.train.data import Dataset, TrainingBag, hide_in_bag
 from scanpy_sct.train.held_out import held_out_bags, validate
 from scanpy_sct.train.sources import Source
-from scanpy_sct.train.state import Log, Progress, load_state, save_state
+from scanpy_sct.train.state import GOOD_FILE, Log, Progress, go_back, load_state, save_state
 from scanpy_sct.train.stream import BagStream
 
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FINAL_LEARNING_RATE = 0.02
-SMOOTHING = 0.98
-"""Weight of the past in the moving average of the loss."""
 EXPLODED = 2.0
-"""A moving average of so many times its lowest value is an explosion."""
+"""A loss on held-out cells of so many times its lowest value is an explosion; bags of training differ too much."""
 
 
 class Pretraining:
@@ -74,26 +73,40 @@ class Pretraining:
         is_first = fabric.is_global_zero
         log = Log(self.folder, progress.step, is_writer=is_first)
         test_bags = held_out_bags(self.sources, self.held_out, self.rules, config) if is_first else []
-        saved = time.monotonic()
-        with _bar(config, progress, shown=is_first) as bar:
-            for bags in self._bags(progress.step):
-                if progress.step >= config.steps:
-                    break
-                started = time.monotonic()
-                self._step(bags, progress)
-                progress.minutes += (time.monotonic() - started) / 60
-                bar.update(1)
-                is_last = progress.step == config.steps
-                if progress.step % config.report_every == 0 or is_last:
-                    row = self._report(progress, test_bags)
-                    log.add(row)
-                    bar.set_postfix(loss=row["loss"], cells_per_s=row["cells_per_s"])
-                late = fabric.broadcast(time.monotonic() - saved > 60 * config.checkpoint_minutes)
-                if late or is_last:
-                    save_state(fabric, self.folder, parts, progress)
-                    saved = time.monotonic()
-        log.close()
+        try:
+            with _bar(config, progress, shown=is_first) as bar:
+                self._train(parts, progress, test_bags, log, bar)
+        except FloatingPointError as error:
+            fabric.barrier()
+            kept = go_back(self.folder) if is_first else ""
+            fabric.barrier()
+            msg = f"{error} Lower learning_rate; {kept}."
+            raise FloatingPointError(msg) from error
+        finally:
+            log.close()
         self.network.load_state_dict(self.average.state_dict())
+
+    def _train(
+        self, parts: dict[str, Any], progress: Progress, test_bags: Sequence[TrainingBag], log: Log, bar: Any
+    ) -> None:
+        fabric, config, n_left = self.fabric, self.config, self.config.steps - progress.step
+        saved = started = time.monotonic()
+        for bags in islice(self._bags(progress.step), n_left) if n_left > 0 else ():
+            self._step(bags, progress)
+            progress.minutes += (time.monotonic() - started) / 60
+            bar.update(1)
+            is_last = progress.step == config.steps
+            if progress.step % config.report_every == 0 or is_last:
+                row = self._report(progress, test_bags)
+                log.add(row)
+                bar.set_postfix(loss=row["loss"], cells_per_s=row["cells_per_s"])
+                save_state(fabric, self.folder, parts, progress, GOOD_FILE)
+            is_due = fabric.broadcast(time.monotonic() - saved > 60 * config.checkpoint_minutes)
+            if is_due or is_last:
+                save_state(fabric, self.folder, parts, progress)
+                saved = time.monotonic()
+            # Waiting for the reader counts, judging and saving do not.
+            started = time.monotonic()
 
     def _bags(self, first: int) -> Iterator[list[tuple[Dataset, np.ndarray]]]:
         """Yield the bags of this process, step by step."""
@@ -129,38 +142,28 @@ class Pretraining:
             total += torch.stack([loss.detach() / len(bags), loss.new_tensor(len(rows))])
         loss = self.fabric.all_reduce(total[0], reduce_op="mean").item()
         # Every process sees the same number, so that all stop together.
-        self._check(loss, progress)
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.gradient_clip)
+        if not math.isfinite(loss):
+            msg = f"The loss became {loss} at step {step}."
+            raise FloatingPointError(msg)
+        try:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.gradient_clip)
+        except RuntimeError as error:
+            msg = f"A gradient became infinite or NaN at step {step}."
+            raise FloatingPointError(msg) from error
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._average()
+        self._average(step)
         progress.step += 1
         progress.cells += int(self.fabric.all_reduce(total[1], reduce_op="sum").item())
         progress.loss_sum += loss
         progress.n_losses += 1
 
-    def _check(self, loss: float, progress: Progress) -> None:
-        """Stop where training has gone astray, before the step is taken."""
-        past = loss if math.isnan(progress.smooth_loss) else progress.smooth_loss
-        smooth = SMOOTHING * past + (1 - SMOOTHING) * loss
-        if not math.isfinite(loss) or (smooth > EXPLODED * progress.best_loss and progress.step > 0):
-            what = (
-                f"became {loss}" if not math.isfinite(loss) else f"rose from {progress.best_loss:.3g} to {smooth:.3g}"
-            )
-            msg = (
-                f"The loss {what} at step {progress.step}. The last good state is in {self.folder}: "
-                "lower learning_rate, or train longer with warmup_steps."
-            )
-            raise FloatingPointError(msg)
-        progress.smooth_loss = smooth
-        if progress.step >= self.config.warmup_steps or progress.step == 0:
-            progress.best_loss = min(progress.best_loss, smooth)
-
     @torch.no_grad()
-    def _average(self) -> None:
-        decay = self.config.ema_decay
-        if not decay:
+    def _average(self, step: int) -> None:
+        if not self.config.ema_decay:
             return
+        # A long memory begins short, or the start would weigh on the average for long.
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
 
@@ -173,7 +176,17 @@ class Pretraining:
             "loss": progress.loss_sum / max(progress.n_losses, 1),
         }
         progress.loss_sum, progress.n_losses = 0.0, 0
-        return row | (validate(self.average, test_bags, self.fabric.device) if test_bags else {})
+        if self.fabric.is_global_zero:
+            with_tower = self.config.tower_every > 0
+            row |= validate(self.average, test_bags, self.fabric.device, with_tower=with_tower)
+        loss = self.fabric.broadcast(row.get("loss_full", row.get("loss_direct")))
+        progress.best_loss = min(progress.best_loss, loss)
+        if not loss <= EXPLODED * progress.best_loss:
+            msg = (
+                f"The loss on held-out cells rose from {progress.best_loss:.3g} to {loss:.3g} by step {progress.step}."
+            )
+            raise FloatingPointError(msg)
+        return row
 
 
 def uses_tower(step: int, config: PretrainConfig) -> bool:
@@ -208,7 +221,7 @@ def _parameter_groups(network: Sct, config: PretrainConfig) -> list[dict]:
     ]
 
 
-def _bar(config: PretrainConfig, progress: Progress, *, shown: bool):
+def _bar(config: PretrainConfig, progress: Progress, *, shown: bool) -> Any:
     from tqdm.auto import tqdm
 
     hidden = not (shown and settings.progress)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from scanpy_sct.train.config import PretrainConfig
 from scanpy_sct.train.data import Dataset
 from scanpy_sct.train.loop import Pretraining
 from scanpy_sct.train.sources import Source, open_sources
+from scanpy_sct.train.state import check_same_run
 from scanpy_sct.train.stream import sample_blocks
 from scanpy_sct.train.vocabulary import coexpression_order, coexpression_vectors, level_frequencies
 
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VOCABULARY_FILE = "vocabulary.npz"
+PRECISIONS = ("32-true", "bf16-mixed")
+MAY_CHANGE = {"name", "steps", "learning_rate", "warmup_steps", "gradient_clip", "report_every", "checkpoint_minutes"}
+"""Settings with which a run may be continued that differ from those of its start."""
 MAX_SAMPLED_CELLS = 30_000
 """Cells on which the order of the genes and their frequencies rest."""
 
@@ -69,7 +75,8 @@ def pretrain(
         Ensembl ids of the genes the network shall know, in any order: they are put in the order of their co-expression
         in `data`. By default the 19,937 protein-coding genes of the released network.
     device, precision, devices, strategy, num_nodes
-        As Lightning Fabric's `accelerator`, `precision`, `devices`, `strategy` and `num_nodes`. Several processes share
+        As Lightning Fabric's `accelerator`, `precision` ("32-true" or "bf16-mixed"), `devices`, `strategy` and
+        `num_nodes`. Several processes share
         the bags of each step: the result is that of one process, but for rounding. Under `torchrun` or SLURM leave
         `devices` at what each node has.
     license
@@ -82,18 +89,22 @@ def pretrain(
     Raises
     ------
     ValueError
-        If `data` is empty, or `config.bags_per_step` cannot be divided among the processes.
+        If `data` is empty or cannot be read, `config.bags_per_step` cannot be divided among the processes, or the
+        folder of the state holds a run with other data or settings.
     FloatingPointError
-        If the loss becomes NaN or infinite, or explodes; the last good state is kept.
+        If the loss or a gradient becomes NaN or infinite, or the loss on held-out cells doubles; the state of the last
+        good report is what the same call then continues from.
     """
     config, folder = config or PretrainConfig(), Path(output)
     if not data:
         msg = "data is empty; give at least one h5ad or zarr file."
         raise ValueError(msg)
     check_replaceable(folder)
+    _check_possible(config, precision)
     fabric = _launched(device, precision, devices, strategy, num_nodes, config)
     training = folder.with_name(folder.name + ".training")
     training.mkdir(parents=True, exist_ok=True)
+    _check_run(training, data, config, vocabulary, fabric)
 
     genes, vectors = _order_genes(data, config, training, vocabulary, fabric)
     sources = open_sources(data, genes)
@@ -101,8 +112,15 @@ def pretrain(
     rules = token_rules(genes, config)
     network = _new_network(config, sample(sources, held_out, config), rules, vectors)
     Pretraining(fabric, network, sources, held_out, rules, config, training).fit()
-    if not fabric.is_global_zero:
-        return folder
+    if fabric.is_global_zero:
+        _save(folder, config, genes, rules, network, license)
+    fabric.barrier()
+    return folder
+
+
+def _save(
+    folder: Path, config: PretrainConfig, genes: np.ndarray, rules: TokenRules, network: Sct, license: str
+) -> None:
     checkpoint = Checkpoint(
         name=config.name,
         config=config.network,
@@ -113,7 +131,35 @@ def pretrain(
         embedding="cell" if config.network.cell_dim else "transformer",
         license=license,
     )
-    return save_checkpoint(folder, checkpoint, dtype="float16")
+    save_checkpoint(folder, checkpoint, dtype="float16")
+
+
+def _check_possible(config: PretrainConfig, precision: str) -> None:
+    if precision not in PRECISIONS:
+        msg = f"precision={precision!r} must be one of {', '.join(map(repr, PRECISIONS))}."
+        raise ValueError(msg)
+    if config.network.use_spatial_information:
+        msg = (
+            "config.network.use_spatial_information=True needs coordinates of every cell, which files of single cells "
+            "lack; pretrain without it."
+        )
+        raise ValueError(msg)
+
+
+def _check_run(
+    training: Path,
+    data: Sequence[str | PathLike[str] | CensusCells],
+    config: PretrainConfig,
+    vocabulary: Sequence[str] | None,
+    fabric: Fabric,
+) -> None:
+    """Refuse to continue a run with other data or settings; those that steer the way of a run may change."""
+    if fabric.is_global_zero:
+        facts = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
+        facts["data"] = [str(item) if isinstance(item, CensusCells) else Path(item).name for item in data]
+        facts["vocabulary"] = None if vocabulary is None else sha256("\n".join(sorted(vocabulary)).encode()).hexdigest()
+        check_same_run(training, facts)
+    fabric.barrier()
 
 
 def _launched(
@@ -125,8 +171,10 @@ def _launched(
     except ImportError as error:
         msg = 'Training needs lightning-fabric: pip install "scanpy_sct[train]"'
         raise ImportError(msg) from error
+    several = devices not in (1, "1") or num_nodes > 1
     # Steps without the convolutional path leave its weights without gradients.
-    chosen = DDPStrategy(find_unused_parameters=True) if strategy == "ddp" else strategy
+    ours = DDPStrategy(find_unused_parameters=True)
+    chosen = ours if strategy == "ddp" or (strategy == "auto" and several) else strategy
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, strategy=chosen, precision=precision)
     fabric.launch()
     check_shareable(config.bags_per_step, fabric.world_size)
@@ -146,11 +194,11 @@ def check_shareable(bags_per_step: int, n_processes: int) -> None:
 def hold_out(sources: Sequence[Source], config: PretrainConfig) -> list[np.ndarray]:
     """Draw the cells of each source that are never trained on, (n_cells,) bool; at least one in all."""
     drawn = [
-        np.random.default_rng([config.seed, number]).random(len(source.samples)) < config.validation_share
+        np.random.default_rng([config.seed, 8, number]).random(len(source.samples)) < config.validation_share
         for number, source in enumerate(sources)
     ]
     if not any(mask.any() for mask in drawn):
-        drawn[0][0] = True
+        next((mask for mask in drawn if len(mask)), np.zeros(1))[0] = True
     if all(mask.all() for mask in drawn):
         msg = "data has no cell to train on beside those held out; give more cells, or a smaller validation_share."
         raise ValueError(msg)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.read.expression import pick_genes
+from scanpy_sct.read.expression import check_match, pick_genes
 from scanpy_sct.read.genes import GeneMatch, match_genes
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.samples import read_coordinates, read_samples
-from scanpy_sct.read.scale import Scale, find_scale, token_values
+from scanpy_sct.read.scale import find_scale, token_values
 from scanpy_sct.train.census import CensusCells
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 N_FIRST_ROWS = 2_000
-"""Rows that tell the scale of a file, and which of several columns of one gene is used."""
+"""Rows that tell whether a file holds counts, and which of several columns of one gene is used."""
+MIN_GENES = 50
 
 
 class Source(Protocol):
@@ -59,12 +61,16 @@ class FileSource:
     matrix: Any
     """The matrix on disk: rows can be sliced, and are read when they are."""
     genes: GeneMatch
-    scale: Scale
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
         """Read a block, move its genes to their positions, and take the logarithm of the counts."""
         rows = read_matrix(ad.AnnData(self.matrix[start:stop]))
-        return pick_genes(token_values(rows, self.scale, "log1p_counts"), self.genes, len(self.measured))
+        if find_scale(rows) != "counts":
+            msg = (
+                f"{self.name}: cells {start} to {stop} do not hold counts (whole numbers); X must be counts throughout."
+            )
+            raise ValueError(msg)
+        return pick_genes(token_values(rows, "counts", "log1p_counts"), self.genes, len(self.measured))
 
 
 def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sample") -> FileSource:
@@ -84,7 +90,8 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     FileNotFoundError
         There is no such file.
     ValueError
-        The matrix is stored by columns, or no gene is known.
+        The matrix is stored by columns or does not hold counts, the genes are those of a mouse, or fewer than 50 (or
+        half of a smaller vocabulary) are known.
     """
     group = _open(path)
     shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
@@ -92,16 +99,22 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
         shell.obsm["spatial"] = ad.io.read_elem(group["obsm"]["spatial"])
     matrix = _stored_matrix(group["X"], path)
     first = read_matrix(ad.AnnData(matrix[: min(N_FIRST_ROWS, shell.n_obs)]))
-    totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
-    genes = match_genes(shell.var_names, vocabulary, totals=totals)
-    if not len(genes.columns):
-        msg = f"{path}: none of its {shell.n_vars} genes ({', '.join(shell.var_names[:3])}, ...) is in the vocabulary."
+    if find_scale(first) != "counts":
+        msg = f"{path}: X holds no counts (whole numbers), which training needs; write a file with the counts in X."
         raise ValueError(msg)
+    totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
+    names = pd.Series(shell.var_names.astype(str))
+    genes = match_genes(names, vocabulary, totals=totals)
+    try:
+        check_match(genes, names, vocabulary, shell, None, min(MIN_GENES, (vocabulary != "").sum() // 2))
+    except ValueError as error:
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from error
     measured = np.zeros(len(vocabulary), dtype=bool)
     measured[genes.positions] = True
     samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
     logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
-    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes, find_scale(first))
+    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes)
 
 
 def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: np.ndarray) -> list[Source]:

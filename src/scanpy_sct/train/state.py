@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
+import shutil
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE, LOG_FILE = "training_state.ckpt", "log.csv"
+RUN_FILE = "run.json"
+
+STATE_FILE, GOOD_FILE, LOG_FILE = "training_state.ckpt", "good_state.ckpt", "log.csv"
 
 
 @dataclass
@@ -30,19 +34,54 @@ class Progress:
     loss_sum: float = 0.0
     """Sum of the losses since the last report."""
     n_losses: int = 0
-    smooth_loss: float = float("nan")
-    """Moving average of the loss."""
     best_loss: float = float("inf")
-    """Lowest value it had."""
+    """Lowest loss on held-out cells so far."""
 
 
-def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Progress) -> None:
-    """Write the state beside the old one, and only then put it in its place: no moment is without a whole state."""
-    partial = folder / (STATE_FILE + ".partial")
+def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Progress, name: str = STATE_FILE) -> None:
+    """Write the state beside the old one, and only then put it in its place: a killed process leaves a whole one."""
+    partial = folder / (name + ".partial")
     fabric.save(partial, {**parts, "progress": asdict(progress)})
     if fabric.is_global_zero:
-        partial.replace(folder / STATE_FILE)
+        partial.replace(folder / name)
     fabric.barrier()
+
+
+def go_back(folder: Path) -> str:
+    """Put the last good state in the place of the last one; say what there is to continue from."""
+    if not (folder / GOOD_FILE).exists():
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        return "no report was good yet, so that the same call starts anew"
+    shutil.copyfile(folder / GOOD_FILE, folder / (STATE_FILE + ".partial"))
+    (folder / (STATE_FILE + ".partial")).replace(folder / STATE_FILE)
+    return f"the same call continues from the last good report, which is kept in {folder}"
+
+
+def check_same_run(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuse to continue a run that was started with other data or settings; note those of a new one.
+
+    Raises
+    ------
+    ValueError
+        Something differs that cannot change within a run.
+    """
+    file = folder / RUN_FILE
+    facts = json.loads(json.dumps(facts))
+    if not file.exists():
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        partial.replace(file)
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))
+    changed = [
+        f"{name}: {before.get(name)!r} -> {value!r}" for name, value in facts.items() if before.get(name) != value
+    ]
+    if changed:
+        msg = (
+            f"{folder} holds a run with other settings ({'; '.join(changed)[:500]}). Choose another output, or delete "
+            "this folder to start anew."
+        )
+        raise ValueError(msg)
 
 
 def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:

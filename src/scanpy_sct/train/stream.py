@@ -2,7 +2,8 @@
 
 An *epoch* visits every block of every file at least once, those of small files more often. Visits are shuffled and
 dealt out in *windows* of a few blocks; a window is read, its cells are divided into bags, and the bags are shuffled.
-So every cell of a block is in at least one bag each time its block is visited, memory holds two windows (the one in
+So every cell of a block is in at least one bag each time its block is visited (steps with the convolutional path then
+look at a random part of their bag only), memory holds two windows (the one in
 use, and the next, which is read meanwhile), and the cells of any step follow from the seed and the number of the step
 alone.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
+import pandas as pd
 
 from scanpy_sct.plan.bags import plan_bags, similarity_points
 from scanpy_sct.train.config import PretrainConfig
@@ -159,16 +161,24 @@ class BagStream:
         rng = np.random.default_rng([self.config.seed, 6, window.number])
         bags = []
         for block, size, near in zip(window.blocks, window.bag_sizes, window.near, strict=True):
-            dataset = self._dataset(block)
+            dataset = self._dataset(block, near=near)
             usable = np.flatnonzero(~dataset.held_out)
             points = dataset.points[usable] if near else None
             planned = plan_bags(dataset.samples[usable], size, rng, points)
             bags += [(dataset, usable[bag.rows]) for bag in planned]
         return [bags[place] for place in rng.permutation(len(bags))[n_passed:]]
 
-    def _dataset(self, block: Block) -> Dataset:
+    def _dataset(self, block: Block, *, near: bool) -> Dataset:
         source, held_out = self.sources[block.source], self.held_out[block.source]
-        return read_block(source, held_out, block.start, block.stop, self.config.seed)
+        dataset = read_block(source, held_out, block.start, block.stop)
+        if not near or source.coordinates is not None:
+            return dataset
+        # Cells that are held out have no part in what others are trained on, so neither in the company they keep.
+        usable = ~dataset.held_out
+        similar = similarity_points(dataset.log_counts[usable], self.config.seed)
+        points = np.zeros((len(usable), similar.shape[1]))
+        points[usable] = similar
+        return replace(dataset, points=points)
 
     def _samples(self, block: Block) -> np.ndarray:
         return self.sources[block.source].samples[block.start : block.stop]
@@ -177,32 +187,29 @@ class BagStream:
         return self.held_out[block.source][block.start : block.stop]
 
 
-def read_block(
-    source: Source, held_out: np.ndarray, start: int, stop: int, seed: int, *, with_points: bool = True
-) -> Dataset:
-    """Read cells ``start`` to ``stop`` of a source, fewer at its end."""
+def read_block(source: Source, held_out: np.ndarray, start: int, stop: int) -> Dataset:
+    """Read cells ``start`` to ``stop`` of a source, fewer at its end; without coordinates, all at one point."""
     stop = min(stop, len(source.samples))
     log_counts = source.read(start, stop)
-    points = np.zeros((stop - start, 1))
-    if with_points and source.coordinates is None:
-        points = similarity_points(log_counts, seed)
-    elif with_points:
-        points = source.coordinates[start:stop]
+    points = np.zeros((stop - start, 1)) if source.coordinates is None else source.coordinates[start:stop]
     return Dataset(source.name, log_counts, source.measured, source.samples[start:stop], points, held_out[start:stop])
 
 
 def sample_blocks(
     sources: Sequence[Source], held_out: Sequence[np.ndarray], block_size: int, max_cells: int, seed: int
 ) -> list[Dataset]:
-    """Read blocks drawn at random, up to ``max_cells`` or a little more, without points; in order of the sources."""
+    """Read one block of every source, then more at random, up to ``max_cells`` or a little more; in their order."""
     blocks = [
         Block(source, start, min(start + block_size, len(mask)))
         for source, mask in enumerate(held_out)
         for start in range(0, len(mask), block_size)
     ]
     drawn = np.random.default_rng([seed, 7]).permutation(len(blocks))
+    is_first = ~pd.Series([blocks[place].source for place in drawn]).duplicated().to_numpy()
+    drawn = np.concatenate([drawn[is_first], drawn[~is_first]])
+    n_sources = int(is_first.sum())
     n_before = np.cumsum([0, *(blocks[place].stop - blocks[place].start for place in drawn[:-1])])
     return [
-        read_block(sources[block.source], held_out[block.source], block.start, block.stop, seed, with_points=False)
-        for block in (blocks[place] for place in np.sort(drawn[n_before < max_cells]))
+        read_block(sources[block.source], held_out[block.source], block.start, block.stop)
+        for block in (blocks[place] for place in np.sort(drawn[: max(n_sources, (n_before < max_cells).sum())]))
     ]

@@ -18,7 +18,7 @@ from scanpy_sct.train.data import Dataset, TrainingBag, draw_bag, draw_company_b
 from scanpy_sct.train.loop import learning_rate
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
