@@ -41,7 +41,9 @@ METHOD_CODE = {
     **dict.fromkeys(("sct", "sct_network", "sct_full"), MODEL_CODE),
     "training_rates": ("evaluate/methods/sct.py",),
 }
-OTHER_CODE = tuple(f"evaluate/methods/{name}.py" for name in ("constant", "low_rank", "magic", "neighbors", "poisson", "scvi"))
+OTHER_CODE = tuple(
+    f"evaluate/methods/{name}.py" for name in ("constant", "low_rank", "magic", "neighbors", "poisson", "scvi")
+)
 
 
 @sct.evaluate.method("no_imputation", replace=True)

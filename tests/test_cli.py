@@ -169,15 +169,28 @@ def test_pretrain_takes_settings_from_a_file(tmp_path, monkeypatch):
     found = {}
     config = sct.train.PretrainConfig
 
-    def pretrain(data, config, output, *, device):
-        found.update(data=data, config=config, output=output, device=device)
+    def pretrain(data, config, output, **how):
+        found.update(data=data, config=config, output=output, **how)
 
     monkeypatch.setattr(sct, "train", SimpleNamespace(pretrain=pretrain, PretrainConfig=config))
     settings = tmp_path / "settings.toml"
     settings.write_text("steps = 3\nbag_sizes = [4]\n[network]\nnum_layers = 1\n", encoding="utf-8")
-    run("pretrain", "a.h5ad", "b.h5ad", "-o", tmp_path / "mine", "--config", settings, "--device", "cpu")
+    run(
+        "pretrain",
+        "a.h5ad",
+        "b.h5ad",
+        "-o",
+        tmp_path / "mine",
+        "--config",
+        settings,
+        "--device",
+        "cpu",
+        "--devices",
+        "2",
+    )
     assert [path.name for path in found["data"]] == ["a.h5ad", "b.h5ad"]
-    assert (found["config"].steps, found["config"].bag_sizes, found["device"]) == (3, (4,), "cpu")
+    assert (found["config"].steps, found["config"].bag_sizes) == (3, (4,))
+    assert (found["device"], found["devices"], found["strategy"]) == ("cpu", 2, "auto")
     assert found["config"].network.num_layers == 1
     assert found["config"].network.embed_dim == config().network.embed_dim
     settings.write_text("step = 3\n", encoding="utf-8")

@@ -243,13 +243,18 @@ def annotate(
 
 @app.command()
 def pretrain(
-    data: Annotated[list[Path], typer.Argument(help="Files of counts to train on.")],
+    data: Annotated[list[Path], typer.Argument(help="Files of counts to train on, .h5ad or .zarr.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the checkpoint.")],
     config: Annotated[Path | None, typer.Option(help="Settings that differ from the defaults, .toml or .json.")] = None,
     device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="As in Lightning Fabric: 32-true, bf16-mixed ...")] = "32-true",
+    devices: Annotated[int, typer.Option(help="Processes on this machine, one a device.")] = 1,
+    num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="As in Lightning Fabric: auto, ddp ...")] = "auto",
 ) -> None:
     """Train a checkpoint; the same command continues a run that was stopped."""
-    sct.train.pretrain(data, _pretrain_config(config), output, device=device)
+    how = {"device": device, "precision": precision, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    sct.train.pretrain(data, _pretrain_config(config), output, **how)
     typer.echo(f"Wrote {output}")
 
 

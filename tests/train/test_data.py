@@ -6,15 +6,23 @@ import numpy as np
 import pytest
 
 from scanpy_sct.plan.tokens import TokenRules
-from scanpy_sct.train.data import draw_bag, read_datasets
+from scanpy_sct.train.data import draw_bag
+from scanpy_sct.train.sources import open_sources
+from scanpy_sct.train.stream import read_block
 from scanpy_sct.train.vocabulary import coexpression_order, level_frequencies
 
 NEVER = {"thin_share": 0.0, "panel_share": 0.0, "hidden_gene_share": 0.0}
 
 
+def read(files, genes, validation_share):
+    sources = open_sources(files, genes)
+    held_out = [np.random.default_rng(0).random(len(source.samples)) < validation_share for source in sources]
+    return [read_block(source, mask, 0, len(mask)) for source, mask in zip(sources, held_out, strict=True)]
+
+
 @pytest.fixture
 def datasets(files, genes):
-    return read_datasets(files, genes, validation_share=0.2, seed=0)
+    return read(files, genes, 0.2)
 
 
 @pytest.fixture
@@ -52,7 +60,7 @@ def test_thinning_loses_counts(datasets, rules, config):
 
 
 def test_held_out_cells_are_never_trained_on(files, genes):
-    datasets = read_datasets(files, genes, validation_share=0.3, seed=0)
+    datasets = read(files, genes, 0.3)
     from scanpy_sct.train.data import _draw_cells
 
     dataset = datasets[0]

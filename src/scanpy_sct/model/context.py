@@ -45,12 +45,15 @@ class Profile:
         log_among = self.log_among.flatten(0, 2)[self.own + first]
         return torch.cat([self.log_zero[..., None], log_among + self.log_expressed[..., None]], dim=-1)
 
-    def hidden_log_frequencies(self, places: Tensor) -> Tensor:
-        """Return those at ``places`` of the flattened (batch, cells, genes), all hidden: (levels, places)."""
+    def log_frequencies_at(self, places: Tensor) -> Tensor:
+        """Return those at ``places`` of the flattened (batch, cells, genes), (levels, places)."""
         _, n_cells, n_genes = self.own.shape
+        n_levels = self.log_among.shape[2]
         gene = places // (n_cells * n_genes) * n_genes + places % n_genes
-        among = self.log_among[:, :, 0].flatten(0, 1).T.contiguous()[:, gene]
-        log_levels = among + self.log_expressed.flatten()[places]
+        # Levels come first: to pick rows of five is slow.
+        by_level = self.log_among.flatten(0, 2).T.contiguous()
+        log_among = by_level[:, gene * n_levels + self.own.flatten()[places]]
+        log_levels = log_among + self.log_expressed.flatten()[places]
         return torch.cat([self.log_zero.flatten()[places][None], log_levels])
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,16 +97,11 @@ class BagProfile(nn.Module):
         expected = visible.float() @ (1 - self.log_prior[:, 0].exp())
         return torch.log((expressed.sum(-1) + 1) / (expected + 1))
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log frequencies (batch, cells, genes, levels) and depths (batch, cells) for ``tokens``.
+    def forward(self, tokens: Tensor) -> tuple[Profile, Tensor]:
+        """Return the profile and the depths (batch, cells) for ``tokens`` (batch, cells, genes).
 
-        ``tokens`` is (batch, cells, genes). A cell's own token never enters its own profile.
+        A cell's own token never enters its own profile.
         """
-        profile, depth = self.look(tokens)
-        return profile.log_frequencies(), depth
-
-    def look(self, tokens: Tensor) -> tuple[Profile, Tensor]:
-        """Do the same, and return the frequencies in parts."""
         visible = tokens < self.num_bins
         own = (tokens * visible).long()
         expressed = own > 0
@@ -156,14 +154,11 @@ class CellPath(nn.Module):
         self.to_trunk = nn.Linear(2 * dim, config.embed_dim)
         nn.init.zeros_(self.to_trunk.weight)
 
-    def embed(self, tokens: Tensor, log_profile: Tensor) -> Tensor:
-        """Return the cell embedding (batch, cells, dim): visible genes as deviations from ``log_profile``."""
-        frequencies = log_profile.exp()
-        expected = frequencies @ self.level_values
-        return self.project(tokens, expected, frequencies @ self.level_values.square() - expected.square())
+    def embed(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
+        """Return the cell embedding (batch, cells, dim): visible genes as deviations from the profile.
 
-    def project(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
-        """Do the same from the moments of the profile, each (batch, cells, genes)."""
+        ``expected`` and ``variance`` are the moments of the profile for `level_values`, each (batch, cells, genes).
+        """
         n_bins = len(self.level_values)
         visible = (tokens < n_bins).float()
         observed = self.level_values[tokens.clamp_max(n_bins - 1).long()]
@@ -182,7 +177,7 @@ class CellPath(nn.Module):
     def logits(self, x: Tensor, places: Tensor | None = None) -> Tensor:
         """Factorised logits (batch, cells, genes, levels) from the output of :meth:`forward`.
 
-        With ``places`` of the flattened (batch, cells, genes), only those there: (places, levels).
+        With ``places`` of the flattened (batch, cells, genes), only those there: (levels, places).
         """
         detection = self.detection(x) @ self.gene_output.T
         level = self.level(x) @ self.gene_output.T

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scanpy_sct.model.config import SctConfig
-from scanpy_sct.model.context import BagProfile, CellPath
+from scanpy_sct.model.context import BagProfile, CellPath, Profile
 from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu
 
 HEAD_CHUNK = 65_536
@@ -91,7 +91,7 @@ class Sct(nn.Module):
         outputs
             Names of the outputs wanted; what none of them needs is not computed. All by default.
         positions
-            Restrict ``logits`` to these places of the flattened ``tokens`` (1-d integers).
+            Restrict ``logits`` and ``direct_logits`` to these places of the flattened ``tokens`` (1-d integers).
         cell_weight
             Weight of the cell embedding's part of the logits, for networks that have one.
 
@@ -101,21 +101,20 @@ class Sct(nn.Module):
         ``embedding`` (batch, cells, n_genes, channels); ``logits`` (batch, length, alphabet_size), or
         (len(positions), alphabet_size); ``residuals``, a list of (batch, channels, length);
         ``embeddings_{l}`` and ``attention_map_layer_{l}_number_{m}`` as configured, where number m is head m + 1, as
-        in the reference. With ``context`` also ``direct_logits`` (batch, cells, n_genes, levels), the part of the
-        logits that needs no convolution; with ``cell_dim`` also ``cell_embedding`` (batch, cells, cell_dim).
+        in the reference. With ``context`` also ``direct_logits`` (batch, cells, n_genes, levels) or
+        (len(positions), levels), the part of the logits that needs no convolution; with ``cell_dim`` also
+        ``cell_embedding`` (batch, cells, cell_dim).
         """
         self._check_input(tokens, coordinates)
         result: dict[str, Tensor | list[Tensor]] = {}
         bags = tokens.long().unflatten(1, (-1, self.n_genes))
-        log_profile, cells = self._look_around(bags, result)
-        if log_profile is not None and (outputs is None or {"logits", "direct_logits"} & set(outputs)):
-            result["direct_logits"] = log_profile
-            if cells is not None:
-                result["direct_logits"] = log_profile + cell_weight * self.cell_path.logits(cells)
+        profile, cells = self._look_around(bags, result)
+        if profile is not None and (outputs is None or {"logits", "direct_logits"} & set(outputs)):
+            result["direct_logits"] = self._direct_logits(profile, cells, cell_weight, positions)
         if outputs is not None and set(outputs) <= set(result):
             return result
 
-        x = self._embed(bags, coordinates, log_profile)
+        x = self._embed(bags, coordinates, profile)
         residuals = []
         for block in self.down:
             residuals.append(x)
@@ -149,24 +148,37 @@ class Sct(nn.Module):
             msg = f"coordinates has shape {tuple(coordinates.shape)}, expected ({len(tokens)}, {n_cells}, 2)."
             raise ValueError(msg)
 
-    def _look_around(self, bags: Tensor, result: dict) -> tuple[Tensor | None, Tensor | None]:
+    def _look_around(self, bags: Tensor, result: dict) -> tuple[Profile | None, Tensor | None]:
         """Profile of the bag and vectors of its cells, as far as the network has these paths."""
         if not self.config.context:
             return None, None
         # Counting and logarithms of frequencies need float32, also where the convolutions run in bfloat16.
         with torch.autocast(bags.device.type, enabled=False):
-            log_profile, depth = self.profile(bags)
+            profile, depth = self.profile(bags)
             if not self.config.cell_dim:
-                return log_profile, None
-            result["cell_embedding"] = self.cell_path.embed(bags, log_profile)
-            return log_profile, self.cell_path(result["cell_embedding"], depth)
+                return profile, None
+            moments = profile.moments(self.cell_path.level_values)
+            result["cell_embedding"] = self.cell_path.embed(bags, *moments)
+            return profile, self.cell_path(result["cell_embedding"], depth)
 
-    def _embed(self, bags: Tensor, coordinates: Tensor | None, log_profile: Tensor | None) -> Tensor:
+    def _direct_logits(
+        self, profile: Profile, cells: Tensor | None, cell_weight: float, positions: Tensor | None
+    ) -> Tensor:
+        with torch.autocast(profile.own.device.type, enabled=False):
+            if positions is None:
+                logits = profile.log_frequencies()
+                return logits if cells is None else logits + cell_weight * self.cell_path.logits(cells)
+            logits = profile.log_frequencies_at(positions)
+            if cells is not None:
+                logits = logits + cell_weight * self.cell_path.logits(cells, positions)
+            return logits.T
+
+    def _embed(self, bags: Tensor, coordinates: Tensor | None, profile: Profile | None) -> Tensor:
         x = self.token_embedding(bags)  # (batch, cells, genes, channels)
         if coordinates is not None:
             x = x + self.spatial_encoding(coordinates)[:, :, None]
-        if log_profile is not None:
-            x = x + self.profile_embedding(log_profile)
+        if profile is not None:
+            x = x + self.profile_embedding(profile.log_frequencies())
         return gelu(self.stem(x.flatten(1, 2).transpose(1, 2).unsqueeze(2)))
 
     def _transform(self, x: Tensor, cells: Tensor | None, result: dict) -> Tensor:
@@ -191,7 +203,7 @@ class Sct(nn.Module):
         flat = flat if positions is None else flat[positions]
         logits = torch.cat([self._head(chunk) for chunk in flat.split(HEAD_CHUNK)])
         if direct is not None:
-            direct = direct.flatten(0, 2) if positions is None else direct.flatten(0, 2)[positions]
+            direct = direct.flatten(0, 2) if positions is None else direct
             logits = logits + nn.functional.pad(direct, (0, self.config.alphabet_size - self.config.num_bins))
         return logits if positions is not None else logits.unflatten(0, x.shape[:2])
 

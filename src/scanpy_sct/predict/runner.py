@@ -113,10 +113,8 @@ class Runner:
         size = batch[0].tokens.size
         places = np.concatenate([number * size + bag.wanted for number, bag in enumerate(batch)])
         positions = torch.from_numpy(places).to(self.device)
-        if path == "full":
-            logits = self._run(batch, outputs={"logits"}, positions=positions)["logits"]
-        else:
-            logits = self._run(batch, outputs={"direct_logits"})["direct_logits"].flatten(0, 2)[positions]
+        name = "logits" if path == "full" else "direct_logits"
+        logits = self._run(batch, outputs={name}, positions=positions)[name]
         levels = logits[:, : self.checkpoint.config.num_bins].float() / self.checkpoint.temperature
         result = levels.softmax(-1).cpu().numpy()
         return np.split(result, np.cumsum([len(bag.wanted) for bag in batch])[:-1])

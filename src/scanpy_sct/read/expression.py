@@ -111,7 +111,7 @@ def read_expression(
     coordinates = read_coordinates(adata)
     # Names first: they are cheap, and a matrix on disk is read for nothing if no gene is known.
     genes = match_genes(names, vocabulary)
-    _check_match(genes, names, vocabulary, adata, gene_names, min_genes)
+    check_match(genes, names, vocabulary, adata, gene_names, min_genes)
     if library_key is None:
         _mention(missed_samples(adata, coordinates))
 
@@ -129,8 +129,8 @@ def read_expression(
     measured = np.zeros(n_positions, dtype=bool)
     measured[genes.positions] = True
     return Expression(
-        log_values=_pick_genes(to_log(matrix, scale), genes, n_positions),
-        token_values=_pick_genes(token_values(matrix, scale, token_scale), genes, n_positions),
+        log_values=pick_genes(to_log(matrix, scale), genes, n_positions),
+        token_values=pick_genes(token_values(matrix, scale, token_scale), genes, n_positions),
         measured=measured,
         samples=samples,
         sample_names=sample_names,
@@ -193,7 +193,7 @@ def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
     return adata.var[gene_names].astype(object).reset_index(drop=True)
 
 
-def _check_match(
+def check_match(
     match: GeneMatch,
     names: pd.Series,
     vocabulary: np.ndarray,
@@ -262,7 +262,7 @@ def _better_names(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None
     return ""
 
 
-def _pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:
+def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:
     """Columns of the data moved to their positions, shape `(n_cells, n_positions)`."""
     position_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
     position_of_column[genes.columns] = genes.positions

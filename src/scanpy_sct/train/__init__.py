@@ -1,8 +1,9 @@
 """Training: make a checkpoint from files of single cells or sections, or a better one for the data at hand."""
 
+from scanpy_sct.train.census import CensusCells
 from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 from scanpy_sct.train.finetune import finetune
 from scanpy_sct.train.label_head import fit_label_head
 from scanpy_sct.train.pretrain import pretrain
 
-__all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "fit_label_head", "pretrain"]
+__all__ = ["CensusCells", "FinetuneConfig", "PretrainConfig", "finetune", "fit_label_head", "pretrain"]

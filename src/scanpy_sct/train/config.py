@@ -23,19 +23,33 @@ def _small_network() -> SctConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of :func:`scanpy_sct.train.pretrain`; the defaults made `sct-mini`."""
+    """Settings of :func:`scanpy_sct.train.pretrain`.
+
+    `sct-mini` was made with these network and shares by an earlier loop, which held all cells in memory and drew every
+    bag at random.
+    """
 
     name: str = "sct"
     """Name of the checkpoint."""
     network: SctConfig = field(default_factory=_small_network)
     steps: int = 1500
-    """Optimiser steps, one bag each."""
+    """Optimiser steps."""
+    bags_per_step: int = 1
+    """Bags whose gradients are averaged in a step, over all processes; a multiple of their number."""
+    block_size: int = 1024
+    """Cells that are read together from a file."""
+    window_blocks: int = 4
+    """Blocks among whose bags is shuffled; memory holds twice as many for each of `bags_per_step`."""
+    balance: float = 0.5
+    """A file of n cells is shown as if it had n ** `balance` (times a constant): 1 as it is, 0 all files alike."""
     learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    ema_decay: float = 0.0
+    """Where above 0, the checkpoint holds a moving average of the weights that keeps this share of itself a step."""
     tower_every: int = 8
-    """The convolutional path takes part in one of so many steps; the direct paths, far cheaper, in all."""
+    """The convolutional path takes part in one of so many steps (0: in none); the direct paths, far cheaper, in all."""
     bag_sizes: tuple[int, ...] = (16, 32, 50)
     """Bag sizes to draw from when the convolutional path rests."""
     tower_bag_size: int = 16
@@ -57,8 +71,31 @@ class PretrainConfig:
     validation_share: float = 0.04
     """Share of cells kept out of training, to report on while it runs."""
     report_every: int = 100
+    """Steps between two reports on held-out cells."""
     checkpoint_minutes: float = 5.0
+    """Minutes between two states that a stopped run can continue from."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = ("steps", "bags_per_step", "block_size", "window_blocks", "report_every", "max_hidden_entries")
+        shares = ("balance", "hidden_gene_share", "panel_share", "thin_share", "near_share")
+        sizes = (*self.bag_sizes, self.tower_bag_size)
+        low, high = self.mask_range
+        _check(
+            self,
+            {
+                "at least 1": {name: getattr(self, name) >= 1 for name in whole},
+                "sizes of at least 1": {"bag_sizes": len(self.bag_sizes) > 0 and min(sizes) >= 1},
+                "not negative": {"tower_every": self.tower_every >= 0},
+                "positive": {"learning_rate": self.learning_rate > 0},
+                "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in shares},
+                "at least 0 and below 1": {"ema_decay": 0 <= self.ema_decay < 1},
+                "above 0 and below 1": {
+                    name: 0 < getattr(self, name) < 1 for name in ("mask_fraction", "validation_share")
+                },
+                "two rising shares": {"mask_range": 0 < low <= high < 1},
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -115,8 +152,12 @@ class FinetuneConfig:
             "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
             "two rising shares": {"mask_range": 0 < low <= high < 1},
         }
-        for rule, results in rules.items():
-            for name, is_good in results.items():
-                if not is_good:
-                    msg = f"{name}={getattr(self, name)!r} must be {rule}."
-                    raise ValueError(msg)
+        _check(self, rules)
+
+
+def _check(config: PretrainConfig | FinetuneConfig, rules: dict[str, dict[str, bool]]) -> None:
+    for rule, results in rules.items():
+        for name, is_good in results.items():
+            if not is_good:
+                msg = f"{name}={getattr(config, name)!r} must be {rule}."
+                raise ValueError(msg)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import anndata as ad
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.plan.bags import similarity_points
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
-from scanpy_sct.read.expression import Expression, read_expression
+from scanpy_sct.read.expression import Expression
 from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 
 logger = logging.getLogger(__name__)
@@ -43,20 +41,6 @@ class Dataset:
         if self.hidden is None:
             return np.zeros((len(rows), len(self.measured)), dtype=bool)
         return self.hidden[rows].toarray()
-
-
-def read_datasets(
-    files: Sequence[Path], vocabulary: np.ndarray, *, validation_share: float, seed: int, library_key: str = "sample"
-) -> list[Dataset]:
-    """Read h5ad files of counts; ``library_key`` is used where a file has it."""
-    datasets = []
-    for number, file in enumerate(files):
-        adata = ad.read_h5ad(file)
-        key = library_key if library_key in adata.obs else None
-        expression = read_expression(adata, vocabulary, token_scale="log1p_counts", library_key=key)
-        held_out = np.random.default_rng([seed, number]).random(len(expression.samples)) < validation_share
-        datasets.append(as_dataset(expression, Path(file).stem, held_out, seed))
-    return datasets
 
 
 def as_dataset(
@@ -90,22 +74,59 @@ def draw_bag(
     config: PretrainConfig | FinetuneConfig,
     rng: np.random.Generator,
     size: int,
-    *,
-    validation: bool = False,
 ) -> TrainingBag:
     """Draw a data set (by the root of its size), cells, a depth, a panel and what is hidden, and make the tokens."""
-    dataset, usable = _draw_dataset(datasets, rng, held_out=validation)
+    dataset, usable = _draw_dataset(datasets, rng, held_out=False)
     rows = _draw_cells(dataset, usable, size, rng, near=rng.random() < config.near_share)
+    return hide_in_bag(dataset, rows, rules, config, rng)
+
+
+def hide_in_bag(
+    dataset: Dataset,
+    rows: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Draw a depth, a panel and what is hidden in a bag for training, and make its tokens."""
     counts = dataset.log_counts[rows]
-    if not validation and rng.random() < config.thin_share:
+    if rng.random() < config.thin_share:
         counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
     measured = dataset.measured
-    if not validation and rng.random() < config.panel_share:
+    if rng.random() < config.panel_share:
         measured = _draw_panel(measured, rng)
-    hidden = _draw_hidden(dataset.measured, len(rows), config, rng, validation=validation)
+    hidden = draw_hidden(dataset.measured, len(rows), rng.uniform(*config.mask_range), rng)
+    if rng.random() < config.hidden_gene_share:
+        hidden |= (rng.random(len(measured)) < HIDDEN_GENES) & dataset.measured
     # Genes outside the panel are unmeasured: hidden in every cell.
     asked = hidden | (dataset.measured & ~measured & (rng.random(hidden.shape) < 0.1))
     return _hide(dataset, rows, counts, rules, hidden | ~measured, asked, measured, config.max_hidden_entries, rng)
+
+
+def hide_for_test(
+    dataset: Dataset,
+    rows: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Hide entries of a bag and ask for those of its held-out cells; depth and panel stay."""
+    hidden = draw_hidden(dataset.measured, len(rows), config.mask_fraction, rng)
+    return ask_held_out(dataset, rows, hidden, rules, config, rng)
+
+
+def ask_held_out(
+    dataset: Dataset,
+    rows: np.ndarray,
+    hidden: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Hide ``hidden`` (len(rows), positions) in a bag, and ask for the part of it that is in held-out cells."""
+    asked = hidden & dataset.held_out[rows][:, None]
+    counts = dataset.log_counts[rows]
+    return _hide(dataset, rows, counts, rules, hidden, asked, dataset.measured, config.max_hidden_entries, rng)
 
 
 def draw_company_bag(
@@ -118,10 +139,7 @@ def draw_company_bag(
     dataset, usable = _draw_dataset(datasets, rng, held_out=True)
     first = rng.choice(usable)
     rows = _nearest(dataset, first, np.flatnonzero(dataset.samples == dataset.samples[first]), size)
-    hidden = _draw_hidden(dataset.measured, len(rows), config, rng, validation=True)
-    asked = hidden & dataset.held_out[rows][:, None]
-    counts = dataset.log_counts[rows]
-    return _hide(dataset, rows, counts, rules, hidden, asked, dataset.measured, config.max_hidden_entries, rng)
+    return hide_for_test(dataset, rows, rules, config, rng)
 
 
 def _draw_dataset(
@@ -187,16 +205,6 @@ def _draw_panel(measured: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return panel
 
 
-def _draw_hidden(
-    measured: np.ndarray,
-    n_cells: int,
-    config: PretrainConfig | FinetuneConfig,
-    rng: np.random.Generator,
-    *,
-    validation: bool,
-) -> np.ndarray:
-    fraction = config.mask_fraction if validation else rng.uniform(*config.mask_range)
-    hidden = rng.random((n_cells, len(measured)), dtype=np.float32) < fraction
-    if not validation and rng.random() < config.hidden_gene_share:
-        hidden |= rng.random(len(measured)) < HIDDEN_GENES
-    return hidden & measured
+def draw_hidden(measured: np.ndarray, n_cells: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw measured entries to hide, (n_cells, positions) bool."""
+    return (rng.random((n_cells, len(measured)), dtype=np.float32) < fraction) & measured

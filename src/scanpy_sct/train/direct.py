@@ -70,10 +70,10 @@ class DirectPaths(nn.Module):
         bags = tokens[None]
         with torch.autocast(tokens.device.type, enabled=False):
             with torch.no_grad():
-                profile, depth = self.profile.look(bags)
+                profile, depth = self.profile(bags)
                 moments = profile.moments(self.cell_path.level_values)
-                known = profile.hidden_log_frequencies(places)
-            cells = self.cell_path(self.cell_path.project(bags, *moments), depth)
+                known = profile.log_frequencies_at(places)
+            cells = self.cell_path(self.cell_path.embed(bags, *moments), depth)
             return known + self.cell_path.logits(cells, places)
 
     @torch.no_grad()

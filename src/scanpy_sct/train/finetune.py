@@ -26,7 +26,7 @@ from scanpy_sct.tl._hide import hidden_at_positions, read_hide
 from scanpy_sct.train.config import FinetuneConfig
 from scanpy_sct.train.data import Dataset, as_dataset
 from scanpy_sct.train.direct import DirectPaths, FullPath, direct_positions
-from scanpy_sct.train.loop import Tuning
+from scanpy_sct.train.tuning import Tuning
 
 if TYPE_CHECKING:
     from anndata import AnnData

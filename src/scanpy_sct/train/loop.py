@@ -1,73 +1,197 @@
-"""The training loop: draw a bag, hide, predict, step; report and save as it goes."""
+"""The training loop: take bags, hide, predict, step; report and save as it goes."""
 
 from __future__ import annotations
 
-import csv
+import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scanpy_sct.plan.tokens import TokenRules
+from scanpy_sct.settings import settings
 from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
-from scanpy_sct.train.data import Dataset, TrainingBag, draw_bag, draw_company_bag
+from scanpy_sct.train.data import Dataset, TrainingBag, hide_in_bag
+from scanpy_sct.train.held_out import held_out_bags, validate
+from scanpy_sct.train.sources import Source
+from scanpy_sct.train.state import GOOD_FILE, Log, Progress, go_back, load_state, save_state
+from scanpy_sct.train.stream import BagStream
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
-    from scanpy_sct.checkpoints.checkpoint import Checkpoint
     from scanpy_sct.model import Sct
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE, LOG_FILE = "training_state.ckpt", "log.csv"
 FINAL_LEARNING_RATE = 0.02
-VALIDATION_BAGS = 8
-VALIDATION_SIZE = 16
+EXPLODED = 2.0
+"""A loss on held-out cells of so many times its lowest value is an explosion; bags of training differ too much."""
 
 
-def train(
-    fabric: Fabric,
-    network: Sct,
-    datasets: Sequence[Dataset],
-    rules: TokenRules,
-    config: PretrainConfig,
-    folder: Path,
-) -> None:
-    """Train ``network`` in place; continue where ``folder`` holds the state of an earlier run.
+class Pretraining:
+    """A network, its optimiser, and the bags it learns from; :meth:`fit` does the work.
 
-    Every step draws from its own random generator, made of the seed and the number of the step: a run that was
-    stopped and resumed sees the same bags as one that was not.
+    Every bag draws from its own random generator, made of the seed, the number of the step and its own number within
+    the step: a run that was stopped and resumed, or shared among several processes, sees the same bags as one that
+    was not.
     """
-    optimizer = torch.optim.AdamW(_parameter_groups(network, config), lr=config.learning_rate, betas=(0.9, 0.98))
-    model, optimizer = fabric.setup(network, optimizer)
-    first = _resume(fabric, folder, model, optimizer)
-    validation = [_validation_bag(datasets, rules, config, number) for number in range(VALIDATION_BAGS)]
-    saved, started, losses = time.monotonic(), time.monotonic(), []
-    for step in range(first, config.steps):
-        for group in optimizer.param_groups:
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        network: Sct,
+        sources: Sequence[Source],
+        held_out: Sequence[np.ndarray],
+        rules: TokenRules,
+        config: PretrainConfig,
+        folder: Path,
+    ) -> None:
+        self.fabric, self.network, self.rules, self.config, self.folder = fabric, network, rules, config, folder
+        self.sources, self.held_out = sources, held_out
+        optimizer = torch.optim.AdamW(_parameter_groups(network, config), lr=config.learning_rate, betas=(0.9, 0.98))
+        self.model, self.optimizer = fabric.setup(network, optimizer)
+        self.average = copy.deepcopy(network) if config.ema_decay else network
+        self.own_streams = range(fabric.global_rank, config.bags_per_step, fabric.world_size)
+
+    def fit(self) -> None:
+        """Train to the last step, from where the state in the folder is; then put the averaged weights in place."""
+        fabric, config = self.fabric, self.config
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        if config.ema_decay:
+            parts["average"] = self.average
+        progress = load_state(fabric, self.folder, parts)
+        is_first = fabric.is_global_zero
+        log = Log(self.folder, progress.step, is_writer=is_first)
+        test_bags = held_out_bags(self.sources, self.held_out, self.rules, config) if is_first else []
+        try:
+            with _bar(config, progress, shown=is_first) as bar:
+                self._train(parts, progress, test_bags, log, bar)
+        except FloatingPointError as error:
+            fabric.barrier()
+            kept = go_back(self.folder) if is_first else ""
+            fabric.barrier()
+            msg = f"{error} Lower learning_rate; {kept}."
+            raise FloatingPointError(msg) from error
+        finally:
+            log.close()
+        self.network.load_state_dict(self.average.state_dict())
+
+    def _train(
+        self, parts: dict[str, Any], progress: Progress, test_bags: Sequence[TrainingBag], log: Log, bar: Any
+    ) -> None:
+        fabric, config, n_left = self.fabric, self.config, self.config.steps - progress.step
+        saved = started = time.monotonic()
+        for bags in islice(self._bags(progress.step), n_left) if n_left > 0 else ():
+            self._step(bags, progress)
+            progress.minutes += (time.monotonic() - started) / 60
+            bar.update(1)
+            is_last = progress.step == config.steps
+            if progress.step % config.report_every == 0 or is_last:
+                row = self._report(progress, test_bags)
+                log.add(row)
+                bar.set_postfix(loss=row["loss"], cells_per_s=row["cells_per_s"])
+                save_state(fabric, self.folder, parts, progress, GOOD_FILE)
+            is_due = fabric.broadcast(time.monotonic() - saved > 60 * config.checkpoint_minutes)
+            if is_due or is_last:
+                save_state(fabric, self.folder, parts, progress)
+                saved = time.monotonic()
+            # Waiting for the reader counts, judging and saving do not.
+            started = time.monotonic()
+
+    def _bags(self, first: int) -> Iterator[list[tuple[Dataset, np.ndarray]]]:
+        """Yield the bags of this process, step by step."""
+        config = self.config
+        streams = [
+            BagStream(self.sources, self.held_out, config, number, config.bags_per_step).bags(first)
+            for number in self.own_streams
+        ]
+        try:
+            while True:
+                yield [next(stream) for stream in streams]
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def _step(self, bags: list[tuple[Dataset, np.ndarray]], progress: Progress) -> None:
+        """Take one optimiser step; its loss is the mean over the bags of all processes."""
+        config, step = self.config, progress.step
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, config)
-        losses.append(_train_step(fabric, model, optimizer, datasets, rules, config, step))
-        if not math.isfinite(losses[-1]):
+        with_tower = uses_tower(step, config)
+        self.model.train()
+        total = torch.zeros(2, device=self.fabric.device)
+        for place, (stream, (dataset, rows)) in enumerate(zip(self.own_streams, bags, strict=True)):
+            rng = np.random.default_rng([config.seed, 1, step, stream])
+            if with_tower and len(rows) > config.tower_bag_size:
+                rows = rng.permutation(rows)[: config.tower_bag_size]
+            bag = hide_in_bag(dataset, rows, self.rules, config, rng)
+            is_last = place == len(bags) - 1
+            with nullcontext() if is_last else self.fabric.no_backward_sync(self.model):
+                loss = _loss(self.model, bag, self.fabric.device, with_tower=with_tower)
+                self.fabric.backward(loss / len(bags))
+            total += torch.stack([loss.detach() / len(bags), loss.new_tensor(len(rows))])
+        loss = self.fabric.all_reduce(total[0], reduce_op="mean").item()
+        # Every process sees the same number, so that all stop together.
+        if not math.isfinite(loss):
+            msg = f"The loss became {loss} at step {step}."
+            raise FloatingPointError(msg)
+        try:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.gradient_clip)
+        except RuntimeError as error:
+            msg = f"A gradient became infinite or NaN at step {step}."
+            raise FloatingPointError(msg) from error
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._average(step)
+        progress.step += 1
+        progress.cells += int(self.fabric.all_reduce(total[1], reduce_op="sum").item())
+        progress.loss_sum += loss
+        progress.n_losses += 1
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        if not self.config.ema_decay:
+            return
+        # A long memory begins short, or the start would weigh on the average for long.
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)
+
+    def _report(self, progress: Progress, test_bags: Sequence[TrainingBag]) -> dict[str, float]:
+        row = {
+            "step": progress.step,
+            "cells": progress.cells,
+            "minutes": progress.minutes,
+            "cells_per_s": progress.cells / max(60 * progress.minutes, 1e-9),
+            "loss": progress.loss_sum / max(progress.n_losses, 1),
+        }
+        progress.loss_sum, progress.n_losses = 0.0, 0
+        if self.fabric.is_global_zero:
+            with_tower = self.config.tower_every > 0
+            row |= validate(self.average, test_bags, self.fabric.device, with_tower=with_tower)
+        loss = self.fabric.broadcast(row.get("loss_full", row.get("loss_direct")))
+        progress.best_loss = min(progress.best_loss, loss)
+        if not loss <= EXPLODED * progress.best_loss:
             msg = (
-                f"The loss became {losses[-1]} at step {step}. The last good state is in {folder}: lower learning_rate."
+                f"The loss on held-out cells rose from {progress.best_loss:.3g} to {loss:.3g} by step {progress.step}."
             )
             raise FloatingPointError(msg)
-        done = step + 1
-        if done % config.report_every == 0 or done == config.steps:
-            report = {"step": done, "minutes": (time.monotonic() - started) / 60, "loss": np.mean(losses)}
-            _report(folder, report | validate(model, validation))
-            losses = []
-        if time.monotonic() - saved > 60 * config.checkpoint_minutes or done == config.steps:
-            _save(fabric, folder, model, optimizer, done)
-            saved = time.monotonic()
+        return row
+
+
+def uses_tower(step: int, config: PretrainConfig) -> bool:
+    """Whether the convolutional path takes part in a step."""
+    return not config.network.context or (config.tower_every > 0 and step % config.tower_every == 0)
 
 
 def learning_rate(step: int, config: PretrainConfig | FinetuneConfig) -> float:
@@ -79,70 +203,13 @@ def learning_rate(step: int, config: PretrainConfig | FinetuneConfig) -> float:
     return config.learning_rate * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
 
 
-def _train_step(
-    fabric: Fabric,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    datasets: Sequence[Dataset],
-    rules: TokenRules,
-    config: PretrainConfig,
-    step: int,
-) -> float:
-    rng = np.random.default_rng([config.seed, 1, step])
-    with_tower = not config.network.context or step % config.tower_every == 0
-    size = config.tower_bag_size if with_tower else int(rng.choice(config.bag_sizes))
-    bag = draw_bag(datasets, rules, config, rng, size)
-    model.train()
-    loss = _loss(model, bag, fabric.device, with_tower=with_tower)
-    fabric.backward(loss)
-    fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.item()
-
-
-def _hidden_logits(model: torch.nn.Module, bag: TrainingBag, device: torch.device, *, with_tower: bool) -> Tensor:
+def _loss(model: nn.Module, bag: TrainingBag, device: torch.device, *, with_tower: bool) -> Tensor:
+    """Cross-entropy of the levels at the hidden places."""
     tokens = torch.from_numpy(bag.tokens).to(device).reshape(1, -1)
     places = torch.from_numpy(bag.places).to(device)
-    if with_tower:
-        return model(tokens, outputs={"logits"}, positions=places)["logits"]
-    return model(tokens, outputs={"direct_logits"})["direct_logits"].flatten(0, 2)[places]
-
-
-def _loss(model: torch.nn.Module, bag: TrainingBag, device: torch.device, *, with_tower: bool) -> Tensor:
-    logits = _hidden_logits(model, bag, device, with_tower=with_tower)
+    name = "logits" if with_tower else "direct_logits"
+    logits = model(tokens, outputs={name}, positions=places)[name]
     return F.cross_entropy(logits.float(), torch.from_numpy(bag.truth).to(device).long())
-
-
-def _validation_bag(datasets: Sequence[Dataset], rules: TokenRules, config: PretrainConfig, number: int) -> TrainingBag:
-    rng = np.random.default_rng([config.seed, 2, number])
-    return draw_bag(datasets, rules, config, rng, VALIDATION_SIZE, validation=True)
-
-
-@torch.no_grad()
-def validate(model: torch.nn.Module, bags: Sequence[TrainingBag]) -> dict[str, float]:
-    """Mean loss and average precision of "is it expressed" on held-out bags, with and without the tower.
-
-    Beside them stands what the training frequencies of each gene, the same for all cells, would reach.
-    """
-    from sklearn.metrics import average_precision_score
-
-    model.eval()
-    device = next(model.parameters()).device
-    result: dict[str, list[float]] = {}
-    for bag in bags:
-        expressed = bag.truth > 0
-        truth = torch.from_numpy(bag.truth).to(device).long()
-        variants = {"full": _hidden_logits(model, bag, device, with_tower=True)}
-        if model.config.context:
-            variants["direct"] = _hidden_logits(model, bag, device, with_tower=False)
-            prior = model.profile.log_prior
-            variants["gene_constant"] = prior[torch.from_numpy(bag.places).to(device) % len(prior)]
-        for name, logits in variants.items():
-            zero = logits.float().softmax(-1)[:, 0].cpu().numpy()
-            result.setdefault(f"loss_{name}", []).append(F.cross_entropy(logits.float(), truth).item())
-            result.setdefault(f"auprc_{name}", []).append(average_precision_score(expressed, 1 - zero))
-    return {name: float(np.mean(values)) for name, values in result.items()}
 
 
 def _parameter_groups(network: Sct, config: PretrainConfig) -> list[dict]:
@@ -154,123 +221,8 @@ def _parameter_groups(network: Sct, config: PretrainConfig) -> list[dict]:
     ]
 
 
-def _report(folder: Path, row: dict[str, float]) -> None:
-    file = folder / LOG_FILE
-    is_new = not file.exists()
-    with file.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, fieldnames=list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
-    logger.info(" ".join(f"{name}={value:.4g}" for name, value in row.items()))
+def _bar(config: PretrainConfig, progress: Progress, *, shown: bool) -> Any:
+    from tqdm.auto import tqdm
 
-
-def _save(fabric: Fabric, folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    partial = folder / (STATE_FILE + ".partial")
-    fabric.save(partial, {"model": model, "optimizer": optimizer, "step": step})
-    partial.replace(folder / STATE_FILE)
-
-
-def _resume(fabric: Fabric, folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    if not (folder / STATE_FILE).exists():
-        return 0
-    state = {"model": model, "optimizer": optimizer, "step": 0}
-    fabric.load(folder / STATE_FILE, state)
-    logger.info("Continuing at step %d from %s", state["step"], folder)
-    return int(state["step"])
-
-
-class Tuning:
-    """Training that is pulled back to where it started, judged on held-out cells; the best weights win."""
-
-    def __init__(
-        self,
-        fabric: Fabric,
-        paths: torch.nn.Module,
-        checkpoint: Checkpoint,
-        datasets: Sequence[Dataset],
-        rules: TokenRules,
-        config: FinetuneConfig,
-        size: int,
-        seed: int,
-    ) -> None:
-        self.fabric, self.paths, self.checkpoint = fabric, paths, checkpoint
-        self.datasets, self.rules, self.config, self.size, self.seed = datasets, rules, config, size, seed
-        self.trained = [parameter for parameter in paths.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(self.trained, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-        self.model, self.optimizer = fabric.setup(paths, optimizer)
-        self.start = [parameter.detach().clone() for parameter in self.trained]
-        self.validation = [
-            draw_company_bag(datasets, rules, config, np.random.default_rng([seed, 2, number]), size)
-            for number in range(VALIDATION_BAGS)
-        ]
-
-    def fit(self) -> None:
-        """Train until the steps or the minutes are used up or nothing gets better; leave the best weights."""
-        config, started = self.config, time.monotonic()
-        best, best_step, weights = self._validate(), 0, self._weights()
-        first, losses = best, []
-        for step in range(config.steps):
-            losses.append(self._step(step))
-            done = step + 1
-            late = config.minutes is not None and time.monotonic() - started > 60 * config.minutes
-            if done % config.validate_every and done < config.steps and not late:
-                continue
-            loss = self._validate()
-            logger.info("step %d: loss %.5f, on held-out cells %.5f (before %.5f)", done, np.mean(losses), loss, first)
-            losses = []
-            if loss < best:
-                best, best_step, weights = loss, done, self._weights()
-            if late or done - best_step >= config.patience * config.validate_every:
-                break
-        self._restore(weights)
-        if best_step == 0:
-            logger.warning("Nothing better than the weights at the start was found: they stay.")
-
-    def _step(self, step: int) -> float:
-        config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
-        bag = draw_bag(self.datasets, self.rules, config, np.random.default_rng([self.seed, 1, step]), self.size)
-        self.model.train()
-        loss = self._loss(bag)
-        if not math.isfinite(loss.item()):
-            msg = f"The loss became {loss.item()} at step {step}: lower learning_rate."
-            raise FloatingPointError(msg)
-        self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.gradient_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self._pull_back(min(1.0, config.pull * self.optimizer.param_groups[0]["lr"]))
-        return loss.item()
-
-    @torch.no_grad()
-    def _pull_back(self, share: float) -> None:
-        # Weight decay towards the weights of the model instead of zero (L2-SP; Li, Grandvalet & Davoine 2018).
-        for parameter, start in zip(self.trained, self.start, strict=True):
-            parameter.lerp_(start, share)
-
-    def _loss(self, bag: TrainingBag) -> Tensor:
-        """Cross-entropy of the levels at the hidden places, by the probabilities that predictions would have."""
-        device = self.fabric.device
-        coordinates = None
-        if self.checkpoint.config.use_spatial_information:
-            coordinates = torch.from_numpy(bag.points.astype(np.float32))[None].to(device)
-        tokens, places = torch.from_numpy(bag.tokens).to(device), torch.from_numpy(bag.places).to(device)
-        logits = self.model(tokens, places, coordinates).float() / self.checkpoint.temperature
-        truth = torch.from_numpy(bag.truth).to(device).long()
-        # Levels come first: normalising over rows of five is slow.
-        return (logits.logsumexp(0) - logits.gather(0, truth[None])[0]).mean()
-
-    @torch.no_grad()
-    def _validate(self) -> float:
-        self.model.eval()
-        return float(np.mean([self._loss(bag).item() for bag in self.validation]))
-
-    def _weights(self) -> list[Tensor]:
-        return [parameter.detach().clone() for parameter in self.trained]
-
-    @torch.no_grad()
-    def _restore(self, weights: list[Tensor]) -> None:
-        for parameter, kept in zip(self.trained, weights, strict=True):
-            parameter.copy_(kept)
+    hidden = not (shown and settings.progress)
+    return tqdm(total=config.steps, initial=progress.step, desc="sct pretrain", unit="step", disable=hidden)

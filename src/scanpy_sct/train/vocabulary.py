@@ -45,7 +45,7 @@ def coexpression_order(vectors: np.ndarray) -> np.ndarray:
 
 
 def level_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarray:
-    """Frequency of each level of each gene over all training cells in which it was measured, (positions, levels).
+    """Frequency of each level of each gene over those training cells given that measured it, (positions, levels).
 
     Shrunk with the weight of two cells towards the frequencies over all genes.
     """

@@ -1,0 +1,152 @@
+"""Where training cells come from: files that are read block by block, never whole."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scanpy_sct.read.expression import check_match, pick_genes
+from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.scale import find_scale, token_values
+from scanpy_sct.train.census import CensusCells
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+logger = logging.getLogger(__name__)
+
+N_FIRST_ROWS = 2_000
+"""Rows that tell whether a file holds counts, and which of several columns of one gene is used."""
+MIN_GENES = 50
+
+
+class Source(Protocol):
+    """Cells that can be read in contiguous blocks.
+
+    All but the expression is held in memory, a few dozen bytes a cell. Anything with these members can be trained on.
+    """
+
+    name: str
+    """What messages and logs call it."""
+    measured: np.ndarray
+    """Whether the gene at each position of the vocabulary was measured, (n_positions,) bool."""
+    samples: np.ndarray
+    """Number of the sample of each cell, (n_cells,) integers."""
+    coordinates: np.ndarray | None
+    """Place of each cell on the tissue, (n_cells, 2), or None."""
+
+    def read(self, start: int, stop: int) -> sparse.csr_matrix:
+        """Return `log1p` of the counts of cells ``start`` to ``stop``, (cells, n_positions) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file on disk; see :class:`Source`. Made by :func:`open_source`."""
+
+    name: str
+    measured: np.ndarray
+    samples: np.ndarray
+    coordinates: np.ndarray | None
+    matrix: Any
+    """The matrix on disk: rows can be sliced, and are read when they are."""
+    genes: GeneMatch
+
+    def read(self, start: int, stop: int) -> sparse.csr_matrix:
+        """Read a block, move its genes to their positions, and take the logarithm of the counts."""
+        rows = read_matrix(ad.AnnData(self.matrix[start:stop]))
+        if find_scale(rows) != "counts":
+            msg = (
+                f"{self.name}: cells {start} to {stop} do not hold counts (whole numbers); X must be counts throughout."
+            )
+            raise ValueError(msg)
+        return pick_genes(token_values(rows, "counts", "log1p_counts"), self.genes, len(self.measured))
+
+
+def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sample") -> FileSource:
+    """Open a file of counts for reading in blocks.
+
+    Parameters
+    ----------
+    path
+        `.h5ad` or `.zarr`, cells x genes, human; genes by Ensembl id or symbol in the index of `.var`.
+    vocabulary
+        Ensembl id at each position, `""` where there is none, (n_positions,).
+    library_key
+        Column of `.obs` that names the sample of each cell; without it, the file is one sample.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The matrix is stored by columns or does not hold counts, the genes are those of a mouse, or fewer than 50 (or
+        half of a smaller vocabulary) are known.
+    """
+    group = _open(path)
+    shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
+    if "spatial" in group.get("obsm", {}):
+        shell.obsm["spatial"] = ad.io.read_elem(group["obsm"]["spatial"])
+    matrix = _stored_matrix(group["X"], path)
+    first = read_matrix(ad.AnnData(matrix[: min(N_FIRST_ROWS, shell.n_obs)]))
+    if find_scale(first) != "counts":
+        msg = f"{path}: X holds no counts (whole numbers), which training needs; write a file with the counts in X."
+        raise ValueError(msg)
+    totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
+    names = pd.Series(shell.var_names.astype(str))
+    genes = match_genes(names, vocabulary, totals=totals)
+    try:
+        check_match(genes, names, vocabulary, shell, None, min(MIN_GENES, (vocabulary != "").sum() // 2))
+    except ValueError as error:
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from error
+    measured = np.zeros(len(vocabulary), dtype=bool)
+    measured[genes.positions] = True
+    samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
+    logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
+    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes)
+
+
+def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: np.ndarray) -> list[Source]:
+    """Open files (see :func:`open_source`) and parts of the Census, in their order."""
+    sources: list[Source] = []
+    for item in data:
+        if isinstance(item, CensusCells):
+            sources += item.open(vocabulary)
+        else:
+            sources.append(open_source(Path(item), vocabulary))
+    return sources
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        msg = f"There is no file {path}."
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        import zarr
+
+        return zarr.open_group(path, mode="r")
+    import h5py
+
+    return h5py.File(path)
+
+
+def _stored_matrix(stored: Any, path: Path) -> Any:
+    kind = stored.attrs.get("encoding-type", "array")
+    if kind == "csc_matrix":
+        msg = (
+            f"{path}: X is stored by genes (CSC), and cannot be read cell by cell. "
+            "Store it by cells: adata.X = adata.X.tocsr(); adata.write_h5ad(...)."
+        )
+        raise ValueError(msg)
+    return ad.io.sparse_dataset(stored) if kind == "csr_matrix" else stored

@@ -1,0 +1,215 @@
+"""The order in which cells are trained on: contiguous blocks of files, shuffled by a seeded plan.
+
+An *epoch* visits every block of every file at least once, those of small files more often. Visits are shuffled and
+dealt out in *windows* of a few blocks; a window is read, its cells are divided into bags, and the bags are shuffled.
+So every cell of a block is in at least one bag each time its block is visited (steps with the convolutional path then
+look at a random part of their bag only), memory holds two windows (the one in
+use, and the next, which is read meanwhile), and the cells of any step follow from the seed and the number of the step
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+import pandas as pd
+
+from scanpy_sct.plan.bags import plan_bags, similarity_points
+from scanpy_sct.train.config import PretrainConfig
+from scanpy_sct.train.data import Dataset
+from scanpy_sct.train.sources import Source
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cells ``start`` to ``stop`` of a source."""
+
+    source: int
+    start: int
+    stop: int
+
+
+class Visits:
+    """Endless sequence of blocks: epoch after epoch, each in an order of its own.
+
+    Parameters
+    ----------
+    n_cells
+        Cells of each source.
+    block_size
+        Cells of a block; the last of a source may be smaller.
+    balance
+        A source of n cells is visited as if it had n ** ``balance`` (times a constant): 1 leaves the data as they are,
+        0 shows all sources equally often. The largest source is visited once an epoch.
+    seed
+        Decides the order.
+    """
+
+    def __init__(self, n_cells: Sequence[int], block_size: int, balance: float, seed: int) -> None:
+        self.seed = seed
+        self.blocks = [
+            Block(source, start, min(start + block_size, n))
+            for source, n in enumerate(n_cells)
+            for start in range(0, n, block_size)
+        ]
+        sizes = np.asarray(n_cells, dtype=float)
+        self._source = np.array([block.source for block in self.blocks])
+        self._times = ((sizes.max() / sizes) ** (1 - balance))[self._source]
+        self._ends: list[int] = []
+        self._epoch: tuple[int, np.ndarray] = (-1, np.array([], dtype=int))
+
+    def __getitem__(self, number: int) -> Block:
+        """Return the block of visit ``number``."""
+        epoch = self._epoch_of(number)
+        if self._epoch[0] != epoch:
+            order = np.random.default_rng([self.seed, 4, epoch]).permutation(self._tickets(epoch))
+            self._epoch = (epoch, order)
+        return self.blocks[self._epoch[1][number - self._start(epoch)]]
+
+    def _tickets(self, epoch: int) -> np.ndarray:
+        """Return numbers of the blocks of an epoch; a block that is due 2.4 times an epoch has 2 or 3 tickets."""
+        times = np.floor((epoch + 1) * self._times + 1e-9) - np.floor(epoch * self._times + 1e-9)
+        return np.repeat(np.arange(len(self.blocks)), times.astype(int))
+
+    def _epoch_of(self, number: int) -> int:
+        while not self._ends or self._ends[-1] <= number:
+            self._ends.append(self._start(len(self._ends)) + len(self._tickets(len(self._ends))))
+        return int(np.searchsorted(self._ends, number, side="right"))
+
+    def _start(self, epoch: int) -> int:
+        return self._ends[epoch - 1] if epoch else 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Blocks to be read together, known before anything is read.
+
+    The size of the bags and whether they gather similar cells are drawn for each block.
+    """
+
+    blocks: tuple[Block, ...]
+    bag_sizes: tuple[int, ...]
+    near: tuple[bool, ...]
+    n_bags: int
+    number: int
+
+
+class BagStream:
+    """Bags of cells in the order of training; several streams share the windows among them.
+
+    Parameters
+    ----------
+    sources
+        Where cells come from.
+    held_out
+        Cells never to be trained on, one (n_cells,) bool a source.
+    config
+        Sizes of blocks, windows and bags, and the seed.
+    number, n_streams
+        This stream takes windows ``number``, ``number + n_streams``, and so on.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        held_out: Sequence[np.ndarray],
+        config: PretrainConfig,
+        number: int = 0,
+        n_streams: int = 1,
+    ) -> None:
+        self.sources, self.held_out, self.config = sources, held_out, config
+        self.number, self.n_streams = number, n_streams
+        n_cells = [len(source.samples) for source in sources]
+        self.visits = Visits(n_cells, config.block_size, config.balance, config.seed)
+
+    def bags(self, first: int = 0) -> Iterator[tuple[Dataset, np.ndarray]]:
+        """Yield a block and the rows of a bag in it, endlessly; ``first`` bags are passed over without being read."""
+        windows = self._windows(first)
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read, *next(windows))
+            while True:
+                bags = coming.result()
+                coming = reader.submit(self._read, *next(windows))
+                yield from bags
+
+    def _windows(self, n_passed: int) -> Iterator[tuple[Window, int]]:
+        """Yield windows, and how many of their bags are passed over."""
+        for number in count(self.number, self.n_streams):
+            window = self.plan(number)
+            if n_passed < window.n_bags:
+                yield window, n_passed
+            n_passed = max(n_passed - window.n_bags, 0)
+
+    def plan(self, number: int) -> Window:
+        """Plan a window from samples and held-out cells alone, without reading."""
+        config, rng = self.config, np.random.default_rng([self.config.seed, 5, number])
+        first = number * config.window_blocks
+        blocks = tuple(self.visits[visit] for visit in range(first, first + config.window_blocks))
+        sizes = tuple(int(size) for size in rng.choice(config.bag_sizes, len(blocks)))
+        near = tuple(bool(is_near) for is_near in rng.random(len(blocks)) < config.near_share)
+        n_bags = 0
+        for block, size in zip(blocks, sizes, strict=True):
+            _, n_cells = np.unique(self._samples(block)[~self._held_out(block)], return_counts=True)
+            n_bags += int(np.ceil(n_cells / size).sum())
+        return Window(blocks, sizes, near, n_bags, number)
+
+    def _read(self, window: Window, n_passed: int) -> list[tuple[Dataset, np.ndarray]]:
+        rng = np.random.default_rng([self.config.seed, 6, window.number])
+        bags = []
+        for block, size, near in zip(window.blocks, window.bag_sizes, window.near, strict=True):
+            dataset = self._dataset(block, near=near)
+            usable = np.flatnonzero(~dataset.held_out)
+            points = dataset.points[usable] if near else None
+            planned = plan_bags(dataset.samples[usable], size, rng, points)
+            bags += [(dataset, usable[bag.rows]) for bag in planned]
+        return [bags[place] for place in rng.permutation(len(bags))[n_passed:]]
+
+    def _dataset(self, block: Block, *, near: bool) -> Dataset:
+        source, held_out = self.sources[block.source], self.held_out[block.source]
+        dataset = read_block(source, held_out, block.start, block.stop)
+        if not near or source.coordinates is not None:
+            return dataset
+        # Cells that are held out have no part in what others are trained on, so neither in the company they keep.
+        usable = ~dataset.held_out
+        similar = similarity_points(dataset.log_counts[usable], self.config.seed)
+        points = np.zeros((len(usable), similar.shape[1]))
+        points[usable] = similar
+        return replace(dataset, points=points)
+
+    def _samples(self, block: Block) -> np.ndarray:
+        return self.sources[block.source].samples[block.start : block.stop]
+
+    def _held_out(self, block: Block) -> np.ndarray:
+        return self.held_out[block.source][block.start : block.stop]
+
+
+def read_block(source: Source, held_out: np.ndarray, start: int, stop: int) -> Dataset:
+    """Read cells ``start`` to ``stop`` of a source, fewer at its end; without coordinates, all at one point."""
+    stop = min(stop, len(source.samples))
+    log_counts = source.read(start, stop)
+    points = np.zeros((stop - start, 1)) if source.coordinates is None else source.coordinates[start:stop]
+    return Dataset(source.name, log_counts, source.measured, source.samples[start:stop], points, held_out[start:stop])
+
+
+def sample_blocks(
+    sources: Sequence[Source], held_out: Sequence[np.ndarray], block_size: int, max_cells: int, seed: int
+) -> list[Dataset]:
+    """Read one block of every source, then more at random, up to ``max_cells`` or a little more; in their order."""
+    blocks = [
+        Block(source, start, min(start + block_size, len(mask)))
+        for source, mask in enumerate(held_out)
+        for start in range(0, len(mask), block_size)
+    ]
+    drawn = np.random.default_rng([seed, 7]).permutation(len(blocks))
+    is_first = ~pd.Series([blocks[place].source for place in drawn]).duplicated().to_numpy()
+    drawn = np.concatenate([drawn[is_first], drawn[~is_first]])
+    n_sources = int(is_first.sum())
+    n_before = np.cumsum([0, *(blocks[place].stop - blocks[place].start for place in drawn[:-1])])
+    return [
+        read_block(sources[block.source], held_out[block.source], block.start, block.stop)
+        for block in (blocks[place] for place in np.sort(drawn[: max(n_sources, (n_before < max_cells).sum())]))
+    ]
