@@ -58,6 +58,8 @@ default_role = "literal"
 # Where there is no network (the check before a change lands), links to other projects are left out rather than broken;
 # links within this project must always hold. With DOCS_ONLINE=1 the others are looked up too.
 nitpicky = True
+# Optional packages that only annotations name need not be there.
+suppress_warnings = ["sphinx_autodoc_typehints.guarded_import"]
 online = bool(os.environ.get("DOCS_ONLINE") or os.environ.get("READTHEDOCS"))
 intersphinx_mapping = {
     name: (f"https://{place}/", None)
