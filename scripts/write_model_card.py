@@ -30,7 +30,8 @@ data sets below was trained on; that the blood donors differ from those of pbmc3
 RECIPE = """\
 `python scripts/train_sct_mini.py`, with the defaults of `scanpy_sct.train.PretrainConfig`: 1,500 steps of one bag each,
 AdamW, warm-up and cosine, on one or two processor cores in under an hour. The weights were made with these settings
-just before that script was written: a new run gives similar weights, not the same.
+by an earlier form of the training loop, which held all cells in memory and drew every bag at random, data sets by the
+root of their size: a new run gives similar weights, not the same.
 
 Entries are hidden at random (10-50 % of a bag), in part also whole genes, or all but a panel of genes; some bags are
 thinned. The genes stand in the order of their co-expression in the training data. Seven in ten bags hold neighbours on
