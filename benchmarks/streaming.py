@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default_data())
     parser.add_argument("--file", default="train/pbmc_facs_zheng.h5ad", help="cells to repeat")
     parser.add_argument("--cells", type=int, nargs="+", default=[40_000, 400_000])
+    parser.add_argument("--paths", nargs="+", choices=STEPS, default=list(STEPS), help="direct paths, or all of it")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "streaming.csv")
     parser.add_argument("--train", nargs=2, metavar=("FILE", "PATH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -41,7 +42,7 @@ def main() -> None:
     for n_cells in options.cells:
         with tempfile.TemporaryDirectory() as folder:
             file = repeated(options.data / options.file, n_cells, Path(folder))
-            for path in STEPS:
+            for path in options.paths:
                 command = [sys.executable, __file__, "--train", str(file), path]
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 rows.append({"cells": n_cells, "path": path, "file_gib": file.stat().st_size / 2**30})
