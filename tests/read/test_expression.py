@@ -61,7 +61,6 @@ def test_values_stand_at_the_positions_of_their_genes(adata, genes):
     assert expression.sample_names == ("s1", "s2")
     assert expression.coordinates.shape == (30, 2)
     assert expression.scale == "counts"
-    assert expression.n_vars == 124
     assert expression.genes.unmatched == ("no_gene", "spike", "barcode", "XIST")
 
 

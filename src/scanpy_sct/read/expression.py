@@ -46,8 +46,6 @@ class Expression:
         Which columns of the data stand at which positions.
     scale
         `"counts"`, `"linear"` or `"log"`.
-    n_vars
-        Columns of the data.
     """
 
     log_values: sparse.csr_matrix
@@ -58,7 +56,6 @@ class Expression:
     coordinates: np.ndarray | None
     genes: GeneMatch
     scale: Scale
-    n_vars: int
 
 
 def read_expression(
@@ -137,7 +134,6 @@ def read_expression(
         coordinates=coordinates,
         genes=genes,
         scale=scale,
-        n_vars=adata.n_vars,
     )
 
 

@@ -77,17 +77,19 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole = ("steps", "bags_per_step", "block_size", "window_blocks", "report_every", "max_hidden_entries")
+        whole = ("steps", "bags_per_step", "tower_bag_size", "block_size", "window_blocks", "report_every")
+        whole += ("max_hidden_entries",)
         shares = ("balance", "hidden_gene_share", "panel_share", "thin_share", "near_share")
-        sizes = (*self.bag_sizes, self.tower_bag_size)
         low, high = self.mask_range
         _check(
             self,
             {
                 "at least 1": {name: getattr(self, name) >= 1 for name in whole},
-                "sizes of at least 1": {"bag_sizes": len(self.bag_sizes) > 0 and min(sizes) >= 1},
-                "not negative": {"tower_every": self.tower_every >= 0},
-                "positive": {"learning_rate": self.learning_rate > 0},
+                "sizes of at least 1": {"bag_sizes": len(self.bag_sizes) > 0 and min(self.bag_sizes) >= 1},
+                "not negative": {
+                    name: getattr(self, name) >= 0 for name in ("tower_every", "warmup_steps", "checkpoint_minutes")
+                },
+                "positive": {name: getattr(self, name) > 0 for name in ("learning_rate", "gradient_clip")},
                 "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in shares},
                 "at least 0 and below 1": {"ema_decay": 0 <= self.ema_decay < 1},
                 "above 0 and below 1": {

@@ -110,7 +110,7 @@ def pretrain(
     sources = open_sources(data, genes)
     held_out = hold_out(sources, config)
     rules = token_rules(genes, config)
-    network = _new_network(config, sample(sources, held_out, config), rules, vectors)
+    network = _new_network(config, sample_cells(sources, held_out, config), rules, vectors)
     Pretraining(fabric, network, sources, held_out, rules, config, training).fit()
     if fabric.is_global_zero:
         _save(folder, config, genes, rules, network, license)
@@ -211,7 +211,7 @@ def token_rules(genes: np.ndarray, config: PretrainConfig) -> TokenRules:
     return TokenRules(genes, mask=network.mask_token_id, pad=network.pad_token_id, n_bins=network.num_bins - 1)
 
 
-def sample(sources: Sequence[Source], held_out: Sequence[np.ndarray], config: PretrainConfig) -> list[Dataset]:
+def sample_cells(sources: Sequence[Source], held_out: Sequence[np.ndarray], config: PretrainConfig) -> list[Dataset]:
     """Read some blocks, all of them where the data are small."""
     return sample_blocks(sources, held_out, config.block_size, MAX_SAMPLED_CELLS, config.seed)
 
@@ -231,7 +231,7 @@ def _order_genes(
         padding = -len(unordered) % 2**config.network.num_downsamples
         unordered = np.concatenate([unordered, np.full(padding, "", dtype=unordered.dtype)])
         sources = open_sources(data, unordered)
-        cells = sample(sources, hold_out(sources, config), config)
+        cells = sample_cells(sources, hold_out(sources, config), config)
         vectors = coexpression_vectors(cells, max(config.network.cell_dim, 32), config.seed)
         n_genes = len(unordered) - padding
         order = np.concatenate([coexpression_order(vectors[:n_genes]), np.arange(n_genes, len(unordered))])
