@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from scanpy_sct.model import SctConfig
-from scanpy_sct.model.context import BagProfile, CellPath
+from scanpy_sct.model.cell_path import CellPath
+from scanpy_sct.model.profile import BagProfile
 
 MASK = 5
 

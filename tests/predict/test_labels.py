@@ -5,14 +5,16 @@ import logging
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold, cross_val_predict
 
+from scanpy_sct.predict import classifier
+from scanpy_sct.predict.classifier import fit_classifier, fit_standardised, fit_temperature
 from scanpy_sct.predict.labels import (
     check_names,
     checked_labels,
     choose_names,
-    fit_classifier,
-    fit_standardised,
     label_probabilities,
     log_cp10k,
     principal_components,
@@ -84,6 +86,94 @@ def test_the_same_seed_gives_the_same_numbers():
     one, other = fit_classifier(features, labels, 3), fit_classifier(features, labels, 3)
     np.testing.assert_array_equal(one.weight, other.weight)
     assert one.temperature == other.temperature
+
+
+def one_strength(monkeypatch, counts) -> LogisticRegression:
+    """Leave no choice of the strength, and return the regression that is fitted then."""
+    monkeypatch.setattr(classifier, "STRENGTHS", (0.1,))
+    weights = dict(enumerate(np.sqrt(counts.sum() / (len(counts) * counts))))
+    return LogisticRegression(C=0.1, class_weight=weights, max_iter=1000)
+
+
+def test_the_temperature_is_that_of_cells_left_out_in_turn(monkeypatch):
+    features, labels = clouds({"a": 40, "b": 30, "c": 4}, spread=3.0)
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    model = one_strength(monkeypatch, counts)
+    folds = StratifiedKFold(4, shuffle=True, random_state=3)
+    logits = cross_val_predict(model, features, codes, cv=folds, method="decision_function")
+    assert fit_classifier(features, labels, 3).temperature == fit_temperature(logits, codes)
+
+
+@pytest.mark.parametrize("counts", [{"a": 40, "b": 40, "c": 40}, {"a": 60, "b": 60}], ids=["three", "two"])
+def test_the_temperature_is_that_of_groups_left_out_in_turn(monkeypatch, counts):
+    features, labels = clouds(counts, spread=3.0)
+    groups = np.tile(["x", "y", "z", "z"], 30)
+    features[groups == "y"] += 2
+    _, codes, n_cells = np.unique(labels, return_inverse=True, return_counts=True)
+    model = one_strength(monkeypatch, n_cells)
+    logits = cross_val_predict(model, features, codes, groups=groups, cv=LeaveOneGroupOut(), method="decision_function")
+    logits = logits if logits.ndim == 2 else np.stack([np.zeros_like(logits), logits], axis=1)
+    head = fit_classifier(features, labels, groups=groups)
+    assert head.temperature == pytest.approx(fit_temperature(logits, codes))
+    assert head.temperature != pytest.approx(fit_classifier(features, labels).temperature)
+    # Groups decide how sure, not on what: the fit itself is that of all cells.
+    np.testing.assert_allclose(head.weight, fit_classifier(features, labels).weight)
+    units = (features - features.mean(0)) / features.std(0)
+    expected = fit_classifier(units, labels, groups=groups).temperature
+    assert fit_standardised(features, labels, groups=groups).temperature == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_label_of_one_group_is_learnt_and_not_tested(monkeypatch):
+    features, labels = clouds({"a": 40, "b": 40, "c": 20}, spread=2.0)
+    groups = np.concatenate([np.tile([0, 1], 40), np.zeros(20, dtype=int)])
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    head = fit_classifier(features, labels, groups=groups)
+    assert head.labels == ("a", "b", "c")
+    assert (label_probabilities(head, features[80:]).argmax(1) == 2).mean() > 0.7
+    np.testing.assert_array_equal(classifier.tested_cells(labels, groups, 0), labels != "c")
+    model = one_strength(monkeypatch, counts)
+    # By hand: group 1 is tested among three labels, and a and b of group 0 between themselves.
+    of_one = model.fit(features[groups == 0], codes[groups == 0]).decision_function(features[groups == 1])
+    between = model.fit(features[groups == 1], codes[groups == 1]).decision_function(
+        features[(groups == 0) & (codes < 2)]
+    )
+    logits = np.concatenate([of_one, np.stack([0 * between, between, np.full(40, -np.inf)], axis=1)])
+    truth = np.concatenate([codes[groups == 1], codes[(groups == 0) & (codes < 2)]])
+    expected = fit_temperature(logits, truth)
+    assert fit_classifier(features, labels, groups=groups).temperature == pytest.approx(expected)
+
+
+def test_probabilities_are_as_sure_as_they_are_right_in_new_groups():
+    counts, n_features = {"a": 400, "b": 400, "c": 400}, 20
+    # Every group is moved by a vector of its own: 20 groups to learn from, and 100 others.
+    groups, rng = np.arange(1200) % 20, np.random.default_rng(2)
+    features, labels = clouds(counts, 2.0, n_features)
+    features += 6 * rng.normal(size=(20, n_features))[groups]
+    fresh, truth = clouds(counts, 2.0, n_features, seed=1)
+    fresh += 6 * rng.normal(size=(100, n_features))[np.arange(1200) % 100]
+
+    def overconfidence(head):
+        probabilities = label_probabilities(head, fresh)
+        right = np.asarray(head.labels)[probabilities.argmax(1)] == truth
+        return probabilities.max(1).mean() - right.mean()
+
+    assert overconfidence(fit_classifier(features, labels)) > 0.12
+    assert abs(overconfidence(fit_classifier(features, labels, groups=groups))) < 0.08
+
+
+def test_groups_make_at_most_five_folds_and_never_divide(recwarn):
+    labels = np.repeat(["a", "b", "c"], [40, 40, 3])
+    codes = np.unique(labels, return_inverse=True)[1]
+    groups = np.arange(83) % 9
+    folds = classifier.left_out_folds(codes, 0, groups)
+    assert len(folds) == 5
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(83))
+    assert all(not set(groups[train]) & set(groups[test]) for train, test in folds)
+    assert len(classifier.left_out_folds(codes, 0, groups % 3)) == 3
+    # Where a fold leaves one label to learn from, nothing can be tested by it.
+    assert not classifier.tested_cells(labels, codes, 0).any()
+    assert len(classifier.left_out_folds(codes[:80], 0, codes[:80])) == 0
+    assert not recwarn.list
 
 
 def test_another_number_of_features_is_refused():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from scanpy_sct.model.context import CellPath
+from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.predict import predict_entries
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.settings import settings
@@ -24,7 +24,7 @@ def expression(pbmc, tiny_checkpoint):
 def with_cell_path(monkeypatch, logits_of):
     """Let the cell path say what ``logits_of`` returns for each gene."""
 
-    def logits(self, x, places):
+    def logits(self, x, tokens, profile, places):
         per_gene = logits_of(x.shape[:2], len(self.gene_table)).flatten()[places]
         return per_gene * (torch.arange(5) > 0)[:, None]
 

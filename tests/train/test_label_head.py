@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import logging
+
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
+from scanpy_sct.predict import predict_embedding
+from scanpy_sct.predict.classifier import fit_standardised
+from scanpy_sct.read.expression import read_expression
 from scanpy_sct.train.label_head import fit_label_head
+
+TYPES = ["CD19+ B", "CD14+ Monocyte", "CD56+ NK"]
+NAMES = {"CD19+ B": "lymphocyte", "CD14+ Monocyte": "monocyte", "CD56+ NK": "lymphocyte", "not here": 7}
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +25,34 @@ def quiet(monkeypatch):
 
 @pytest.fixture
 def cells(pbmc):
-    chosen = pbmc.obs["bulk_labels"].isin(["CD19+ B", "CD14+ Monocyte", "CD56+ NK"])
+    chosen = pbmc.obs["bulk_labels"].isin(TYPES)
     return pbmc[chosen][:120].copy()
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """What the classifier is fitted to, by the name of the argument."""
+    seen = {}
+
+    def spy(features, labels, seed, groups):
+        seen.update(features=features, labels=labels, groups=groups)
+        return fit_standardised(features, labels, seed, groups)
+
+    monkeypatch.setattr("scanpy_sct.train.label_head.fit_standardised", spy)
+    return seen
+
+
+def embedded(checkpoint, adata, library_key=None):
+    """Vectors of one object, by itself."""
+    expression = read_expression(adata, checkpoint.genes, token_scale=checkpoint.tokens.scale, library_key=library_key)
+    return predict_embedding(checkpoint, expression, bags="random", rng=0)
+
+
+def assert_same_head(one, other):
+    assert one.labels == other.labels
+    assert one.temperature == other.temperature
+    np.testing.assert_array_equal(one.weight, other.weight)
+    np.testing.assert_array_equal(one.bias, other.bias)
 
 
 def test_a_fitted_head_names_cells_also_after_a_file(cells, tiny_checkpoint, tmp_path):
@@ -35,10 +71,181 @@ def test_a_fitted_head_names_cells_also_after_a_file(cells, tiny_checkpoint, tmp
     np.testing.assert_allclose(other.obsm["sct_label_probs"], cells.obsm["sct_label_probs"], atol=1e-5)
 
 
+def test_one_object_is_fitted_as_it_is(cells, tiny_checkpoint):
+    labels = cells.obs["bulk_labels"].to_numpy().astype(str)
+    expected = fit_standardised(embedded(tiny_checkpoint, cells), labels, 0)
+    assert_same_head(fit_label_head(tiny_checkpoint, cells, "bulk_labels").label_head, expected)
+    assert_same_head(fit_label_head(tiny_checkpoint, [cells], "bulk_labels").label_head, expected)
+
+
+def test_several_objects_are_embedded_by_themselves_and_left_out_in_turn(cells, tiny_checkpoint, fitted):
+    # The second has other genes, in another order.
+    parts = [cells[:70], cells[70:, ::-1][:, 30:].copy()]
+    head = fit_label_head(tiny_checkpoint, parts, "bulk_labels").label_head
+    vectors = np.concatenate([embedded(tiny_checkpoint, part) for part in parts])
+    labels = cells.obs["bulk_labels"].to_numpy().astype(str)
+    np.testing.assert_array_equal(fitted["features"], vectors)
+    np.testing.assert_array_equal(fitted["labels"], labels)
+    assert_same_head(head, fit_standardised(vectors, labels, 0, np.repeat([0, 1], [70, 50])))
+
+
+def test_a_label_is_rare_or_not_over_all_objects(cells, tiny_checkpoint, fitted):
+    rare = np.full(120, "b", dtype=object)
+    rare[[3, 5, 80]] = "a"
+    rare[90:] = "c"
+    cells.obs["labels"] = rare
+    fit_label_head(tiny_checkpoint, [cells[:70], cells[70:]], "labels")
+    assert fitted["labels"].tolist() == rare.tolist()
+    rare[80] = "b"
+    cells.obs["labels"] = rare
+    fit_label_head(tiny_checkpoint, [cells[:70], cells[70:]], "labels")
+    assert fitted["labels"].tolist() == [label for label in rare if label != "a"]
+    assert np.bincount(fitted["groups"]).tolist() == [68, 50]
+
+
+def test_donors_are_left_out_and_share_no_bag(cells, tiny_checkpoint, fitted):
+    cells.obs["donor"] = pd.Categorical(np.tile(["x", "y", "z"], 40))
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor")
+    assert np.unique(fitted["groups"]).size == 3
+    assert (pd.crosstab(fitted["groups"], cells.obs["donor"].to_numpy()) > 0).to_numpy().sum() == 3
+    np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, cells, "donor"))
+    cells.obs["all"] = 1
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor", library_key="all")
+    np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, cells))
+
+
+def test_donors_of_different_objects_are_different(cells, tiny_checkpoint, fitted):
+    cells.obs["donor"] = np.tile([1, 2], 60)
+    fit_label_head(tiny_checkpoint, [cells[:70], cells[70:]], "bulk_labels", donor_key="donor")
+    assert np.bincount(fitted["groups"]).tolist() == [35, 35, 25, 25]
+
+
+def test_labels_of_one_donor_are_taught_and_named(cells, tiny_checkpoint, caplog):
+    cells.obs["donor"] = np.tile(["x", "y"], 60)
+    cells = cells[(cells.obs["bulk_labels"] != "CD56+ NK") | (cells.obs["donor"] == "x")].copy()
+    with caplog.at_level(logging.WARNING):
+        head = fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor").label_head
+    assert set(head.labels) == set(TYPES)
+    assert [record.message for record in caplog.records if record.name.endswith("label_head")] == [
+        "Labels that no other donors have are not part of the calibration: CD56+ NK."
+    ]
+
+
+def test_labels_are_merged_renamed_and_left_out(cells, tiny_checkpoint, fitted):
+    before = cells.copy()
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=NAMES)
+    assert fitted["labels"].tolist() == [NAMES[label] for label in cells.obs["bulk_labels"]]
+    pd.testing.assert_frame_equal(cells.obs, before.obs)
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=NAMES | {"CD56+ NK": None})
+    others = cells[cells.obs["bulk_labels"] != "CD56+ NK"]
+    assert fitted["labels"].tolist() == [NAMES[label] for label in others.obs["bulk_labels"]]
+    # As if these cells had never been there: they are in no bag either.
+    np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, others.copy()))
+
+
+def test_cells_without_counts_teach_nothing(cells, tiny_checkpoint, fitted):
+    empty = np.isin(np.arange(120), [50, 119])
+    cells.X = cells.X.multiply(~empty[:, None]).tocsr()
+    cells.X.eliminate_zeros()
+    fit_label_head(tiny_checkpoint, [cells[:70], cells[70:]], "bulk_labels", names=NAMES | {"CD56+ NK": None})
+    kept = cells[~empty & (cells.obs["bulk_labels"] != "CD56+ NK").to_numpy()]
+    assert fitted["labels"].tolist() == [NAMES[label] for label in kept.obs["bulk_labels"]]
+    assert fitted["groups"].tolist() == [int(name in cells.obs_names[70:]) for name in kept.obs_names]
+
+
+def test_a_label_that_means_nothing_can_be_left_out_by_its_name(cells, tiny_checkpoint):
+    cells.obs["numbers"] = cells.obs["bulk_labels"].map(dict(zip(TYPES, [1, 2, 3], strict=True))).astype(int)
+    head = fit_label_head(tiny_checkpoint, cells, "numbers", names={1: "B", 2: "M", 3: "NK"}).label_head
+    assert head.labels == ("B", "M", "NK")
+    cells.obs["text"] = cells.obs["bulk_labels"].astype(str).replace("CD56+ NK", "Unknown")
+    names = {"CD19+ B": "B", "CD14+ Monocyte": "M", "Unknown": None}
+    assert fit_label_head(tiny_checkpoint, cells, "text", names=names).label_head.labels == ("B", "M")
+
+
+def test_names_of_the_cell_ontology(cells, tiny_checkpoint, monkeypatch):
+    def propose(labels):
+        assert sorted(labels) == sorted(TYPES)
+        return pd.DataFrame({"name": proposals}, index=list(labels))
+
+    monkeypatch.setattr("scanpy_sct.train.ontology.cell_ontology_names", propose)
+    proposals = ["monocyte", "B cell", "natural killer cell"]  # in the order of the sorted labels
+    model = fit_label_head(tiny_checkpoint, cells, "bulk_labels", names="cell_ontology")
+    sct.tl.annotate(cells, model=model, threshold=0)
+    truth = cells.obs["bulk_labels"].map(dict(zip(sorted(TYPES), proposals, strict=True))).astype(str)
+    assert (cells.obs["sct_label"].astype(str) == truth).mean() > 0.7
+    proposals = ["", "B cell", ""]
+    monkeypatch.setattr("scanpy_sct.train.label_head.predict_embedding", pytest.fail)
+    with pytest.raises(ValueError, match=r"2 of the 3 labels .*\['CD14\+ Monocyte', 'CD56\+ NK'\].*to_dict"):
+        fit_label_head(tiny_checkpoint, cells, "bulk_labels", names="cell_ontology")
+
+
 def test_errors_come_before_computing(cells, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("scanpy_sct.train.label_head.predict_embedding", pytest.fail)
-    with pytest.raises(KeyError, match=r"'nothing' is not a column of adata\.obs"):
+    with pytest.raises(KeyError, match=r"'nothing' is not a column of data\.obs"):
         fit_label_head(tiny_checkpoint, cells, "nothing")
     cells.obs["one"] = "B"
     with pytest.raises(ValueError, match="at least two labels"):
         fit_label_head(tiny_checkpoint, cells, "one")
+    with pytest.raises(KeyError, match=r"donor_key='person' is not a column of data\[0\]\.obs; there are: 'bulk"):
+        fit_label_head(tiny_checkpoint, [cells, cells], "bulk_labels", donor_key="person")
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        ({"CD19+ B": "B"}, ValueError, r"lacks 2 of the 3 labels .*'bulk_labels': \['CD14\+ Monocyte', 'CD56\+ NK'\]"),
+        (NAMES | {"CD19+ B": ""}, ValueError, r"must give text, or None .*\{'CD19\+ B': ''\}"),
+        (NAMES | {"CD19+ B": 3}, ValueError, r"must give text, or None"),
+        (NAMES | {"CD19+ B": "unknown"}, ValueError, r"'unknown' is kept"),
+        (NAMES | {"CD14+ Monocyte": None}, ValueError, "at least two labels .* found lymphocyte"),
+        (dict.fromkeys(TYPES), ValueError, "at least two labels"),
+        ("cell_ontologies", ValueError, "'cell_ontologies' is not known; give \"cell_ontology\""),
+        (pd.Series(NAMES), TypeError, r"found Series.*to_dict"),
+    ],
+)
+def test_names_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch, names, error, message):
+    monkeypatch.setattr("scanpy_sct.train.label_head.predict_embedding", pytest.fail)
+    with pytest.raises(error, match=message):
+        fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=names)
+
+
+def test_cells_without_a_label_are_refused_also_with_names(cells, tiny_checkpoint):
+    cells.obs.loc[cells.obs_names[:4], "bulk_labels"] = np.nan
+    with pytest.raises(ValueError, match="4 of 120 cells have no label"):
+        fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("donors", "message"),
+    [
+        (["x"] * 120, "donor_key='donor': all cells to learn from are of one donor; .* leave donor_key out"),
+        (["x"] * 118 + [None, np.nan], r"donor_key='donor': 2 of 120 cells of data have no donor"),
+        (None, "no label remains when its donor is left out; harmonise labels with names="),
+    ],
+)
+def test_donors_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch, donors, message):
+    monkeypatch.setattr("scanpy_sct.train.label_head.predict_embedding", pytest.fail)
+    cells.obs["donor"] = cells.obs["bulk_labels"].astype(str) if donors is None else donors
+    with pytest.raises(ValueError, match=message):
+        fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor")
+
+
+def test_objects_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr("scanpy_sct.train.label_head.predict_embedding", pytest.fail)
+    for data, error, message in [
+        ([], ValueError, "data is empty"),
+        ("cells.h5ad", TypeError, r"data must be an AnnData, .* found str\. Read a file"),
+        ([cells, cells.obs], TypeError, r"data\[1\] must be an AnnData, .* found DataFrame"),
+    ]:
+        with pytest.raises(error, match=message):
+            fit_label_head(tiny_checkpoint, data, "bulk_labels")
+    halves = [cells[:60], cells[60:].copy()]
+    halves[1].obs["bulk_labels"] = "rest"
+    with pytest.raises(ValueError, match=r"every object is a donor, .* of one donor.*anndata\.concat"):
+        fit_label_head(tiny_checkpoint, halves, "bulk_labels", names=dict.fromkeys(["rest"]) | {k: k for k in TYPES})
+    broken = ad.AnnData(cells.X[:60], cells.obs[:60], pd.DataFrame(index=[f"g{i}" for i in range(cells.n_vars)]))
+    with pytest.raises(ValueError) as raised:
+        fit_label_head(tiny_checkpoint, [cells, broken], "bulk_labels")
+    assert "This is about data[1]." in raised.value.__notes__
+    with pytest.raises(ValueError, match="needs coordinates"):
+        fit_label_head(tiny_checkpoint, [cells, cells], "bulk_labels", bags="spatial")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Binning = Literal["uniform", "quantile"]
+Binning = Literal["uniform", "quantile", "counts"]
 Scale = Literal["log1p_counts", "log1p_cp10k"]
 Unmeasured = Literal["mask", "zero"]
 Embedding = Literal["transformer", "cell"]
@@ -32,7 +32,7 @@ class TokenSettings:
     n_bins: int = 4
     """Expression bins of a cell; token 0 means not expressed."""
     binning: Binning = "uniform"
-    """Bins of equal width, or with equal numbers of genes."""
+    """Bins of equal width, with equal numbers of genes, or of 1, 2, 3-4, 5-8, ... counts."""
     scale: Scale = "log1p_counts"
     """Values that are binned: log1p of counts, or of counts per 10,000."""
     unmeasured: Unmeasured = "mask"
@@ -137,6 +137,12 @@ class Checkpoint:
         if self.path == "direct" and not self.config.context:
             msg = "path='direct' needs a network with direct paths (context=True)."
             raise ValueError(msg)
+        if not self.config.convolutions and (self.path, self.embedding) != ("direct", "cell"):
+            msg = (
+                f"path={self.path!r} and embedding={self.embedding!r} must be 'direct' and 'cell': the network has no "
+                "convolutions."
+            )
+            raise ValueError(msg)
         if self.embedding == "cell" and not self.config.cell_dim:
             msg = "embedding='cell' needs a network with a direct cell embedding (cell_dim > 0)."
             raise ValueError(msg)
@@ -163,13 +169,13 @@ class Checkpoint:
         """Return the main facts as a few lines of Markdown."""
         tokens, config = self.tokens, self.config
         scale = "log1p of counts" if tokens.scale == "log1p_counts" else "log1p of counts per 10,000"
-        width = "of equal width" if tokens.binning == "uniform" else "of equal size (quantiles)"
+        widths = {"uniform": "of equal width", "quantile": "of equal size (quantiles)", "counts": "of doubling counts"}
         coding = "masked" if tokens.unmeasured == "mask" else "coded as zero"
         lines = [
             f"- name: {self.name}",
             f"- parameters: {self.n_parameters:,}",
             f"- genes: {int((self.genes != '').sum()):,} on {len(self.genes):,} positions",
-            f"- tokens: {tokens.n_bins} bins {width} per cell, {scale}; unmeasured genes are {coding}",
+            f"- tokens: {tokens.n_bins} bins {widths[tokens.binning]} per cell, {scale}; unmeasured genes are {coding}",
             f"- mask fraction: {self.mask_fraction:g}",
             f"- bags in training: {config.num_cells} cells"
             + (", with coordinates" if config.use_spatial_information else ""),

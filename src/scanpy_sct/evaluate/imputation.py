@@ -128,6 +128,8 @@ def imputation(
     - `bin_mcc`, Matthews correlation of not expressed / four bins between a cell's smallest and largest visible log
       value; as many entries are called expressed as among the visible ones or, where whole genes are hidden, as the
       method expects; higher is better;
+    - `level_mcc`, of expressed entries: the same of the four bins alone, as the method expects an entry to be if it is
+      expressed; higher is better;
     - `gene_pearson`, `gene_spearman`, `cell_pearson`, `cell_spearman`, mean over genes (cells) with at least ten
       expressed entries of the correlation of log values across cells (genes); higher is better;
     - `rmse`, root mean squared error of log values; lower is better;

@@ -51,12 +51,16 @@ class SctConfig:
     max_positions: int = 20480
     """Stored in released configurations, read by nothing."""
 
+    convolutions: bool = True
+    """Whether there are convolutional towers with a transformer between them; without, only the direct paths below."""
     context: bool = False
     """Give every gene of every cell the profile of that gene in the bag's other cells, corrected for depth."""
     cell_dim: int = 0
     """Width of the direct cell embedding (0: none)."""
     cell_layers: int = 0
     """Transformer layers in which the cells of a bag attend to one another through their cell embedding."""
+    neighbor_heads: int = 0
+    """Heads of an attention that asks similar cells of the bag what they show of a gene (0: none)."""
 
     def __post_init__(self) -> None:
         if self.embed_dim % CHANNEL_MULTIPLE:
@@ -70,6 +74,15 @@ class SctConfig:
             raise ValueError(msg)
         if self.cell_dim and not self.context:
             msg = f"cell_dim={self.cell_dim} needs context=True: the cell embedding is centred on its profile."
+            raise ValueError(msg)
+        if not self.convolutions and not self.cell_dim:
+            msg = "convolutions=False needs cell_dim > 0: nothing else would be left to predict from."
+            raise ValueError(msg)
+        if not self.convolutions and self.use_spatial_information:
+            msg = "use_spatial_information=True needs convolutions=True: places are written into what they read."
+            raise ValueError(msg)
+        if self.neighbor_heads and not self.cell_dim:
+            msg = f"neighbor_heads={self.neighbor_heads} needs cell_dim > 0: cells are compared by their embedding."
             raise ValueError(msg)
 
     @property

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.model.config import SctConfig
-from scanpy_sct.model.context import BagProfile, CellPath, Profile
 from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu
+from scanpy_sct.model.profile import BagProfile, Profile
 
 HEAD_CHUNK = 65_536
 """Positions that pass the head at once: its hidden layer over a whole released bag would take 4 GB in float32."""
@@ -40,6 +41,21 @@ class Sct(nn.Module):
             msg = f"n_genes={n_genes} must be a positive multiple of 2**num_downsamples={2**config.num_downsamples}."
             raise ValueError(msg)
         self.config, self.n_genes = config, n_genes
+        if config.convolutions:
+            self._make_towers()
+        if config.context:
+            self.profile = BagProfile(n_genes, config.num_bins)
+        if config.context and config.convolutions:
+            self.profile_embedding = nn.Linear(config.num_bins, config.token_embed_dim)
+            # The direct paths start with a sensible answer; the convolutional path learns what to add to it.
+            nn.init.zeros_(self.head[-1].weight)
+            nn.init.zeros_(self.head[-1].bias)
+        if config.cell_dim:
+            self.cell_path = CellPath(config, n_genes)
+        self.to(memory_format=torch.channels_last)
+
+    def _make_towers(self) -> None:
+        config, n_genes = self.config, self.n_genes
         depth, dim = config.num_downsamples, config.token_embed_dim
         # The stem gives `token_embed_dim` channels, the last stage of the mirrored tower the first width.
         widths = config.channels
@@ -61,15 +77,6 @@ class Sct(nn.Module):
         hidden = [config.embed_dim] * config.num_hidden_layers_head
         sizes = [widths[0], *hidden, config.alphabet_size]
         self.head = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
-        if config.context:
-            self.profile = BagProfile(n_genes, config.num_bins)
-            self.profile_embedding = nn.Linear(config.num_bins, dim)
-            # The direct paths start with a sensible answer; the convolutional path learns what to add to it.
-            nn.init.zeros_(self.head[-1].weight)
-            nn.init.zeros_(self.head[-1].bias)
-        if config.cell_dim:
-            self.cell_path = CellPath(config, n_genes)
-        self.to(memory_format=torch.channels_last)
 
     def forward(
         self,
@@ -103,16 +110,21 @@ class Sct(nn.Module):
         ``embeddings_{l}`` and ``attention_map_layer_{l}_number_{m}`` as configured, where number m is head m + 1, as
         in the reference. With ``context`` also ``direct_logits`` (batch, cells, n_genes, levels) or
         (len(positions), levels), the part of the logits that needs no convolution; with ``cell_dim`` also
-        ``cell_embedding`` (batch, cells, cell_dim).
+        ``cell_embedding`` (batch, cells, cell_dim). Without ``convolutions`` these two are all there is.
         """
         self._check_input(tokens, coordinates)
         result: dict[str, Tensor | list[Tensor]] = {}
         bags = tokens.long().unflatten(1, (-1, self.n_genes))
+        if not self.config.convolutions:
+            outputs = ("direct_logits",) if outputs is None else outputs
         profile, cells = self._look_around(bags, result)
         if profile is not None and (outputs is None or {"logits", "direct_logits"} & set(outputs)):
-            result["direct_logits"] = self._direct_logits(profile, cells, cell_weight, positions)
+            result["direct_logits"] = self._direct_logits(bags, profile, cells, cell_weight, positions)
         if outputs is not None and set(outputs) <= set(result):
             return result
+        if not self.config.convolutions:
+            msg = f"outputs={sorted(outputs)} need convolutions; this network gives {sorted(result)}."
+            raise ValueError(msg)
 
         x = self._embed(bags, coordinates, profile)
         residuals = []
@@ -162,16 +174,13 @@ class Sct(nn.Module):
             return profile, self.cell_path(result["cell_embedding"], depth)
 
     def _direct_logits(
-        self, profile: Profile, cells: Tensor | None, cell_weight: float, positions: Tensor | None
+        self, bags: Tensor, profile: Profile, cells: Tensor | None, cell_weight: float, positions: Tensor | None
     ) -> Tensor:
-        with torch.autocast(profile.own.device.type, enabled=False):
-            if positions is None:
-                logits = profile.log_frequencies()
-                return logits if cells is None else logits + cell_weight * self.cell_path.logits(cells)
-            logits = profile.log_frequencies_at(positions)
+        with torch.autocast(bags.device.type, enabled=False):
+            logits = profile.log_frequencies() if positions is None else profile.log_frequencies_at(positions)
             if cells is not None:
-                logits = logits + cell_weight * self.cell_path.logits(cells, positions)
-            return logits.T
+                logits = logits + cell_weight * self.cell_path.logits(cells, bags, profile, positions)
+            return logits if positions is None else logits.T
 
     def _embed(self, bags: Tensor, coordinates: Tensor | None, profile: Profile | None) -> Tensor:
         x = self.token_embedding(bags)  # (batch, cells, genes, channels)

@@ -14,7 +14,7 @@ from scipy import sparse
 CONSTANT_MARGIN = 0.1
 LAST_EDGE_MARGIN = 0.01
 
-Binning = Literal["uniform", "quantile"]
+Binning = Literal["uniform", "quantile", "counts"]
 
 
 def entry_rows(values: sparse.csr_matrix) -> np.ndarray:
@@ -33,6 +33,8 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
         Number of bins.
     binning
         ``"uniform"``: equal widths. ``"quantile"``: equal numbers of entries; equal edges make unused bins.
+        ``"counts"``: 1, 2, 3-4, 5-8, ... counts, where ``values`` are their ``log1p``, and the last bin open; in a cell
+        whose smallest value lies below one count, multiples of that value.
 
     Returns
     -------
@@ -40,12 +42,12 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
     its value; the others are NaN. A cell without values has only NaN.
     """
     edges = np.full((values.shape[0], n_bins + 1), np.nan)
+    if binning == "counts":
+        return _count_edges(values, edges)
     filled = np.flatnonzero(np.diff(values.indptr))
     if len(filled) == 0:
         return edges
-    data = values.data.astype(np.float64)
-    starts = values.indptr[filled]
-    low, high = np.minimum.reduceat(data, starts), np.maximum.reduceat(data, starts)
+    low, high = _extremes(values, filled)
     if binning == "uniform":
         edges[filled] = np.linspace(low, high, n_bins + 1, axis=-1)
     else:
@@ -56,6 +58,17 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
     edges[constant] = np.nan
     edges[constant, 0] = low[low == high] - CONSTANT_MARGIN
     edges[constant, 1] = low[low == high] + CONSTANT_MARGIN
+    return edges
+
+
+def _count_edges(values: sparse.csr_matrix, edges: np.ndarray) -> np.ndarray:
+    """Fill ``edges`` half a count above 0, 1, 2, 4, 8, ... of each cell's unit."""
+    filled = np.flatnonzero(np.diff(values.indptr))
+    if len(filled):
+        unit = np.minimum(np.expm1(_extremes(values, filled)[0]), 1)
+        upper = np.concatenate([[0.5], 2.0 ** np.arange(edges.shape[1] - 2) + 0.5])
+        edges[filled, :-1] = np.log1p(unit[:, None] * upper)
+        edges[filled, -1] = np.inf
     return edges
 
 
@@ -81,11 +94,14 @@ def assign_bins(values: sparse.csr_matrix, edges: np.ndarray) -> np.ndarray:
     return bins
 
 
-def bin_values(values: sparse.csr_matrix, bins: np.ndarray, n_bins: int = 4) -> np.ndarray:
+def bin_values(
+    values: sparse.csr_matrix, bins: np.ndarray, n_bins: int = 4, *, typical: np.ndarray | None = None
+) -> np.ndarray:
     """Typical value of each bin in each cell, to turn predicted bins back into expression.
 
-    The mean of the cell's own entries in that bin; where there are none, the place of the bin's centre between the
-    smallest and the largest value of the cell; for a cell without entries, the means over all cells.
+    The mean of the cell's own entries in that bin; where there are none, ``typical``, by default the place of the
+    bin's centre between the smallest and the largest value of the cell; for a cell without entries, the means over all
+    cells.
 
     Parameters
     ----------
@@ -95,6 +111,8 @@ def bin_values(values: sparse.csr_matrix, bins: np.ndarray, n_bins: int = 4) -> 
         Bin of every entry of ``values``, from :func:`assign_bins`.
     n_bins
         Number of bins.
+    typical
+        (cells, n_bins) values of empty bins, e.g. from :func:`count_bin_values`.
 
     Returns
     -------
@@ -104,12 +122,41 @@ def bin_values(values: sparse.csr_matrix, bins: np.ndarray, n_bins: int = 4) -> 
     cell_and_bin = entry_rows(values) * n_bins + (bins.astype(np.int64) - 1)
     counts = np.bincount(cell_and_bin, minlength=n_cells * n_bins).reshape(n_cells, n_bins)
     sums = np.bincount(cell_and_bin, weights=values.data, minlength=n_cells * n_bins).reshape(n_cells, n_bins)
-    filled = np.flatnonzero(np.diff(values.indptr))
     result = np.tile(sums.sum(0) / np.maximum(counts.sum(0), 1), (n_cells, 1))
-    if len(filled):
-        starts = values.indptr[filled]
-        low = np.minimum.reduceat(values.data, starts)[:, None]
-        high = np.maximum.reduceat(values.data, starts)[:, None]
-        result[filled] = low + (np.arange(n_bins) + 0.5) / n_bins * (high - low)
+    filled = np.flatnonzero(np.diff(values.indptr))
+    if len(filled) and typical is not None:
+        result[filled] = typical[filled]
+    elif len(filled):
+        low, high = _extremes(values, filled)
+        result[filled] = low[:, None] + (np.arange(n_bins) + 0.5) / n_bins * (high - low)[:, None]
     np.divide(sums, counts, out=result, where=counts > 0)
     return result.astype(np.float32)
+
+
+def count_bin_values(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, n_bins: int) -> np.ndarray:
+    """Value of the middle of each bin of counts, (cells, n_bins), on the scale of ``wanted``.
+
+    Parameters
+    ----------
+    binned, wanted
+        (cells, genes) with the same visible positive entries: ``log1p`` of counts, and of counts times a number of
+        each cell's own.
+    n_bins
+        Number of bins.
+    """
+    highest = 2.0 ** np.arange(n_bins)
+    lowest = np.concatenate([[1], highest[:-1] + 1])
+    middle = np.sqrt(lowest * highest)
+    result = np.tile(np.log1p(middle), (binned.shape[0], 1))
+    filled = np.flatnonzero(np.diff(binned.indptr))
+    if len(filled):
+        smallest, _ = _extremes(binned, filled)
+        factor = np.expm1(_extremes(wanted, filled)[0]) / np.maximum(np.expm1(smallest), 1)
+        result[filled] = np.log1p(factor[:, None] * middle)
+    return result
+
+
+def _extremes(values: sparse.csr_matrix, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest entry of the rows ``filled``, float64."""
+    data, starts = values.data.astype(np.float64), values.indptr[filled]
+    return np.minimum.reduceat(data, starts), np.maximum.reduceat(data, starts)

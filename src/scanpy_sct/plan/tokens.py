@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.plan.bins import Binning, assign_bins, bin_edges, bin_values, entry_rows
+from scanpy_sct.plan.bins import Binning, assign_bins, bin_edges, bin_values, count_bin_values, entry_rows
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,5 @@ def make_tokens(
     tokens[rows[visible], seen.indices] = bins
     tokens[hidden & measured] = rules.mask
     values = sparse.csr_matrix((wanted.data[visible], seen.indices, indptr), shape=binned.shape)
-    return BagTokens(tokens, bin_values(values, bins, rules.n_bins))
+    typical = count_bin_values(seen, values, rules.n_bins) if rules.binning == "counts" else None
+    return BagTokens(tokens, bin_values(values, bins, rules.n_bins, typical=typical))

@@ -15,7 +15,7 @@ from scipy.special import logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
-from scanpy_sct.predict.labels import MAX_FOLDS, fit_temperature
+from scanpy_sct.predict.classifier import MAX_FOLDS, fit_temperature
 
 logger = logging.getLogger(__name__)
 

@@ -67,13 +67,16 @@ def choose_path(path: str, checkpoint: Checkpoint) -> str:
     Raises
     ------
     ValueError
-        If the path is unknown, or ``"direct"`` and the network has no direct paths.
+        If the path is unknown, or the network lacks it.
     """
     if path not in ("auto", "full", "direct"):
         msg = f"path={path!r} is not known; use 'auto', 'full' or 'direct'."
         raise ValueError(msg)
     if path == "direct" and not checkpoint.config.context:
         msg = f"path='direct': the model {checkpoint.name!r} has only the full path; use path='full'."
+        raise ValueError(msg)
+    if path == "full" and not checkpoint.config.convolutions:
+        msg = f"path='full': the model {checkpoint.name!r} has no convolutions; use path='direct'."
         raise ValueError(msg)
     return checkpoint.path if path == "auto" else path
 

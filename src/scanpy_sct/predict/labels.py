@@ -1,16 +1,15 @@
-"""Names for cells, on arrays: linear classifiers with calibrated probabilities, and scores of marker genes."""
+"""Names for cells, on arrays: labels to learn from, probabilities of a label head, and scores of marker genes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -23,10 +22,7 @@ logger = logging.getLogger(__name__)
 UNKNOWN = "unknown"
 MIN_CELLS = 3
 """A label with fewer cells cannot be learnt and checked; it is left out."""
-MAX_FOLDS = 5
 MAX_COMPARED = 5000
-STRENGTHS = (0.01, 0.1, 1.0)
-"""Values of `C` (inverse strength of regularisation) that cross-validation chooses from."""
 N_COMPONENTS = 50
 TOTAL = 1e4
 MARKER_SHARPNESS = 2.0
@@ -135,82 +131,11 @@ def tell_apart(reference: np.ndarray, query: np.ndarray, seed: int) -> float:
     return float(roc_auc_score(side, evidence))
 
 
-def fit_classifier(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> LabelHead:
-    """Fit a regularised multinomial regression whose probabilities are calibrated by cross-validation.
-
-    The temperature by which the logits are divided has the smallest log loss on cells left out in turn, in as many
-    folds as the rarest label has cells, at most five; so has the strength of regularisation, its losses weighted as in
-    the fit, where a label counts with the square root of its number of cells: rare ones are heard, common ones lead.
-
-    Parameters
-    ----------
-    features
-        (cells, features), of comparable scale.
-    labels
-        Text, (cells,); at least two labels, each with at least two cells.
-    seed
-        Decides which cells make a fold.
-    """
-    names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    weights = dict(enumerate(np.sqrt(len(codes) / (len(names) * counts))))
-    weights_of_cells = np.sqrt(1 / counts)[codes]
-    folds = StratifiedKFold(int(np.clip(counts.min(), 2, MAX_FOLDS)), shuffle=True, random_state=seed)
-    trials = []
-    for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000)
-        held_out = cross_val_predict(model, features, codes, cv=folds, method="decision_function")
-        logits = _logits(held_out)
-        temperature = fit_temperature(logits, codes)
-        # Weighted as the fit is: otherwise the rarest labels would have no say in how far weights are shrunk.
-        loss = np.average(_log_loss(logits / temperature, codes), weights=weights_of_cells)
-        trials.append((loss, temperature, strength))
-    loss, temperature, strength = min(trials)
-    logger.info("C=%g chosen by cross-validation: log loss %.3f at temperature %.2f.", strength, loss, temperature)
-    model = LogisticRegression(C=strength, class_weight=weights, max_iter=1000).fit(features, codes)
-    weight, bias = model.coef_, model.intercept_
-    if len(names) == 2:  # scikit-learn gives only the second of two labels a weight
-        weight, bias = np.vstack([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
-    return LabelHead(
-        labels=tuple(names.tolist()),
-        weight=weight.astype(np.float32),
-        bias=bias.astype(np.float32),
-        feature_mean=np.zeros(features.shape[1], dtype=np.float32),
-        feature_scale=np.ones(features.shape[1], dtype=np.float32),
-        temperature=temperature,
-    )
-
-
-def fit_standardised(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> LabelHead:
-    """:func:`fit_classifier` on features brought to mean 0 and standard deviation 1, which the result remembers."""
-    mean, scale = standardisation(features)
-    head = fit_classifier((features - mean) / scale, labels, seed)
-    return replace(head, feature_mean=mean, feature_scale=scale)
-
-
 def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each feature, float32; 1 for a constant one."""
     scale = features.std(axis=0, dtype=np.float64)
     scale[scale < 1e-6] = 1
     return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
-
-
-def _logits(decision: np.ndarray) -> np.ndarray:
-    return np.stack([np.zeros_like(decision), decision], axis=1) if decision.ndim == 1 else decision
-
-
-def _log_loss(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Log loss of each cell."""
-    return -log_softmax(logits, axis=1)[np.arange(len(codes)), codes]
-
-
-def fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
-    """Temperature between 1/20 and 20 with the smallest mean log loss."""
-    found = minimize_scalar(
-        lambda log_temperature: _log_loss(logits / np.exp(log_temperature), codes).mean(),
-        bounds=(-np.log(20), np.log(20)),
-        method="bounded",
-    )
-    return float(np.exp(found.x))
 
 
 def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from scanpy_sct.model.config import SctConfig
+from scanpy_sct.plan.bins import Binning
+
+GENE_ORDERS = ("coexpression", "mean", "given")
 
 
 def _small_network() -> SctConfig:
@@ -32,6 +36,12 @@ class PretrainConfig:
     name: str = "sct"
     """Name of the checkpoint."""
     network: SctConfig = field(default_factory=_small_network)
+    binning: str = "uniform"
+    """Bins of a cell's expressed genes: `"uniform"`, `"quantile"` or `"counts"`; see :func:`scanpy_sct.plan.bins.bin_edges`.
+    Their number follows from `network.mask_token_id`."""
+    gene_order: str = "coexpression"
+    """Order of the genes along the convolutions: `"coexpression"` or `"mean"` (expression) in the training data, or as
+    `"given"` by the vocabulary."""
     steps: int = 1500
     """Optimiser steps."""
     bags_per_step: int = 1
@@ -96,6 +106,8 @@ class PretrainConfig:
                     name: 0 < getattr(self, name) < 1 for name in ("mask_fraction", "validation_share")
                 },
                 "two rising shares": {"mask_range": 0 < low <= high < 1},
+                "'uniform', 'quantile' or 'counts'": {"binning": self.binning in get_args(Binning)},
+                "'coexpression', 'mean' or 'given'": {"gene_order": self.gene_order in GENE_ORDERS},
             },
         )
 

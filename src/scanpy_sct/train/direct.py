@@ -57,13 +57,16 @@ class DirectPaths(nn.Module):
         self.profile = copy.deepcopy(network.profile)
         self.profile.log_prior = network.profile.log_prior[self._positions].clone()
         self.cell_path = copy.deepcopy(network.cell_path)
-        for name in ("gene_table", "gene_output"):
-            table = getattr(network.cell_path, name).detach()[self._positions]
-            setattr(self.cell_path, name, nn.Parameter(table.clone()))
+        for name, table in network.cell_path.named_parameters():
+            if len(table) == network.n_genes:
+                holder, _, last = name.rpartition(".")
+                here = nn.Parameter(table.detach()[self._positions].clone())
+                setattr(self.cell_path.get_submodule(holder), last, here)
         # What the profile has learnt holds for all tissues, and the tower is not used.
         self.profile.requires_grad_(False)
         self.cell_path.level_values.requires_grad_(False)
-        self.cell_path.to_trunk.requires_grad_(False)
+        if network.config.convolutions:
+            self.cell_path.to_trunk.requires_grad_(False)
 
     def forward(self, tokens: Tensor, places: Tensor, coordinates: Tensor | None = None) -> Tensor:
         """Return logits (levels, places) at ``places`` of the flattened ``tokens`` (cells, positions)."""
@@ -74,7 +77,7 @@ class DirectPaths(nn.Module):
                 moments = profile.moments(self.cell_path.level_values)
                 known = profile.log_frequencies_at(places)
             cells = self.cell_path(self.cell_path.embed(bags, *moments), depth)
-            return known + self.cell_path.logits(cells, places)
+            return known + self.cell_path.logits(cells, bags, profile, places)
 
     @torch.no_grad()
     def write_back(self) -> None:

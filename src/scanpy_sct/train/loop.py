@@ -177,7 +177,7 @@ class Pretraining:
         }
         progress.loss_sum, progress.n_losses = 0.0, 0
         if self.fabric.is_global_zero:
-            with_tower = self.config.tower_every > 0
+            with_tower = self.config.tower_every > 0 and self.config.network.convolutions
             row |= validate(self.average, test_bags, self.fabric.device, with_tower=with_tower)
         loss = self.fabric.broadcast(row.get("loss_full", row.get("loss_direct")))
         progress.best_loss = min(progress.best_loss, loss)
@@ -191,6 +191,8 @@ class Pretraining:
 
 def uses_tower(step: int, config: PretrainConfig) -> bool:
     """Whether the convolutional path takes part in a step."""
+    if not config.network.convolutions:
+        return False
     return not config.network.context or (config.tower_every > 0 and step % config.tower_every == 0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
@@ -25,7 +26,12 @@ from scanpy_sct.train.loop import Pretraining
 from scanpy_sct.train.sources import Source, open_sources
 from scanpy_sct.train.state import check_same_run
 from scanpy_sct.train.stream import sample_blocks
-from scanpy_sct.train.vocabulary import coexpression_order, coexpression_vectors, level_frequencies
+from scanpy_sct.train.vocabulary import (
+    coexpression_order,
+    coexpression_vectors,
+    level_frequencies,
+    mean_expression,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -72,8 +78,8 @@ def pretrain(
     output
         Folder of the checkpoint.
     vocabulary
-        Ensembl ids of the genes the network shall know, in any order: they are put in the order of their co-expression
-        in `data`. By default the 19,937 protein-coding genes of the released network.
+        Ensembl ids of the genes the network shall know, which are put in the order that `config.gene_order` names. By
+        default the 19,937 protein-coding genes of the released network.
     device, precision, devices, strategy, num_nodes
         As Lightning Fabric's `accelerator`, `precision` ("32-true" or "bf16-mixed"), `devices`, `strategy` and
         `num_nodes`. Several processes share
@@ -124,11 +130,12 @@ def _save(
     checkpoint = Checkpoint(
         name=config.name,
         config=config.network,
-        tokens=TokenSettings(n_bins=rules.n_bins),
+        tokens=TokenSettings(n_bins=rules.n_bins, binning=rules.binning),
         mask_fraction=config.mask_fraction,
         genes=genes,
         network=network.cpu().eval(),
         embedding="cell" if config.network.cell_dim else "transformer",
+        path="full" if config.network.convolutions else "direct",
         license=license,
     )
     save_checkpoint(folder, checkpoint, dtype="float16")
@@ -206,9 +213,11 @@ def hold_out(sources: Sequence[Source], config: PretrainConfig) -> list[np.ndarr
 
 
 def token_rules(genes: np.ndarray, config: PretrainConfig) -> TokenRules:
-    """Token rules of a network trained here: bins of equal width, unmeasured genes masked."""
+    """Token rules of a network trained here: unmeasured genes are masked."""
     network = config.network
-    return TokenRules(genes, mask=network.mask_token_id, pad=network.pad_token_id, n_bins=network.num_bins - 1)
+    return TokenRules(
+        genes, mask=network.mask_token_id, pad=network.pad_token_id, n_bins=network.num_bins - 1, binning=config.binning
+    )
 
 
 def sample_cells(sources: Sequence[Source], held_out: Sequence[np.ndarray], config: PretrainConfig) -> list[Dataset]:
@@ -223,18 +232,24 @@ def _order_genes(
     vocabulary: Sequence[str] | None,
     fabric: Fabric,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Genes in their order of co-expression, padded, and the vectors behind that order; kept for the next start."""
+    """Genes in their order, padded, and the vectors of their co-expression; kept for the next start."""
     file = folder / VOCABULARY_FILE
     if fabric.is_global_zero and not file.exists():
-        unordered = np.unique(released_vocabulary() if vocabulary is None else np.asarray(vocabulary, dtype=str))
-        unordered = unordered[unordered != ""]
+        unordered = pd.unique(pd.Series(released_vocabulary() if vocabulary is None else vocabulary, dtype=str))
+        unordered = np.asarray(unordered[unordered != ""], dtype=str)
+        if config.gene_order != "given":
+            unordered = np.sort(unordered)
         padding = -len(unordered) % 2**config.network.num_downsamples
         unordered = np.concatenate([unordered, np.full(padding, "", dtype=unordered.dtype)])
         sources = open_sources(data, unordered)
         cells = sample_cells(sources, hold_out(sources, config), config)
         vectors = coexpression_vectors(cells, max(config.network.cell_dim, 32), config.seed)
         n_genes = len(unordered) - padding
-        order = np.concatenate([coexpression_order(vectors[:n_genes]), np.arange(n_genes, len(unordered))])
+        order = np.arange(len(unordered))
+        if config.gene_order == "coexpression":
+            order[:n_genes] = coexpression_order(vectors[:n_genes])
+        elif config.gene_order == "mean":
+            order[:n_genes] = np.argsort(-mean_expression(cells)[:n_genes], kind="stable")
         partial = file.with_suffix(".partial.npz")
         np.savez(partial, genes=unordered[order], vectors=vectors[order])
         partial.replace(file)

@@ -23,16 +23,26 @@ def coexpression_vectors(datasets: Sequence[Dataset], n_components: int, seed: i
     """
     from sklearn.decomposition import TruncatedSVD
 
-    log_counts = sparse.vstack([dataset.log_counts[~dataset.held_out] for dataset in datasets]).tocsr()
-    linear = log_counts.copy()
-    linear.data = np.expm1(linear.data)
-    totals = np.maximum(np.asarray(linear.sum(1)).ravel(), 1)
-    linear.data *= np.repeat(1e4 / totals, np.diff(linear.indptr)).astype(np.float32)
-    linear.data = np.log1p(linear.data)
+    linear = _normalized(datasets)
     squares = np.asarray(linear.multiply(linear).mean(0)).ravel()
     scaled = linear @ sparse.diags(np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 1e-4))
     svd = TruncatedSVD(n_components, random_state=seed).fit(scaled.tocsr().astype(np.float32))
-    return (svd.components_ * svd.singular_values_[:, None] / np.sqrt(len(totals))).T.astype(np.float32)
+    return (svd.components_ * svd.singular_values_[:, None] / np.sqrt(linear.shape[0])).T.astype(np.float32)
+
+
+def mean_expression(datasets: Sequence[Dataset]) -> np.ndarray:
+    """Mean of the depth-normalised log values of each position, (positions,)."""
+    return np.asarray(_normalized(datasets).mean(0)).ravel()
+
+
+def _normalized(datasets: Sequence[Dataset]) -> sparse.csr_matrix:
+    """Log values at 10,000 counts a cell, training cells only."""
+    values = sparse.vstack([dataset.log_counts[~dataset.held_out] for dataset in datasets]).tocsr()
+    values.data = np.expm1(values.data)
+    totals = np.maximum(np.asarray(values.sum(1)).ravel(), 1)
+    values.data *= np.repeat(1e4 / totals, np.diff(values.indptr)).astype(np.float32)
+    values.data = np.log1p(values.data)
+    return values
 
 
 def coexpression_order(vectors: np.ndarray) -> np.ndarray:

@@ -42,6 +42,8 @@ class Entries:
     """int: bin of the measured value in its cell, 0 where not expressed."""
     called_bin: np.ndarray
     """int: bin that is predicted."""
+    level_bin: np.ndarray
+    """int: bin that is predicted if the entry is expressed."""
     group_of_cell: np.ndarray
     """int (n_cells,), 0, 1, ..."""
     n_bins: int
@@ -60,7 +62,7 @@ class Entries:
 
     def only(self, chosen: np.ndarray) -> Entries:
         """Keep the chosen entries, bool (n_entries,)."""
-        by_entry = [field.name for field in fields(self)][:7]
+        by_entry = [field.name for field in fields(self)][:8]
         return replace(self, **{name: getattr(self, name)[chosen] for name in by_entry})
 
 
@@ -76,7 +78,7 @@ def rows_of_entries(task: Task, guess: Guess, n_bootstrap: int) -> Iterator[Row]
     yield from _reliability(entries)
     expressed = entries.truth > 0
     yield from _rows(ZERO, entries.only(~expressed), [_rmse])
-    yield from _rows(NON_ZERO, entries.only(expressed), [_rmse, _gene_correlations, _cell_correlations])
+    yield from _rows(NON_ZERO, entries.only(expressed), [_level_mcc, _rmse, _gene_correlations, _cell_correlations])
     place = gene_strata(task.rates)[entries.gene]
     for number, name in enumerate(GENE_STRATA):
         yield from _stratum(name, entries.only(place == number), task.hides_genes)
@@ -93,10 +95,9 @@ def compare(task: Task, guess: Guess, n_bootstrap: int) -> Entries:
     if not task.hides_genes:
         rate = observed.log.nnz / max(int((~observed.hidden).sum()), 1)
     expressed, called = task.truth > 0, rate_matched(guess.detection, rate)
-    true_bin, called_bin = np.zeros((2, len(cell)), dtype=np.int64)
-    true_bin[expressed] = expression_bins(task.truth[expressed], cell[expressed], edges)
-    given_expressed = guess.value[called] / np.maximum(guess.detection[called], 1e-6)
-    called_bin[called] = expression_bins(given_expressed, cell[called], edges)
+    true_bin = np.where(expressed, expression_bins(task.truth, cell, edges), 0)
+    given_expressed = guess.value / np.maximum(guess.detection, 1e-6)
+    level_bin = expression_bins(given_expressed, cell, edges)
     rng = np.random.default_rng(task.seed)
     group_of_cell = bootstrap.group_cells(observed.samples, rng)
     return Entries(
@@ -106,7 +107,8 @@ def compare(task: Task, guess: Guess, n_bootstrap: int) -> Entries:
         cell=cell,
         gene=gene,
         true_bin=true_bin,
-        called_bin=called_bin,
+        called_bin=np.where(called, level_bin, 0),
+        level_bin=level_bin,
         group_of_cell=group_of_cell,
         n_bins=edges.shape[1],
         weights=bootstrap.draw_weights(int(group_of_cell.max()) + 1, n_bootstrap, rng),
@@ -141,6 +143,11 @@ def _calibration(entries: Entries) -> Iterator[tuple[str, Estimate]]:
 def _bin_mcc(entries: Entries) -> Iterator[tuple[str, Estimate]]:
     sums = confusion_sums(entries.true_bin, entries.called_bin, entries.n_bins, entries.group, entries.n_groups)
     yield "bin_mcc", estimate(sums, mcc_score, entries.weights)
+
+
+def _level_mcc(entries: Entries) -> Iterator[tuple[str, Estimate]]:
+    sums = confusion_sums(entries.true_bin, entries.level_bin, entries.n_bins, entries.group, entries.n_groups)
+    yield "level_mcc", estimate(sums, mcc_score, entries.weights)
 
 
 def _rmse(entries: Entries) -> Iterator[tuple[str, Estimate]]:

@@ -1,11 +1,12 @@
 """What the other cells of a bag, and the cell as a whole, say about a hidden gene.
 
-A small sCT trained plainly hardly uses its bag: skip connections carry each gene past the transformer. Two direct
+A small sCT trained plainly hardly uses its bag: skip connections carry each gene past the transformer. Three direct
 paths, off for the released weights, give a hidden gene what a statistician would look at first:
 
 * the *profile* of the gene: how often it shows each expression level in the bag's other cells, shrunk towards its
   frequencies in the training data and corrected for how deeply each cell was sequenced (a Poisson argument);
-* the *cell embedding*: all visible genes of a cell, as deviations from their profile, projected on a few dimensions.
+* the *cell embedding*: all visible genes of a cell, as deviations from their profile, projected on a few dimensions;
+* its *neighbors* (:mod:`scanpy_sct.model.neighbors`): what cells with a similar embedding show of the gene.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scanpy_sct.model.config import SctConfig
-from scanpy_sct.model.layers import TransformerBlock, gelu
 
 MIN_PROBABILITY = 1e-6
 
@@ -50,7 +49,7 @@ class Profile:
         _, n_cells, n_genes = self.own.shape
         n_levels = self.log_among.shape[2]
         gene = places // (n_cells * n_genes) * n_genes + places % n_genes
-        # Levels come first: to pick rows of five is slow.
+        # Levels come first: to pick short rows is slow.
         by_level = self.log_among.flatten(0, 2).T.contiguous()
         log_among = by_level[:, gene * n_levels + self.own.flatten()[places]]
         log_levels = log_among + self.log_expressed.flatten()[places]
@@ -58,18 +57,19 @@ class Profile:
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance, each (batch, cells, genes), of what the levels are worth, ``values`` (levels,)."""
-        zero, expressed, among = self.log_zero.exp(), self.log_expressed.exp(), self.log_among.exp()
+        zero, expressed = self.log_zero.exp(), self.log_expressed.exp()
+        means = [zero * power[0] + expressed * self.expected_level(power) for power in (values, values.square())]
+        return means[0], means[1] - means[0].square()
+
+    def expected_level(self, values: Tensor) -> Tensor:
+        """Return the mean (batch, cells, genes) of ``values`` (levels,) over the levels of expression."""
+        by_own = self.log_among.exp() @ values[1:]
         bag, cell, gene = self.own.nonzero(as_tuple=True)
         own = self.own[bag, cell, gene]
-        means = []
-        for power in (values, values.square()):
-            by_own = among @ power[1:]
-            # All cells alike, and then what is different for the few that have a level to leave out.
-            difference = by_own[bag, gene, own] - by_own[bag, gene, 0]
-            given_expressed = by_own[:, None, :, 0].expand_as(zero)
-            given_expressed = given_expressed.index_put((bag, cell, gene), difference, accumulate=True)
-            means.append(zero * power[0] + expressed * given_expressed)
-        return means[0], means[1] - means[0].square()
+        # All cells alike, and then what is different for the few that have a level to leave out.
+        difference = by_own[bag, gene, own] - by_own[bag, gene, 0]
+        alike = by_own[:, None, :, 0].expand_as(self.log_zero)
+        return alike.index_put((bag, cell, gene), difference, accumulate=True)
 
 
 class BagProfile(nn.Module):
@@ -132,60 +132,3 @@ class BagProfile(nn.Module):
         # Rows of levels that no cell has are never looked up; the lower bounds keep them finite.
         among = (others + prior[:, None]) / (others.sum(-1, keepdim=True) + 1).clamp_min(1)
         return among.clamp_min(MIN_PROBABILITY).log()
-
-
-class CellPath(nn.Module):
-    """The direct cell embedding, attention among the cells of the bag, and a factorised prediction for all genes."""
-
-    def __init__(self, config: SctConfig, n_genes: int) -> None:
-        super().__init__()
-        dim = config.cell_dim
-        self.level_values = nn.Parameter(torch.linspace(0, 2, config.num_bins) ** 0.5)
-        self.gene_table = nn.Parameter(torch.randn(n_genes, dim) / dim**0.5)
-        self.input = nn.Linear(2 * dim + 1, dim * 2)
-        self.layers = nn.ModuleList(
-            TransformerBlock(2 * dim, heads=4, key_size=dim // 2, ffn_dim=4 * dim, rotary=False)
-            for _ in range(config.cell_layers)
-        )
-        self.norm = nn.LayerNorm(2 * dim)
-        self.detection = nn.Linear(2 * dim, dim)
-        self.level = nn.Linear(2 * dim, dim)
-        self.gene_output = nn.Parameter(torch.randn(n_genes, dim) * 0.02)
-        self.to_trunk = nn.Linear(2 * dim, config.embed_dim)
-        nn.init.zeros_(self.to_trunk.weight)
-
-    def embed(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
-        """Return the cell embedding (batch, cells, dim): visible genes as deviations from the profile.
-
-        ``expected`` and ``variance`` are the moments of the profile for `level_values`, each (batch, cells, genes).
-        """
-        n_bins = len(self.level_values)
-        visible = (tokens < n_bins).float()
-        observed = self.level_values[tokens.clamp_max(n_bins - 1).long()]
-        deviation = (observed - expected) * visible
-        scale = (variance.clamp_min(0) * visible).sum(-1, keepdim=True) + 1
-        return deviation @ self.gene_table / scale.sqrt()
-
-    def forward(self, cells: Tensor, depth: Tensor) -> Tensor:
-        """Let the cells (batch, cells, dim) of a bag see one another; returns (batch, cells, 2 * dim)."""
-        centred = cells - cells.mean(1, keepdim=True)
-        x = gelu(self.input(torch.cat([cells, centred, depth[..., None]], dim=-1)))
-        for layer in self.layers:
-            x, _ = layer(x)
-        return self.norm(x)
-
-    def logits(self, x: Tensor, places: Tensor | None = None) -> Tensor:
-        """Factorised logits (batch, cells, genes, levels) from the output of :meth:`forward`.
-
-        With ``places`` of the flattened (batch, cells, genes), only those there: (levels, places).
-        """
-        detection = self.detection(x) @ self.gene_output.T
-        level = self.level(x) @ self.gene_output.T
-        if places is not None:
-            detection, level = detection.flatten()[places], level.flatten()[places]
-        levels = torch.arange(len(self.level_values), device=x.device).float()
-        expressed = (levels > 0).float()
-        steps = (levels - len(levels) / 2) * expressed / len(levels)
-        if places is not None:
-            return expressed[:, None] * detection + steps[:, None] * level
-        return detection[..., None] * expressed + level[..., None] * steps
