@@ -81,7 +81,8 @@ def oracle(task: Task, guess: Guess) -> dict[tuple[str, str], float]:
     called = guess.detection >= np.quantile(guess.detection, 1 - rate, method="higher")
     edges = bin_edges(task.observed.log)
     bins = np.where(truth > 0, expression_bins(truth, cell, edges), 0)
-    called_bins = np.where(called, expression_bins(guess.value / np.maximum(guess.detection, 1e-6), cell, edges), 0)
+    level_bins = expression_bins(guess.value / np.maximum(guess.detection, 1e-6), cell, edges)
+    called_bins = np.where(called, level_bins, 0)
     masks = [truth >= 0, truth == 0, truth > 0, rates < 0.01, (rates >= 0.01) & (rates < 0.1)]
     masks += [(rates >= 0.1) & (rates <= 0.5), rates > 0.5]
     result = {}
@@ -94,6 +95,8 @@ def oracle(task: Task, guess: Guess) -> dict[tuple[str, str], float]:
             for name, unit in (("gene", gene[mask]), ("cell", cell[mask])):
                 found[f"{name}_pearson"] = means_of(stats.pearsonr, t, v, unit)
                 found[f"{name}_spearman"] = means_of(stats.spearmanr, t, v, unit)
+        if stratum == "non-zero":
+            found["level_mcc"] = matthews_corrcoef(bins[mask], level_bins[mask])
         if stratum not in ("zero", "non-zero"):
             if (t > 0).any():
                 found["average_precision"] = average_precision_score(t > 0, guess.detection[mask])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.plan.bins import assign_bins, bin_edges, bin_values
+from scanpy_sct.plan.bins import assign_bins, bin_edges, bin_values, count_bin_values
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "binning.npz"
 
@@ -61,7 +61,38 @@ def test_bin_values_are_means_of_the_cell_and_else_centres():
     np.testing.assert_allclose(worth, [[1.2, 2.5, 3.5, 5]], rtol=1e-6)
 
 
-def test_matrix_without_any_entry():
+def test_bins_of_counts_double():
+    counts = np.array([[1, 2, 3, 4, 5, 8, 9, 16, 17, 500]], dtype=np.float32)
+    values = sparse.csr_matrix(counts).log1p()
+    bins = assign_bins(values, bin_edges(values, 6, "counts"))
+    assert bins.tolist() == [1, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_bins_of_counts_do_not_depend_on_what_else_a_cell_shows():
+    few, many = (sparse.csr_matrix(np.array([row], dtype=np.float32)).log1p() for row in ([2, 3], [1, 2, 3, 90]))
+    few_bins, many_bins = (assign_bins(cell, bin_edges(cell, 5, "counts")) for cell in (few, many))
+    assert few_bins.tolist() == many_bins.tolist()[1:3]
+
+
+def test_bins_of_counts_take_fractions_in_units_of_the_smallest():
+    values = sparse.csr_matrix(np.array([[0.25, 0.5, 2.0]], dtype=np.float32)).log1p()
+    assert assign_bins(values, bin_edges(values, 5, "counts")).tolist() == [1, 2, 4]
+
+
+def test_empty_bins_of_counts_are_worth_their_middle_on_the_wanted_scale():
+    counts = sparse.csr_matrix(np.array([[1, 4], [0, 0], [2, 2]], dtype=np.float32))
+    worth = count_bin_values(counts.log1p(), (3 * counts).log1p(), 4)
+    middle = np.array([1, 2, np.sqrt(3 * 4), np.sqrt(5 * 8)])
+    np.testing.assert_allclose(worth, np.log1p([3 * middle, middle, 3 * middle]), rtol=1e-5)
+    bins = assign_bins(counts.log1p(), bin_edges(counts.log1p(), 4, "counts"))
+    filled = bin_values((3 * counts).log1p(), bins, 4, typical=worth)
+    np.testing.assert_allclose(filled[0], np.log1p([3, 6, 12, 3 * np.sqrt(40)]), rtol=1e-5)
+    # The empty cell takes what bins are worth elsewhere.
+    np.testing.assert_allclose(filled[1], np.log1p([3, 6, 12, 0]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("binning", ["uniform", "quantile", "counts"])
+def test_matrix_without_any_entry(binning):
     values = sparse.csr_matrix((3, 5), dtype=np.float32)
-    assert np.isnan(bin_edges(values)).all()
+    assert np.isnan(bin_edges(values, binning=binning)).all()
     assert bin_values(values, np.zeros(0, np.uint8)).shape == (3, 4)

@@ -17,6 +17,8 @@ from scanpy_sct.train import FinetuneConfig, PretrainConfig
         ({"balance": 1.5}, "balance=1.5 must be between 0 and 1"),
         ({"ema_decay": 1.0}, "ema_decay=1.0 must be at least 0 and below 1"),
         ({"validation_share": 0.0}, "validation_share=0.0 must be above 0 and below 1"),
+        ({"binning": "even"}, "binning='even' must be 'uniform', 'quantile' or 'counts'"),
+        ({"gene_order": "size"}, "gene_order='size' must be 'coexpression', 'mean' or 'given'"),
         ({"mask_range": (0.5, 0.1)}, "mask_range=.* must be two rising shares"),
     ],
 )

@@ -37,6 +37,39 @@ def test_makes_a_checkpoint_that_the_verbs_take(files, config, tmp_path, genes, 
     assert np.isfinite(adata.layers["sct"]).all()
 
 
+def test_a_network_without_convolutions_is_trained_and_used(files, config, tmp_path, genes, monkeypatch):
+    monkeypatch.setattr(sct.settings, "progress", False)
+    network = replace(
+        config.network, convolutions=False, neighbor_heads=2, alphabet_size=9, mask_token_id=7, pad_token_id=8
+    )
+    config = replace(config, network=network, binning="counts")
+    checkpoint = sct.load_model(run(files, config, tmp_path / "mine", genes))
+    assert (checkpoint.path, checkpoint.embedding) == ("direct", "cell")
+    assert (checkpoint.tokens.n_bins, checkpoint.tokens.binning) == (6, "counts")
+    assert not any(name.startswith(("stem", "down", "up", "head")) for name in checkpoint.network.state_dict())
+    adata = ad.read_h5ad(files[1])
+    sct.tl.impute(adata, model=checkpoint)
+    sct.tl.embed(adata, model=checkpoint)
+    assert np.isfinite(adata.layers["sct"]).all()
+    with pytest.raises(ValueError, match="path='full': the model 'sct' has no convolutions"):
+        sct.tl.impute(adata, model=checkpoint, path="full")
+
+
+def test_genes_are_put_in_the_order_asked_for(files, config, tmp_path, genes):
+    config = replace(config, steps=1, report_every=1)
+    given = genes[::-1]
+    order = {
+        name: sct.load_model(run(files, replace(config, gene_order=name), tmp_path / name, given)).genes
+        for name in ("given", "mean", "coexpression")
+    }
+    np.testing.assert_array_equal(order["given"], given)
+    assert not np.array_equal(order["coexpression"], order["mean"])
+    cells = ad.concat([ad.read_h5ad(file) for file in files], join="outer", fill_value=0)
+    counts = cells[:, order["mean"]].X.toarray()
+    rates = np.log1p(1e4 * counts / counts.sum(1, keepdims=True)).mean(0)
+    assert np.corrcoef(np.arange(120), rates)[0, 1] < -0.8
+
+
 def test_log_has_the_network_beside_the_constant(files, config, tmp_path, genes):
     run(files, config, tmp_path / "mine", genes)
     log = pd.read_csv(tmp_path / "mine.training" / "log.csv")

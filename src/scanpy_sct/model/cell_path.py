@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,19 @@ from scanpy_sct.model.config import SctConfig
 from scanpy_sct.model.layers import TransformerBlock, gelu
 from scanpy_sct.model.neighbors import Neighbors
 from scanpy_sct.model.profile import Profile
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What the direct paths know of bags."""
+
+    tokens: Tensor
+    """(batch, cells, genes)."""
+    profile: Profile
+    embedding: Tensor
+    """(batch, cells, dim): each cell by itself, beside its profile."""
+    vectors: Tensor
+    """(batch, cells, 2 * dim): each cell after it has seen the others."""
 
 
 class CellPath(nn.Module):
@@ -31,7 +46,7 @@ class CellPath(nn.Module):
         if config.convolutions:
             self.to_trunk = nn.Linear(2 * dim, config.embed_dim)
             nn.init.zeros_(self.to_trunk.weight)
-        self.neighbors = Neighbors(2 * dim, n_genes, config.neighbor_heads) if config.neighbor_heads else None
+        self.neighbors = Neighbors(dim, n_genes, config.neighbor_heads) if config.neighbor_heads else None
 
     def embed(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
         """Return the cell embedding (batch, cells, dim): visible genes as deviations from the profile.
@@ -53,21 +68,26 @@ class CellPath(nn.Module):
             x, _ = layer(x)
         return self.norm(x)
 
-    def logits(self, x: Tensor, tokens: Tensor, profile: Profile, places: Tensor | None = None) -> Tensor:
-        """Logits (batch, cells, genes, levels) from the output of :meth:`forward`: factorised, and of the neighbors.
+    def look(self, tokens: Tensor, profile: Profile, depth: Tensor) -> Cells:
+        """Embed the cells of bags, ``tokens`` (batch, cells, genes), and let them see one another."""
+        embedding = self.embed(tokens, *profile.moments(self.level_values))
+        return Cells(tokens, profile, embedding, self(embedding, depth))
+
+    def logits(self, cells: Cells, places: Tensor | None = None) -> Tensor:
+        """Logits (batch, cells, genes, levels): factorised ones, and the evidence of the neighbors.
 
         With ``places`` of the flattened (batch, cells, genes), only those there: (levels, places).
         """
-        detection = self.detection(x) @ self.gene_output.T
-        level = self.level(x) @ self.gene_output.T
+        detection = self.detection(cells.vectors) @ self.gene_output.T
+        level = self.level(cells.vectors) @ self.gene_output.T
         if places is not None:
             detection, level = detection.flatten()[places], level.flatten()[places]
-        levels = torch.arange(len(self.level_values), device=x.device).float()
+        levels = torch.arange(len(self.level_values), device=detection.device).float()
         expressed = (levels > 0).float()
         steps = (levels - len(levels) / 2) * expressed / len(levels)
         if self.neighbors is not None:
-            more_detection, more_level = self.neighbors(x, tokens, profile, steps, places)
-            detection, level = detection + more_detection, level + more_level
+            evidence = self.neighbors(cells.embedding, cells.tokens, cells.profile, steps, places)
+            detection, level = detection + evidence[0], level + evidence[1]
         if places is not None:
             return expressed[:, None] * detection + steps[:, None] * level
         return detection[..., None] * expressed + level[..., None] * steps

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-
 MIN_PROBABILITY = 1e-6
 
 

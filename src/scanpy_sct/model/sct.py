@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scanpy_sct.model.cell_path import CellPath
+from scanpy_sct.model.cell_path import CellPath, Cells
 from scanpy_sct.model.config import SctConfig
 from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu
 from scanpy_sct.model.profile import BagProfile, Profile
@@ -119,7 +119,7 @@ class Sct(nn.Module):
             outputs = ("direct_logits",) if outputs is None else outputs
         profile, cells = self._look_around(bags, result)
         if profile is not None and (outputs is None or {"logits", "direct_logits"} & set(outputs)):
-            result["direct_logits"] = self._direct_logits(bags, profile, cells, cell_weight, positions)
+            result["direct_logits"] = self._direct_logits(profile, cells, cell_weight, positions)
         if outputs is not None and set(outputs) <= set(result):
             return result
         if not self.config.convolutions:
@@ -160,8 +160,8 @@ class Sct(nn.Module):
             msg = f"coordinates has shape {tuple(coordinates.shape)}, expected ({len(tokens)}, {n_cells}, 2)."
             raise ValueError(msg)
 
-    def _look_around(self, bags: Tensor, result: dict) -> tuple[Profile | None, Tensor | None]:
-        """Profile of the bag and vectors of its cells, as far as the network has these paths."""
+    def _look_around(self, bags: Tensor, result: dict) -> tuple[Profile | None, Cells | None]:
+        """Profile of the bag and what its cells look like, as far as the network has these paths."""
         if not self.config.context:
             return None, None
         # Counting and logarithms of frequencies need float32, also where the convolutions run in bfloat16.
@@ -169,17 +169,17 @@ class Sct(nn.Module):
             profile, depth = self.profile(bags)
             if not self.config.cell_dim:
                 return profile, None
-            moments = profile.moments(self.cell_path.level_values)
-            result["cell_embedding"] = self.cell_path.embed(bags, *moments)
-            return profile, self.cell_path(result["cell_embedding"], depth)
+            cells = self.cell_path.look(bags, profile, depth)
+            result["cell_embedding"] = cells.embedding
+            return profile, cells
 
     def _direct_logits(
-        self, bags: Tensor, profile: Profile, cells: Tensor | None, cell_weight: float, positions: Tensor | None
+        self, profile: Profile, cells: Cells | None, cell_weight: float, positions: Tensor | None
     ) -> Tensor:
-        with torch.autocast(bags.device.type, enabled=False):
+        with torch.autocast(profile.own.device.type, enabled=False):
             logits = profile.log_frequencies() if positions is None else profile.log_frequencies_at(positions)
             if cells is not None:
-                logits = logits + cell_weight * self.cell_path.logits(cells, bags, profile, positions)
+                logits = logits + cell_weight * self.cell_path.logits(cells, positions)
             return logits if positions is None else logits.T
 
     def _embed(self, bags: Tensor, coordinates: Tensor | None, profile: Profile | None) -> Tensor:
@@ -190,11 +190,11 @@ class Sct(nn.Module):
             x = x + self.profile_embedding(profile.log_frequencies())
         return gelu(self.stem(x.flatten(1, 2).transpose(1, 2).unsqueeze(2)))
 
-    def _transform(self, x: Tensor, cells: Tensor | None, result: dict) -> Tensor:
+    def _transform(self, x: Tensor, cells: Cells | None, result: dict) -> Tensor:
         result["conv_out"] = x
         if cells is not None:
-            per_cell = self.cell_path.to_trunk(cells).to(x.dtype)
-            x = x + per_cell.repeat_interleave(x.shape[1] // cells.shape[1], dim=1)
+            per_cell = self.cell_path.to_trunk(cells.vectors).to(x.dtype)
+            x = x + per_cell.repeat_interleave(x.shape[1] // per_cell.shape[1], dim=1)
         saved_maps = self.config.attention_maps_to_save
         last_head = self.config.attention_heads - 1
         for number, layer in enumerate(self.layers, start=1):

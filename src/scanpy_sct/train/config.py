@@ -37,8 +37,8 @@ class PretrainConfig:
     """Name of the checkpoint."""
     network: SctConfig = field(default_factory=_small_network)
     binning: str = "uniform"
-    """Bins of a cell's expressed genes: `"uniform"`, `"quantile"` or `"counts"`; see :func:`scanpy_sct.plan.bins.bin_edges`.
-    Their number follows from `network.mask_token_id`."""
+    """Bins of a cell's expressed genes, as many as `network.mask_token_id` leaves room for: `"uniform"`, of equal width
+    on the log scale of the cell; `"quantile"`, of equally many genes; `"counts"`, of 1, 2, 3-4, 5-8, ... counts."""
     gene_order: str = "coexpression"
     """Order of the genes along the convolutions: `"coexpression"` or `"mean"` (expression) in the training data, or as
     `"given"` by the vocabulary."""

@@ -74,10 +74,8 @@ class DirectPaths(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             with torch.no_grad():
                 profile, depth = self.profile(bags)
-                moments = profile.moments(self.cell_path.level_values)
                 known = profile.log_frequencies_at(places)
-            cells = self.cell_path(self.cell_path.embed(bags, *moments), depth)
-            return known + self.cell_path.logits(cells, bags, profile, places)
+            return known + self.cell_path.logits(self.cell_path.look(bags, profile, depth), places)
 
     @torch.no_grad()
     def write_back(self) -> None:

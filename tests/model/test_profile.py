@@ -3,8 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scanpy_sct.model import SctConfig
-from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.model.profile import BagProfile
 
 MASK = 5
@@ -60,17 +58,6 @@ def test_deeper_cell_is_expected_to_express_more(profile):
     tokens[0, :, 5] = MASK
     zero = profile(tokens)[0].log_frequencies()[0, :, 5, 0]
     assert zero[0] < zero[1:].min()
-
-
-def test_cell_embedding_ignores_masked_genes():
-    torch.manual_seed(0)
-    path = CellPath(SctConfig(context=True, cell_dim=8), 30)
-    tokens = torch.randint(0, 5, (1, 3, 30))
-    tokens[0, 0, 4] = MASK
-    expected, variance = torch.rand(2, 1, 3, 30)
-    before = path.embed(tokens, expected, variance)
-    expected[0, 0, 4], variance[0, 0, 4] = 1.9, 0.7
-    torch.testing.assert_close(path.embed(tokens, expected, variance), before)
 
 
 def test_parts_of_the_profile_are_the_whole(profile, tokens):
