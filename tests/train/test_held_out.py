@@ -69,7 +69,7 @@ def test_bags_of_one_cell_are_no_test(files, genes, config):
 
 def test_everything_is_reported(network, bags):
     report = validate(network, bags, torch.device("cpu"))
-    variants = ("full", "lesion", "direct", "alone")
+    variants = ("full", "lesion", "direct", "cells_lesion", "alone")
     assert set(report) == {
         *(f"{what}_{name}" for what in ("loss", "auprc") for name in variants),
         *(f"auprc_{name}" for name in ("gene_constant", "bag_mean", "knn")),
@@ -88,7 +88,7 @@ def test_lesion_takes_the_trunk_away_and_gives_it_back(network, bags):
     tokens = torch.from_numpy(bags[0].tokens).reshape(1, -1)
     with torch.no_grad():
         before = network(tokens, outputs={"transformer_out"})["transformer_out"]
-        with lesion(network):
+        with lesion(network.layers):
             without = network(tokens, outputs={"transformer_out"})["transformer_out"]
         after = network(tokens, outputs={"transformer_out"})["transformer_out"]
     torch.testing.assert_close(without, before.mean(1, keepdim=True).expand_as(before))

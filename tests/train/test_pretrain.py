@@ -74,7 +74,7 @@ def test_log_has_the_network_beside_the_constant(files, config, tmp_path, genes)
     run(files, config, tmp_path / "mine", genes)
     log = pd.read_csv(tmp_path / "mine.training" / "log.csv")
     assert list(log["step"]) == [2, 4, 6]
-    variants = {"full", "direct", "lesion", "alone", "gene_constant", "bag_mean", "knn"}
+    variants = {"full", "direct", "lesion", "cells_lesion", "alone", "gene_constant", "bag_mean", "knn"}
     assert {f"auprc_{name}" for name in variants} <= set(log)
     assert log.filter(like="auprc").notna().all(axis=None)
     assert (tmp_path / "mine.training" / "log.csv").read_text().count("step") == 1

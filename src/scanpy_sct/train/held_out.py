@@ -92,6 +92,7 @@ def validate(
 
     * `full`: all of it; `direct`: without convolutions and trunk;
     * `lesion`: with the output of the trunk replaced by its mean over positions;
+    * `cells_lesion`: without convolutions, the output of the transformer over cells replaced by its mean over cells;
     * `alone`: every cell in a bag of its own;
 
     `auprc_` of `gene_constant` (frequencies in the training data, the same for all cells), `bag_mean` (share of the
@@ -136,10 +137,13 @@ def _answers(
             "stem": _between_cells(found["residuals"][0][0].T, len(tokens)),
             "trunk": _between_cells(found["transformer_out"][0], len(tokens)),
         }
-        with lesion(network):
+        with lesion(network.layers):
             answers["lesion"] = run("logits")["logits"]
     if has_direct:
         answers["direct"] = run("direct_logits")["direct_logits"]
+    if network.config.cell_layers:
+        with lesion(network.cell_path.layers):
+            answers["cells_lesion"] = run("direct_logits")["direct_logits"]
     cells, genes = places // network.n_genes, places % network.n_genes
     alone = [run(best, tokens[cell : cell + 1], genes[cells == cell])[best] for cell in cells.unique()]
     answers["alone"] = torch.cat(alone)
@@ -153,9 +157,9 @@ def _between_cells(values: Tensor, n_cells: int) -> float:
 
 
 @contextmanager
-def lesion(network: nn.Module) -> Iterator[None]:
-    """Replace the output of the trunk by its mean over positions for a while."""
-    handle = network.layers[-1].register_forward_hook(
+def lesion(layers: nn.ModuleList) -> Iterator[None]:
+    """Replace the output of transformer layers by its mean over positions for a while."""
+    handle = layers[-1].register_forward_hook(
         lambda module, inputs, output: (output[0].mean(1, keepdim=True).expand_as(output[0]), output[1])
     )
     try:
