@@ -33,7 +33,7 @@ def test_round_trip():
         ({"convolutions": False, "context": True}, "convolutions=False needs cell_dim"),
         (
             {"convolutions": False, "context": True, "cell_dim": 8, "use_spatial_information": True},
-            "use_spatial_information=True needs convolutions",
+            "use_spatial_information=True needs convolutions or neighbor_heads",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import pdist
 
-from scanpy_sct.plan.bags import plan_bags, similarity_points
+from scanpy_sct.plan.bags import in_spacings, plan_bags, similarity_points
 
 
 def targets(bags) -> np.ndarray:
@@ -70,3 +70,14 @@ def test_similarity_ignores_depth():
 def test_cells_without_any_values_are_all_alike(recwarn):
     assert not similarity_points(sparse.csr_matrix((6, 9), dtype=np.float32), seed=0).any()
     assert not recwarn.list
+
+
+def test_places_in_spacings_are_alike_in_any_unit():
+    grid = np.stack(np.divmod(np.arange(12), 4), axis=1).astype(float)
+    points = np.concatenate([grid * 200, grid * 0.5, [[7, 7], [7, 7]]])
+    samples = np.repeat([0, 1, 2], [12, 12, 2])
+    found = in_spacings(points, samples)
+    np.testing.assert_allclose(found[:12], grid)
+    np.testing.assert_allclose(found[12:24], grid)
+    np.testing.assert_array_equal(found[24:], points[24:])  # one place has no distance
+    assert points[1, 1] == 200

@@ -23,6 +23,7 @@ Scale = Literal["log1p_counts", "log1p_cp10k"]
 Unmeasured = Literal["mask", "zero"]
 Embedding = Literal["transformer", "cell"]
 Path = Literal["full", "direct"]
+Coordinates = Literal["given", "spacing"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ class Checkpoint:
     """Which output stands for a cell: the mean of the transformer's positions, or the direct cell embedding."""
     path: Path = "full"
     """Part of the network that predicts unless the user says otherwise: all of it, or only the direct paths."""
+    coordinates: Coordinates = "given"
+    """Unit of the coordinates that a network with spatial information reads: as they are given, or the median distance
+    of the cells of a sample to their nearest neighbor."""
     label_head: LabelHead | None = None
     license: str = "unknown"
     revision: str | None = None
@@ -134,6 +138,7 @@ class Checkpoint:
         _check_positive("temperature", self.temperature)
         _check_choice("embedding", self.embedding, Embedding)
         _check_choice("path", self.path, Path)
+        _check_choice("coordinates", self.coordinates, Coordinates)
         if self.path == "direct" and not self.config.context:
             msg = "path='direct' needs a network with direct paths (context=True)."
             raise ValueError(msg)
@@ -178,7 +183,7 @@ class Checkpoint:
             f"- tokens: {tokens.n_bins} bins {widths[tokens.binning]} per cell, {scale}; unmeasured genes are {coding}",
             f"- mask fraction: {self.mask_fraction:g}",
             f"- bags in training: {config.num_cells} cells"
-            + (", with coordinates" if config.use_spatial_information else ""),
+            + (f", with coordinates ({self.coordinates})" if config.use_spatial_information else ""),
             f"- embedding: {self.embedding}",
             f"- path of predictions by default: {self.path}",
         ]

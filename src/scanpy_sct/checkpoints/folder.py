@@ -31,7 +31,7 @@ ALL_FILES = (*REQUIRED_FILES, LABEL_HEAD_FILE, CARD_FILE)
 REQUIRED_KEYS = frozenset(
     "format format_version name license network n_genes tokens mask_fraction temperature embedding".split()
 )
-OPTIONAL_KEYS = frozenset({"path", "revision", "label_head"})
+OPTIONAL_KEYS = frozenset({"path", "coordinates", "revision", "label_head"})
 HEAD_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 
 
@@ -106,6 +106,7 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         temperature=config["temperature"],
         embedding=config["embedding"],
         path=config.get("path", "full"),
+        coordinates=config.get("coordinates", "given"),
         label_head=_read_label_head(folder, config.get("label_head")),
         license=config["license"],
         revision=config.get("revision"),
@@ -204,6 +205,7 @@ def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "temperature": checkpoint.temperature,
         "embedding": checkpoint.embedding,
         "path": checkpoint.path,
+        "coordinates": checkpoint.coordinates,
         "label_head": None if head is None else {"labels": list(head.labels), "temperature": head.temperature},
     }
 

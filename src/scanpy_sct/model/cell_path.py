@@ -24,6 +24,8 @@ class Cells:
     """(batch, cells, dim): each cell by itself, beside its profile."""
     vectors: Tensor
     """(batch, cells, 2 * dim): each cell after it has seen the others."""
+    coordinates: Tensor | None = None
+    """(batch, cells, 2)."""
 
 
 class CellPath(nn.Module):
@@ -46,7 +48,10 @@ class CellPath(nn.Module):
         if config.convolutions:
             self.to_trunk = nn.Linear(2 * dim, config.embed_dim)
             nn.init.zeros_(self.to_trunk.weight)
-        self.neighbors = Neighbors(dim, n_genes, config.neighbor_heads) if config.neighbor_heads else None
+        self.neighbors = None
+        if config.neighbor_heads:
+            spatial = config.use_spatial_information
+            self.neighbors = Neighbors(dim, n_genes, config.neighbor_heads, spatial=spatial)
 
     def embed(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
         """Return the cell embedding (batch, cells, dim): visible genes as deviations from the profile.
@@ -68,10 +73,10 @@ class CellPath(nn.Module):
             x, _ = layer(x)
         return self.norm(x)
 
-    def look(self, tokens: Tensor, profile: Profile, depth: Tensor) -> Cells:
+    def look(self, tokens: Tensor, profile: Profile, depth: Tensor, coordinates: Tensor | None = None) -> Cells:
         """Embed the cells of bags, ``tokens`` (batch, cells, genes), and let them see one another."""
         embedding = self.embed(tokens, *profile.moments(self.level_values))
-        return Cells(tokens, profile, embedding, self(embedding, depth))
+        return Cells(tokens, profile, embedding, self(embedding, depth), coordinates)
 
     def logits(self, cells: Cells, places: Tensor | None = None) -> Tensor:
         """Logits (batch, cells, genes, levels): factorised ones, and the evidence of the neighbors.
@@ -86,7 +91,7 @@ class CellPath(nn.Module):
         expressed = (levels > 0).float()
         steps = (levels - len(levels) / 2) * expressed / len(levels)
         if self.neighbors is not None:
-            evidence = self.neighbors(cells.embedding, cells.tokens, cells.profile, steps, places)
+            evidence = self.neighbors(cells.embedding, cells.tokens, cells.profile, steps, places, cells.coordinates)
             detection, level = detection + evidence[0], level + evidence[1]
         if places is not None:
             return expressed[:, None] * detection + steps[:, None] * level

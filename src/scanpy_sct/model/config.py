@@ -38,6 +38,7 @@ class SctConfig:
     num_hidden_layers_head: int = 1
     use_skip_connection: bool = True
     use_spatial_information: bool = False
+    """Add an encoding of each cell's place to its tokens; of similar cells, heed near ones more."""
     num_scales: int = 10
     sigma_min: float = 1.0
     sigma_max: float = 10.0
@@ -78,8 +79,8 @@ class SctConfig:
         if not self.convolutions and not self.cell_dim:
             msg = "convolutions=False needs cell_dim > 0: nothing else would be left to predict from."
             raise ValueError(msg)
-        if not self.convolutions and self.use_spatial_information:
-            msg = "use_spatial_information=True needs convolutions=True: places are written into what they read."
+        if not (self.convolutions or self.neighbor_heads) and self.use_spatial_information:
+            msg = "use_spatial_information=True needs convolutions or neighbor_heads: nothing else reads places."
             raise ValueError(msg)
         if self.neighbor_heads and not self.cell_dim:
             msg = f"neighbor_heads={self.neighbor_heads} needs cell_dim > 0: cells are compared by their embedding."

@@ -27,10 +27,11 @@ class Neighbors(nn.Module):
     profile; U and F are the same for the cells without expression. Its evidence is the log ratio of odds
     ``log((O + a) / (E + a)) - log((U + a) / (F + a))``, where a, learnt for each gene, is how many cells it takes to
     believe in a difference. How far expressed levels lie above the expected ones, over their variance, is evidence for
-    higher levels. Hidden and unmeasured values count nowhere, and no cell attends to itself.
+    higher levels. Hidden and unmeasured values count nowhere, and no cell attends to itself. A spatial module learns
+    how much more to attend to near cells than to far ones.
     """
 
-    def __init__(self, dim: int, n_genes: int, heads: int) -> None:
+    def __init__(self, dim: int, n_genes: int, heads: int, *, spatial: bool = False) -> None:
         super().__init__()
         self.dimension_weight = nn.Parameter(torch.ones(heads, dim))
         self.log_sharpness = nn.Parameter(torch.linspace(*map(math.log, SHARPNESS), heads))
@@ -38,20 +39,32 @@ class Neighbors(nn.Module):
         self.log_level_shape = nn.Parameter(torch.zeros(()))
         self.detection = nn.Parameter(torch.full((heads,), 1 / heads))
         self.level = nn.Parameter(torch.full((heads,), 1 / heads))
+        self.decay = nn.Parameter(torch.zeros(heads)) if spatial else None
 
-    def attention(self, cells: Tensor) -> Tensor:
-        """Return the weights of the others, (batch, heads, cells, cells), from the embeddings (batch, cells, dim)."""
+    def attention(self, cells: Tensor, coordinates: Tensor | None = None) -> Tensor:
+        """Return the weights of the others, (batch, heads, cells, cells), from the embeddings (batch, cells, dim).
+
+        With ``coordinates`` (batch, cells, 2), scores fall with the distance, by ``decay`` a unit.
+        """
         n_cells, heads = cells.shape[1], len(self.detection)
         if n_cells == 1:
             return cells.new_zeros(len(cells), heads, 1, 1)
         centred = cells - cells.mean(1, keepdim=True)
         directions = F.normalize(centred[:, None] * self.dimension_weight[:, None], dim=-1)
         scores = directions @ directions.transpose(-1, -2) * self.log_sharpness.exp()[:, None, None]
+        if self.decay is not None:
+            scores = scores - self.decay[:, None, None] * torch.cdist(coordinates, coordinates)[:, None]
         itself = torch.eye(n_cells, dtype=torch.bool, device=cells.device)
         return scores.masked_fill(itself, -torch.inf).softmax(-1)
 
     def forward(
-        self, cells: Tensor, tokens: Tensor, profile: Profile, steps: Tensor, places: Tensor | None = None
+        self,
+        cells: Tensor,
+        tokens: Tensor,
+        profile: Profile,
+        steps: Tensor,
+        places: Tensor | None = None,
+        coordinates: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Evidence for expression, and for higher levels of it.
 
@@ -67,12 +80,14 @@ class Neighbors(nn.Module):
             (levels,) what the levels are worth, 0 for no expression.
         places
             Places of the flattened (batch, cells, genes); all by default.
+        coordinates
+            (batch, cells, 2), where the module is spatial.
 
         Returns
         -------
         Two tensors (places,), or (batch, cells, genes) where all are asked for.
         """
-        sums = self._sums(self.attention(cells), tokens, profile, steps, places)
+        sums = self._sums(self.attention(cells, coordinates), tokens, profile, steps, places)
         expressed, expected, visible, residual, variance = sums
         shape = self.log_shape.exp()
         shape = shape.expand(tokens.shape).flatten() if places is None else shape[places % tokens.shape[-1]]

@@ -117,7 +117,7 @@ class Sct(nn.Module):
         bags = tokens.long().unflatten(1, (-1, self.n_genes))
         if not self.config.convolutions:
             outputs = ("direct_logits",) if outputs is None else outputs
-        profile, cells = self._look_around(bags, result)
+        profile, cells = self._look_around(bags, coordinates, result)
         if profile is not None and (outputs is None or {"logits", "direct_logits"} & set(outputs)):
             result["direct_logits"] = self._direct_logits(profile, cells, cell_weight, positions)
         if outputs is not None and set(outputs) <= set(result):
@@ -160,7 +160,9 @@ class Sct(nn.Module):
             msg = f"coordinates has shape {tuple(coordinates.shape)}, expected ({len(tokens)}, {n_cells}, 2)."
             raise ValueError(msg)
 
-    def _look_around(self, bags: Tensor, result: dict) -> tuple[Profile | None, Cells | None]:
+    def _look_around(
+        self, bags: Tensor, coordinates: Tensor | None, result: dict
+    ) -> tuple[Profile | None, Cells | None]:
         """Profile of the bag and what its cells look like, as far as the network has these paths."""
         if not self.config.context:
             return None, None
@@ -169,7 +171,7 @@ class Sct(nn.Module):
             profile, depth = self.profile(bags)
             if not self.config.cell_dim:
                 return profile, None
-            cells = self.cell_path.look(bags, profile, depth)
+            cells = self.cell_path.look(bags, profile, depth, coordinates)
             result["cell_embedding"] = cells.embedding
             return profile, cells
 

@@ -109,3 +109,25 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
     if n_components < 1 or linear.nnz == 0:
         return np.zeros((linear.shape[0], 1))
     return TruncatedSVD(n_components, random_state=seed).fit_transform(linear)
+
+
+def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Divide places by the median distance of a cell to its nearest neighbor, sample by sample.
+
+    So places in pixels, micrometres or rows of an array come out alike: one is the distance between two spots.
+
+    Parameters
+    ----------
+    points
+        (cells, 2).
+    samples
+        (cells,) integers.
+    """
+    result = np.array(points, dtype=np.float64)
+    for sample in np.unique(samples):
+        rows = np.flatnonzero(samples == sample)
+        different = np.unique(result[rows], axis=0)
+        if len(different) > 1:
+            nearest, _ = cKDTree(different).query(different, k=2)
+            result[rows] /= np.median(nearest[:, 1])
+    return result

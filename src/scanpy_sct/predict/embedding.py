@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.predict.inputs import bag_inputs, check_coordinates, choose_bag_policy, plan, token_rules
+from scanpy_sct.predict.inputs import bag_inputs, choose_bag_policy, placed, plan, token_rules
 from scanpy_sct.predict.progress import progress
 from scanpy_sct.predict.runner import Runner
 from scanpy_sct.read.expression import Expression
@@ -28,7 +28,7 @@ def predict_embedding(
     ``"auto"``, the one the checkpoint names.
     """
     source = checkpoint.embedding if source == "auto" else source
-    check_coordinates(checkpoint, expression)
+    expression = placed(checkpoint, expression)
     runner = Runner(checkpoint, device, precision, batch_size)
     bag_plan = plan(expression, checkpoint.config.num_cells, choose_bag_policy(bags, expression), rng)
     inputs = bag_inputs(expression, bag_plan, token_rules(checkpoint))

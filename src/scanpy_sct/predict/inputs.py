@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import Bag, plan_bags, similarity_points
+from scanpy_sct.plan.bags import Bag, in_spacings, plan_bags, similarity_points
 from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.predict.runner import BagInput
@@ -59,6 +60,14 @@ def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
             "use a model without spatial information."
         )
         raise ValueError(msg)
+
+
+def placed(checkpoint: Checkpoint, expression: Expression) -> Expression:
+    """Put the coordinates in the unit in which the network reads them; refuse data that lack them."""
+    check_coordinates(checkpoint, expression)
+    if not checkpoint.config.use_spatial_information or checkpoint.coordinates == "given":
+        return expression
+    return replace(expression, coordinates=in_spacings(expression.coordinates, expression.samples))
 
 
 def choose_path(path: str, checkpoint: Checkpoint) -> str:

@@ -10,9 +10,9 @@ from scipy import sparse
 from scanpy_sct.predict.inputs import (
     HiddenOf,
     bag_inputs,
-    check_coordinates,
     choose_bag_policy,
     choose_path,
+    placed,
     plan,
     token_rules,
 )
@@ -51,9 +51,8 @@ class Run:
         seed: int,
         keep_bins: bool = False,
     ) -> None:
-        self.runner, self.expression, self.seed = runner, expression, seed
+        self.runner, self.expression, self.seed = runner, placed(runner.checkpoint, expression), seed
         self.path = choose_path(path, runner.checkpoint)
-        check_coordinates(runner.checkpoint, expression)
         self.policy = choose_bag_policy(bags, expression)
         self.positions = positions
         shape = (len(expression.samples), len(positions))

@@ -120,6 +120,8 @@ class FinetuneConfig:
     where it ends the training, the result depends on the machine too.
     """
 
+    spatial: bool = False
+    """Let the network read where on the tissue each cell lies, if it does not yet."""
     steps: int = 300
     """Optimiser steps, one bag each; the step at which held-out cells are predicted best is kept."""
     minutes: float | None = None

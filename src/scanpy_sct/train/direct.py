@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from scanpy_sct.model import Sct
 from scanpy_sct.plan.tokens import TokenRules
 
+BY_GENE = ("gene_table", "gene_output", "log_shape")
+"""Parameters of the cell path that have a row for each position."""
+
 
 def direct_positions(rules: TokenRules, measured: np.ndarray) -> np.ndarray:
     """Find the positions that have any part in the direct paths, sorted.
@@ -58,8 +61,8 @@ class DirectPaths(nn.Module):
         self.profile.log_prior = network.profile.log_prior[self._positions].clone()
         self.cell_path = copy.deepcopy(network.cell_path)
         for name, table in network.cell_path.named_parameters():
-            if len(table) == network.n_genes:
-                holder, _, last = name.rpartition(".")
+            holder, _, last = name.rpartition(".")
+            if last in BY_GENE:
                 here = nn.Parameter(table.detach()[self._positions].clone())
                 setattr(self.cell_path.get_submodule(holder), last, here)
         # What the profile has learnt holds for all tissues, and the tower is not used.
@@ -75,7 +78,7 @@ class DirectPaths(nn.Module):
             with torch.no_grad():
                 profile, depth = self.profile(bags)
                 known = profile.log_frequencies_at(places)
-            return known + self.cell_path.logits(self.cell_path.look(bags, profile, depth), places)
+            return known + self.cell_path.logits(self.cell_path.look(bags, profile, depth, coordinates), places)
 
     @torch.no_grad()
     def write_back(self) -> None:

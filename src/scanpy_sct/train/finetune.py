@@ -18,8 +18,9 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
+from scanpy_sct.model import Sct
 from scanpy_sct.predict.device import choose_device
-from scanpy_sct.predict.inputs import check_coordinates, token_rules
+from scanpy_sct.predict.inputs import placed, token_rules
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.tl._common import as_seed, read
 from scanpy_sct.tl._hide import hidden_at_positions, read_hide
@@ -59,6 +60,10 @@ def finetune(
     found, those of the model. Of a checkpoint whose path is ``"direct"`` only the cell path is trained, on the measured
     genes: about a minute on one core. Predictions of genes that were not measured become no better by it, and its
     full path does not know of it. Of any other checkpoint the whole network is trained, which wants a GPU.
+
+    With `config.spatial` the network learns to read places too, of which it makes nothing at first. They are put on one
+    scale: 1 is the median distance of the cells of a sample to their nearest neighbor. The checkpoint says so
+    (`coordinates="spacing"`).
 
     Parameters
     ----------
@@ -114,22 +119,43 @@ def finetune(
         raise ValueError(msg)
     fabric = _fabric(choose_device(device), precision)
     names = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
-    expressions, hidden = _read(given, objects, hide, names)
-    datasets = _hold_out(expressions, hidden, config, seed)
-
     checkpoint = replace(
-        given,
+        _with_places(given) if config.spatial else replace(given, network=copy.deepcopy(given.network)),
         name=f"{given.name}-finetuned",
-        network=copy.deepcopy(given.network),
         label_head=None,
         revision=None,
         sha256="",
     )
+    expressions, hidden = _read(checkpoint, objects, hide, names)
+    datasets = _hold_out(expressions, hidden, config, seed)
     _train(fabric, checkpoint, datasets, config, seed)
     checkpoint.network.cpu().eval()
     if output is None:
         return checkpoint
     return read_checkpoint(save_checkpoint(output, checkpoint))
+
+
+def _with_places(given: Checkpoint) -> Checkpoint:
+    """Copy a checkpoint and let its network read places, of which it makes nothing yet.
+
+    Raises
+    ------
+    ValueError
+        If the network has nothing that could read them.
+    """
+    if given.config.use_spatial_information:
+        return replace(given, network=copy.deepcopy(given.network))
+    if given.path == "direct" and not given.config.neighbor_heads:
+        msg = f"spatial=True: model={given.name!r} predicts without the parts of a network that could read places."
+        raise ValueError(msg)
+    config = replace(given.config, use_spatial_information=True)
+    with torch.random.fork_rng(devices=[]):
+        network = Sct(config, given.network.n_genes).eval()
+    found = network.load_state_dict(given.network.state_dict(), strict=False)
+    with torch.no_grad():
+        for name in found.missing_keys:
+            network.get_parameter(name).zero_()
+    return replace(given, config=config, network=network, coordinates="spacing")
 
 
 def _as_objects(data: Data | Sequence[Data], hide: object) -> list[Data]:
@@ -165,7 +191,7 @@ def _read(
         adata = read_cells(Path(item)) if isinstance(item, str | PathLike) else item
         by_column = read_hide(adata, hide)
         _, expression = read(adata, checkpoint, hide=by_column, **names)
-        check_coordinates(checkpoint, expression)
+        expression = placed(checkpoint, expression)
         if len(expression.samples) < MIN_CELLS:
             msg = f"data has an object of {len(expression.samples)} cells; at least {MIN_CELLS} are needed."
             raise ValueError(msg)
