@@ -1,0 +1,110 @@
+"""Train the recipe of sct-mini with one thing changed at a time, for a short while, and judge on data not trained on.
+
+    python benchmarks/ablations.py
+
+Each variant takes a quarter of an hour on one core, and judging it half as long. Trained networks are kept in the cache
+folder, and the same command goes on where it was stopped. The rows go to results/ablations.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from common import DATA_SETS, HERE, SAMPLE_KEY, as_markdown, cached, circumstances, default_data, hash_of_code, read
+
+import scanpy_sct as sct
+from scanpy_sct.checkpoints import Checkpoint
+from scanpy_sct.train import PretrainConfig
+
+sys.path.insert(0, str(HERE.parent / "scripts"))
+from recipe import PRETRAINING, training_files
+
+JUDGED_ON = ("her2st G, H", "pbmc3k", "breast_wu", "heart CN73")
+FOUR_BINS = {"alphabet_size": 7, "mask_token_id": 5, "pad_token_id": 6}
+
+
+def variants(steps: int) -> dict[str, PretrainConfig]:
+    """Make the recipes, by what is different from the first."""
+    base = replace(PRETRAINING, steps=steps, ema_decay=0.998)
+
+    def network(**changes: object) -> PretrainConfig:
+        return replace(base, network=replace(base.network, **changes))
+
+    return {
+        "the recipe": base,
+        "four bins of equal width": replace(network(**FOUR_BINS), binning="uniform"),
+        "no neighbors": network(neighbor_heads=0),
+        "no attention among cells": network(cell_layers=0),
+        "cell embedding of 32": network(cell_dim=32),
+        "cell embedding of 128": network(cell_dim=128),
+        "bags of 50": replace(base, bag_sizes=(50,)),
+        "bags of 10": replace(base, bag_sizes=(10,)),
+        "random bags": replace(base, near_share=0.0),
+        "bags of similar cells": replace(base, near_share=1.0),
+        "no genes hidden, no panels": replace(base, hidden_gene_share=0.0, panel_share=0.0),
+        "half of the bags with hidden genes": replace(base, hidden_gene_share=0.5),
+        "15 % hidden": replace(base, mask_range=(0.15, 0.15)),
+        "no thinning": replace(base, thin_share=0.0),
+        "no average of weights": replace(base, ema_decay=0.0),
+        "files as large as they are": replace(base, balance=1.0),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=default_data())
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--only", nargs="+", choices=list(variants(1)), default=list(variants(1)), metavar="VARIANT")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "ablations.csv")
+    options = parser.parse_args()
+    folder = sct.settings.cache_dir / "ablations" / hash_of_code("train", "model", "plan", "read")[:16]
+    rows = []
+    for name, config in variants(options.steps).items():
+        if name in options.only:
+            rows.append(judged(name, config, options.data, folder).assign(variant=name))
+            table = pd.concat(rows)
+            table.assign(steps=options.steps, **circumstances()).to_csv(options.output, index=False)
+    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
+        wide = part.pivot(index="variant", columns="dataset", values="value")
+        print(as_markdown(wide.loc[part["variant"].unique()], f"{task}, {metric}"), end="\n\n")
+
+
+def judged(name: str, config: PretrainConfig, data: Path, folder: Path) -> pd.DataFrame:
+    """Train a variant, or find it trained, and measure it on each data set."""
+    place = folder / f"{config.steps}-{name.replace(' ', '-').replace('%', 'percent').replace(',', '')}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        prepared = folder / "data"
+        prepared.mkdir(exist_ok=True)
+        sct.train.pretrain(training_files(data / "train", prepared), replace(config, name="variant"), place)
+    checkpoint = sct.load_model(place)
+    tables = []
+    for dataset in JUDGED_ON:
+        depends_on = {"weights": checkpoint.sha256, "set": dataset}
+        tables.append(cached(f"ablation-{dataset}", depends_on, partial(measured, checkpoint, dataset, data), False))
+    return pd.concat(tables)
+
+
+def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:
+    """Hide entries and genes, and predict them by the network alone; name cells by their nearest in the embedding."""
+    adata = read(dataset, data)
+    options = {"model": checkpoint, "n_bootstrap": 0}
+    found = sct.evaluate.imputation(
+        adata, tasks=["entries_15", "genes"], methods=["sct_network"], library_key=SAMPLE_KEY, **options
+    )
+    wanted = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero", "rmse": "non-zero"}
+    found = found[found["stratum"] == found["metric"].map(wanted)]
+    nearest = sct.evaluate.embedding(
+        adata, methods=["sct"], labels_key=DATA_SETS[dataset][2], metrics=["knn_accuracy"], **options
+    )
+    table = pd.concat([found[["task", "metric", "value"]], nearest[["metric", "value"]].assign(task="embedding")])
+    return table.assign(dataset=dataset)
+
+
+if __name__ == "__main__":
+    main()
