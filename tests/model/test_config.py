@@ -29,12 +29,7 @@ def test_round_trip():
         ({"embed_dim": 50}, "embed_dim"),
         ({"token_embed_dim": 16}, "token_embed_dim"),
         ({"cell_dim": 8}, "cell_dim"),
-        ({"neighbor_heads": 2}, "neighbor_heads"),
         ({"convolutions": False, "context": True}, "convolutions=False needs cell_dim"),
-        (
-            {"convolutions": False, "context": True, "cell_dim": 8, "use_spatial_information": True},
-            "use_spatial_information=True needs convolutions or neighbor_heads",
-        ),
     ],
 )
 def test_impossible_shapes_are_refused(options, named):

@@ -24,8 +24,8 @@ def expression(pbmc, tiny_checkpoint):
 def with_cell_path(monkeypatch, logits_of):
     """Let the cell path say what ``logits_of`` returns for each gene."""
 
-    def logits(self, cells, places):
-        per_gene = logits_of(cells.vectors.shape[:2], len(self.gene_table)).flatten()[places]
+    def logits(self, x, places):
+        per_gene = logits_of(x.shape[:2], len(self.gene_table)).flatten()[places]
         return per_gene * (torch.arange(5) > 0)[:, None]
 
     monkeypatch.setattr(CellPath, "logits", logits)

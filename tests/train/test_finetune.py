@@ -180,18 +180,17 @@ def section(cells):
     return cells
 
 
-def with_neighbors(checkpoint):
-    """Give a checkpoint a network without convolutions whose cells heed similar ones."""
-    config = replace(checkpoint.config, convolutions=False, neighbor_heads=2)
+def without_convolutions(checkpoint):
+    config = replace(checkpoint.config, convolutions=False)
     torch.manual_seed(0)
     network = Sct(config, len(checkpoint.genes)).eval()
     network.profile.load_state_dict(checkpoint.network.profile.state_dict())
     return replace(checkpoint, config=config, network=network, path="direct", embedding="cell")
 
 
-@pytest.mark.parametrize("kind", ["full", "neighbors"])
+@pytest.mark.parametrize("kind", ["full", "direct"])
 def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, section, tmp_path, kind):
-    given = tiny_checkpoint if kind == "full" else with_neighbors(tiny_checkpoint)
+    given = tiny_checkpoint if kind == "full" else without_convolutions(tiny_checkpoint)
     before = sct.tl.impute(section, model=given, calibrate=False, copy=True).layers["sct"]
     untrained = finetune(given, section, replace(SHORT, spatial=True, learning_rate=1e-12))
     assert untrained.coordinates == "spacing"
@@ -199,8 +198,8 @@ def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, section, tm
     unread = sct.tl.impute(section, model=untrained, calibrate=False, copy=True).layers["sct"]
     np.testing.assert_allclose(unread, before, atol=1e-4)
 
-    name = "spatial_encoding.linear.weight" if kind == "full" else "cell_path.neighbors.decay"
-    made = finetune(given, section, replace(SHORT, spatial=True, steps=3, validate_every=1), tmp_path / "made")
+    name = "spatial_encoding.linear.weight" if kind == "full" else "cell_path.spatial_encoding.linear.weight"
+    made = finetune(given, section, replace(SHORT, spatial=True, steps=30, validate_every=1), tmp_path / "made")
     assert made.network.get_parameter(name).abs().max() > 0
     with torch.no_grad():
         made.network.get_parameter(name).add_(1)
@@ -213,11 +212,6 @@ def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, section, tm
     del section.obsm["spatial"]
     with pytest.raises(ValueError, match=r"reads coordinates from \.obsm\['spatial'\]"):
         sct.tl.impute(section, model=made)
-
-
-def test_places_need_something_that_reads_them(direct, section):
-    with pytest.raises(ValueError, match="spatial=True: model='tiny' predicts without the parts"):
-        finetune(direct, section, replace(SHORT, spatial=True))
 
 
 def test_nothing_better_leaves_the_weights(direct, cells, caplog):

@@ -40,7 +40,7 @@ def test_makes_a_checkpoint_that_the_verbs_take(files, config, tmp_path, genes, 
 def test_a_network_without_convolutions_is_trained_and_used(files, config, tmp_path, genes, monkeypatch):
     monkeypatch.setattr(sct.settings, "progress", False)
     network = replace(
-        config.network, convolutions=False, neighbor_heads=2, alphabet_size=9, mask_token_id=7, pad_token_id=8
+        config.network, convolutions=False, level_shift=True, alphabet_size=9, mask_token_id=7, pad_token_id=8
     )
     config = replace(config, network=network, binning="counts")
     checkpoint = sct.load_model(run(files, config, tmp_path / "mine", genes))

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from scanpy_sct.model.config import SctConfig
-from scanpy_sct.model.layers import TransformerBlock, gelu
-from scanpy_sct.model.neighbors import Neighbors
-from scanpy_sct.model.profile import Profile
-
-
-@dataclass(frozen=True)
-class Cells:
-    """What the direct paths know of bags."""
-
-    tokens: Tensor
-    """(batch, cells, genes)."""
-    profile: Profile
-    embedding: Tensor
-    """(batch, cells, dim): each cell by itself, beside its profile."""
-    vectors: Tensor
-    """(batch, cells, 2 * dim): each cell after it has seen the others."""
-    coordinates: Tensor | None = None
-    """(batch, cells, 2)."""
+from scanpy_sct.model.layers import SpatialEncoding, TransformerBlock, gelu
 
 
 class CellPath(nn.Module):
@@ -48,10 +29,10 @@ class CellPath(nn.Module):
         if config.convolutions:
             self.to_trunk = nn.Linear(2 * dim, config.embed_dim)
             nn.init.zeros_(self.to_trunk.weight)
-        self.neighbors = None
-        if config.neighbor_heads:
-            spatial = config.use_spatial_information
-            self.neighbors = Neighbors(dim, n_genes, config.neighbor_heads, spatial=spatial)
+        self.level_shift = nn.Linear(2 * dim, 1) if config.level_shift else None
+        self.spatial_encoding = None
+        if config.use_spatial_information:
+            self.spatial_encoding = SpatialEncoding(2 * dim, config.num_scales, config.sigma_min, config.sigma_max)
 
     def embed(self, tokens: Tensor, expected: Tensor, variance: Tensor) -> Tensor:
         """Return the cell embedding (batch, cells, dim): visible genes as deviations from the profile.
@@ -65,34 +46,30 @@ class CellPath(nn.Module):
         scale = (variance.clamp_min(0) * visible).sum(-1, keepdim=True) + 1
         return deviation @ self.gene_table / scale.sqrt()
 
-    def forward(self, cells: Tensor, depth: Tensor) -> Tensor:
+    def forward(self, cells: Tensor, depth: Tensor, coordinates: Tensor | None = None) -> Tensor:
         """Let the cells (batch, cells, dim) of a bag see one another; returns (batch, cells, 2 * dim)."""
         centred = cells - cells.mean(1, keepdim=True)
         x = gelu(self.input(torch.cat([cells, centred, depth[..., None]], dim=-1)))
+        if self.spatial_encoding is not None:
+            x = x + self.spatial_encoding(coordinates)
         for layer in self.layers:
             x, _ = layer(x)
         return self.norm(x)
 
-    def look(self, tokens: Tensor, profile: Profile, depth: Tensor, coordinates: Tensor | None = None) -> Cells:
-        """Embed the cells of bags, ``tokens`` (batch, cells, genes), and let them see one another."""
-        embedding = self.embed(tokens, *profile.moments(self.level_values))
-        return Cells(tokens, profile, embedding, self(embedding, depth), coordinates)
-
-    def logits(self, cells: Cells, places: Tensor | None = None) -> Tensor:
-        """Logits (batch, cells, genes, levels): factorised ones, and the evidence of the neighbors.
+    def logits(self, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """Factorised logits (batch, cells, genes, levels) from the output of :meth:`forward`.
 
         With ``places`` of the flattened (batch, cells, genes), only those there: (levels, places).
         """
-        detection = self.detection(cells.vectors) @ self.gene_output.T
-        level = self.level(cells.vectors) @ self.gene_output.T
+        detection = self.detection(x) @ self.gene_output.T
+        level = self.level(x) @ self.gene_output.T
+        if self.level_shift is not None:
+            level = level + self.level_shift(x)
         if places is not None:
             detection, level = detection.flatten()[places], level.flatten()[places]
-        levels = torch.arange(len(self.level_values), device=detection.device).float()
+        levels = torch.arange(len(self.level_values), device=x.device).float()
         expressed = (levels > 0).float()
         steps = (levels - len(levels) / 2) * expressed / len(levels)
-        if self.neighbors is not None:
-            evidence = self.neighbors(cells.embedding, cells.tokens, cells.profile, steps, places, cells.coordinates)
-            detection, level = detection + evidence[0], level + evidence[1]
         if places is not None:
             return expressed[:, None] * detection + steps[:, None] * level
         return detection[..., None] * expressed + level[..., None] * steps

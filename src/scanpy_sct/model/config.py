@@ -38,7 +38,7 @@ class SctConfig:
     num_hidden_layers_head: int = 1
     use_skip_connection: bool = True
     use_spatial_information: bool = False
-    """Add an encoding of each cell's place to its tokens; of similar cells, heed near ones more."""
+    """Add an encoding of each cell's place to its tokens and, where there is one, to its cell embedding."""
     num_scales: int = 10
     sigma_min: float = 1.0
     sigma_max: float = 10.0
@@ -60,8 +60,8 @@ class SctConfig:
     """Width of the direct cell embedding (0: none)."""
     cell_layers: int = 0
     """Transformer layers in which the cells of a bag attend to one another through their cell embedding."""
-    neighbor_heads: int = 0
-    """Heads of an attention that asks similar cells of the bag what they show of a gene (0: none)."""
+    level_shift: bool = False
+    """Let the cell embedding move the levels of all expressed genes of a cell at once."""
 
     def __post_init__(self) -> None:
         if self.embed_dim % CHANNEL_MULTIPLE:
@@ -78,12 +78,6 @@ class SctConfig:
             raise ValueError(msg)
         if not self.convolutions and not self.cell_dim:
             msg = "convolutions=False needs cell_dim > 0: nothing else would be left to predict from."
-            raise ValueError(msg)
-        if not (self.convolutions or self.neighbor_heads) and self.use_spatial_information:
-            msg = "use_spatial_information=True needs convolutions or neighbor_heads: nothing else reads places."
-            raise ValueError(msg)
-        if self.neighbor_heads and not self.cell_dim:
-            msg = f"neighbor_heads={self.neighbor_heads} needs cell_dim > 0: cells are compared by their embedding."
             raise ValueError(msg)
 
     @property

@@ -1,12 +1,11 @@
 """What the other cells of a bag, and the cell as a whole, say about a hidden gene.
 
-A small sCT trained plainly hardly uses its bag: skip connections carry each gene past the transformer. Three direct
+A small sCT trained plainly hardly uses its bag: skip connections carry each gene past the transformer. Two direct
 paths, off for the released weights, give a hidden gene what a statistician would look at first:
 
 * the *profile* of the gene: how often it shows each expression level in the bag's other cells, shrunk towards its
   frequencies in the training data and corrected for how deeply each cell was sequenced (a Poisson argument);
-* the *cell embedding*: all visible genes of a cell, as deviations from their profile, projected on a few dimensions;
-* its *neighbors* (:mod:`scanpy_sct.model.neighbors`): what cells with a similar embedding show of the gene.
+* the *cell embedding*: all visible genes of a cell, as deviations from their profile, projected on a few dimensions.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scanpy_sct.model.cell_path import CellPath, Cells
+from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.model.config import SctConfig
 from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu
 from scanpy_sct.model.profile import BagProfile, Profile
@@ -162,8 +162,8 @@ class Sct(nn.Module):
 
     def _look_around(
         self, bags: Tensor, coordinates: Tensor | None, result: dict
-    ) -> tuple[Profile | None, Cells | None]:
-        """Profile of the bag and what its cells look like, as far as the network has these paths."""
+    ) -> tuple[Profile | None, Tensor | None]:
+        """Profile of the bag and vectors of its cells, as far as the network has these paths."""
         if not self.config.context:
             return None, None
         # Counting and logarithms of frequencies need float32, also where the convolutions run in bfloat16.
@@ -171,12 +171,12 @@ class Sct(nn.Module):
             profile, depth = self.profile(bags)
             if not self.config.cell_dim:
                 return profile, None
-            cells = self.cell_path.look(bags, profile, depth, coordinates)
-            result["cell_embedding"] = cells.embedding
-            return profile, cells
+            moments = profile.moments(self.cell_path.level_values)
+            result["cell_embedding"] = self.cell_path.embed(bags, *moments)
+            return profile, self.cell_path(result["cell_embedding"], depth, coordinates)
 
     def _direct_logits(
-        self, profile: Profile, cells: Cells | None, cell_weight: float, positions: Tensor | None
+        self, profile: Profile, cells: Tensor | None, cell_weight: float, positions: Tensor | None
     ) -> Tensor:
         with torch.autocast(profile.own.device.type, enabled=False):
             logits = profile.log_frequencies() if positions is None else profile.log_frequencies_at(positions)
@@ -192,10 +192,10 @@ class Sct(nn.Module):
             x = x + self.profile_embedding(profile.log_frequencies())
         return gelu(self.stem(x.flatten(1, 2).transpose(1, 2).unsqueeze(2)))
 
-    def _transform(self, x: Tensor, cells: Cells | None, result: dict) -> Tensor:
+    def _transform(self, x: Tensor, cells: Tensor | None, result: dict) -> Tensor:
         result["conv_out"] = x
         if cells is not None:
-            per_cell = self.cell_path.to_trunk(cells.vectors).to(x.dtype)
+            per_cell = self.cell_path.to_trunk(cells).to(x.dtype)
             x = x + per_cell.repeat_interleave(x.shape[1] // per_cell.shape[1], dim=1)
         saved_maps = self.config.attention_maps_to_save
         last_head = self.config.attention_heads - 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scanpy_sct.model import Sct
 from scanpy_sct.plan.tokens import TokenRules
 
-BY_GENE = ("gene_table", "gene_output", "log_shape")
+BY_GENE = ("gene_table", "gene_output")
 """Parameters of the cell path that have a row for each position."""
 
 
@@ -77,8 +77,10 @@ class DirectPaths(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             with torch.no_grad():
                 profile, depth = self.profile(bags)
+                moments = profile.moments(self.cell_path.level_values)
                 known = profile.log_frequencies_at(places)
-            return known + self.cell_path.logits(self.cell_path.look(bags, profile, depth, coordinates), places)
+            cells = self.cell_path(self.cell_path.embed(bags, *moments), depth, coordinates)
+            return known + self.cell_path.logits(cells, places)
 
     @torch.no_grad()
     def write_back(self) -> None:

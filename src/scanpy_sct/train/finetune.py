@@ -136,18 +136,9 @@ def finetune(
 
 
 def _with_places(given: Checkpoint) -> Checkpoint:
-    """Copy a checkpoint and let its network read places, of which it makes nothing yet.
-
-    Raises
-    ------
-    ValueError
-        If the network has nothing that could read them.
-    """
+    """Copy a checkpoint and let its network read places, of which it makes nothing yet."""
     if given.config.use_spatial_information:
         return replace(given, network=copy.deepcopy(given.network))
-    if given.path == "direct" and not given.config.neighbor_heads:
-        msg = f"spatial=True: model={given.name!r} predicts without the parts of a network that could read places."
-        raise ValueError(msg)
     config = replace(given.config, use_spatial_information=True)
     with torch.random.fork_rng(devices=[]):
         network = Sct(config, given.network.n_genes).eval()
