@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 
 from scanpy_sct.model import SctConfig
-from scanpy_sct.train import PretrainConfig
+from scanpy_sct.train import FinetuneConfig, PretrainConfig
 
 LICENSE = "CC BY 4.0"
 # Read counts, not UMI: a hundred times deeper than all other files, and few cells.
@@ -53,6 +53,23 @@ PRETRAINING = PretrainConfig(
     ema_decay=0.999,
     report_every=500,
 )
+
+
+FINETUNING = FinetuneConfig(
+    spatial=True,
+    steps=2000,
+    learning_rate=5e-4,
+    warmup_steps=100,
+    mask_range=(0.1, 0.6),
+    hidden_gene_share=0.3,
+    panel_share=0.2,
+    thin_share=0.3,
+    near_share=0.9,
+    pull=2.0,
+    validate_every=250,
+)
+SECTIONS = ("her2st_breast_train", "heart_dev_ST_CN74")
+"""Files of sections, with coordinates."""
 
 
 def training_files(data: Path, folder: Path) -> list[Path]:
