@@ -25,19 +25,19 @@ def sct(observed: Observed) -> Guess | np.ndarray:
     Where nothing is hidden (thinned counts) its `denoise` is used, on values that were log-normalised as scanpy's users
     do it; the result is taken back to counts.
     """
-    return _predict(observed, observed.checkpoint, blend=True)
+    return predict_with(observed, observed.checkpoint, blend=True)
 
 
 @method("sct_network", needs=("checkpoint",))
 def sct_network(observed: Observed) -> Guess | np.ndarray:
     """Predict by the network alone, calibrated to what is visible."""
-    return _predict(observed, observed.checkpoint, blend=False)
+    return predict_with(observed, observed.checkpoint, blend=False)
 
 
 @method("sct_full", needs=("checkpoint",))
 def sct_full(observed: Observed) -> Guess | np.ndarray:
     """Predict by the whole network, convolutions included, calibrated to what is visible. Slow."""
-    return _predict(observed, observed.checkpoint, blend=False, path="full")
+    return predict_with(observed, observed.checkpoint, blend=False, path="full")
 
 
 @method("sct_finetuned", needs=("checkpoint", "package:lightning-fabric"))
@@ -53,7 +53,7 @@ def sct_finetuned(observed: Observed) -> Guess | np.ndarray:
         hide=_hidden_columns(observed, expression),
         rng=observed.seed,
     )
-    return _predict(observed, model, blend=True)
+    return predict_with(observed, model, blend=True)
 
 
 @method("training_rates", needs=("training_frequencies",))
@@ -73,9 +73,12 @@ def training_rates(observed: Observed) -> np.ndarray:
     return observed.at_wanted(lambda rows: rates * depth[rows, None])
 
 
-def _predict(observed: Observed, model: Checkpoint, *, blend: bool, path: str = "auto") -> Guess | np.ndarray:
+def predict_with(
+    observed: Observed, model: Checkpoint, *, blend: bool, path: str = "auto", bags: str = "auto"
+) -> Guess | np.ndarray:
+    """Predict by any checkpoint, with bags of any kind; see :func:`scanpy_sct.tl.impute`."""
     if not observed.hidden.any():
-        return _denoise(observed, model, blend=blend, path=path)
+        return _denoise(observed, model, blend=blend, path=path, bags=bags)
     from scanpy_sct.predict import predict_hidden
 
     expression = _read(observed, model)
@@ -88,6 +91,7 @@ def _predict(observed: Observed, model: Checkpoint, *, blend: bool, path: str = 
         sparse.csr_matrix(hidden),
         positions=observed.positions,
         path=path,
+        bags=bags,
         blend=blend,
         rng=observed.seed,
     )
@@ -96,7 +100,7 @@ def _predict(observed: Observed, model: Checkpoint, *, blend: bool, path: str = 
     return Guess(count, detection, detection * level)
 
 
-def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, path: str) -> np.ndarray:
+def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, path: str, bags: str) -> np.ndarray:
     import scanpy as sc
 
     from scanpy_sct.tl import impute
@@ -110,6 +114,7 @@ def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, path: str) -
         model=model,
         library_key=observed.library_key,
         path=path,
+        bags=bags,
         blend=blend,
         denoise=True,
         rng=observed.seed,
