@@ -30,6 +30,7 @@ def test_round_trip():
         ({"token_embed_dim": 16}, "token_embed_dim"),
         ({"cell_dim": 8}, "cell_dim"),
         ({"convolutions": False, "context": True}, "convolutions=False needs cell_dim"),
+        ({"center_tokens": True}, "center_tokens=True needs context"),
     ],
 )
 def test_impossible_shapes_are_refused(options, named):

@@ -19,6 +19,7 @@ PLAIN = SctConfig(
     key_size=8,
 )
 WITH_CONTEXT = replace(PLAIN, context=True, cell_dim=8, cell_layers=1)
+CENTERED = replace(WITH_CONTEXT, center_tokens=True)
 N_GENES = 64
 
 
@@ -36,7 +37,7 @@ def network(config: SctConfig) -> Sct:
     return made
 
 
-@pytest.mark.parametrize("config", [PLAIN, WITH_CONTEXT], ids=["plain", "context"])
+@pytest.mark.parametrize("config", [PLAIN, WITH_CONTEXT, CENTERED], ids=["plain", "context", "centered"])
 @torch.no_grad()
 def test_positions_and_outputs_only_restrict(config, tokens):
     made = network(config)
@@ -113,3 +114,15 @@ def test_wrong_number_of_genes_is_refused():
 def test_spatial_network_wants_coordinates(tokens):
     with pytest.raises(ValueError, match="coordinates"):
         Sct(replace(PLAIN, use_spatial_information=True), N_GENES)(tokens)
+
+
+@torch.no_grad()
+def test_centred_tokens_tell_differences_only(tokens):
+    made = network(CENTERED)
+    before = made(tokens, outputs={"logits"})["logits"]
+    weight = made.token_embedding.weight
+    weight[: made.config.num_bins] += 1  # the same for every level: no difference between them
+    weight[made.config.num_bins :] += 1  # hidden
+    torch.testing.assert_close(made(tokens, outputs={"logits"})["logits"], before, atol=1e-3, rtol=1e-3)
+    weight[2] += 1
+    assert (made(tokens, outputs={"logits"})["logits"] - before).abs().max() > 1e-2

@@ -60,6 +60,9 @@ class SctConfig:
     """Width of the direct cell embedding (0: none)."""
     cell_layers: int = 0
     """Transformer layers in which the cells of a bag attend to one another through their cell embedding."""
+    center_tokens: bool = False
+    """Let the towers read each token as its difference from what the profile expects, hidden ones as nothing: what all
+    cells share would drown what is different."""
     level_shift: bool = False
     """Let the cell embedding move the levels of all expressed genes of a cell at once."""
 
@@ -75,6 +78,9 @@ class SctConfig:
             raise ValueError(msg)
         if self.cell_dim and not self.context:
             msg = f"cell_dim={self.cell_dim} needs context=True: the cell embedding is centred on its profile."
+            raise ValueError(msg)
+        if self.center_tokens and not (self.context and self.convolutions):
+            msg = "center_tokens=True needs context=True and convolutions=True: towers read tokens beside the profile."
             raise ValueError(msg)
         if not self.convolutions and not self.cell_dim:
             msg = "convolutions=False needs cell_dim > 0: nothing else would be left to predict from."

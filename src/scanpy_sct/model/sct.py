@@ -46,7 +46,8 @@ class Sct(nn.Module):
         if config.context:
             self.profile = BagProfile(n_genes, config.num_bins)
         if config.context and config.convolutions:
-            self.profile_embedding = nn.Linear(config.num_bins, config.token_embed_dim)
+            if not config.center_tokens:
+                self.profile_embedding = nn.Linear(config.num_bins, config.token_embed_dim)
             # The direct paths start with a sensible answer; the convolutional path learns what to add to it.
             nn.init.zeros_(self.head[-1].weight)
             nn.init.zeros_(self.head[-1].bias)
@@ -186,10 +187,13 @@ class Sct(nn.Module):
 
     def _embed(self, bags: Tensor, coordinates: Tensor | None, profile: Profile | None) -> Tensor:
         x = self.token_embedding(bags)  # (batch, cells, genes, channels)
+        if self.config.center_tokens:
+            levels = self.token_embedding.weight[: self.config.num_bins]
+            x = (x - profile.log_frequencies().exp() @ levels) * (bags < len(levels))[..., None]
+        elif profile is not None:
+            x = x + self.profile_embedding(profile.log_frequencies())
         if coordinates is not None:
             x = x + self.spatial_encoding(coordinates)[:, :, None]
-        if profile is not None:
-            x = x + self.profile_embedding(profile.log_frequencies())
         return gelu(self.stem(x.flatten(1, 2).transpose(1, 2).unsqueeze(2)))
 
     def _transform(self, x: Tensor, cells: Tensor | None, result: dict) -> Tensor:
