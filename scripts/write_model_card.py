@@ -28,10 +28,10 @@ differentiated from stem cells (heart, midbrain). 4 % of the cells were kept out
 data sets below was trained on; that the blood donors differ from those of pbmc3k is not known."""
 
 RECIPE = """\
-`python scripts/train_sct_mini.py`, with the defaults of `scanpy_sct.train.PretrainConfig`: 1,500 steps of one bag each,
-AdamW, warm-up and cosine, on one or two processor cores in under an hour. The weights were made with these settings
-by an earlier form of the training loop, which held all cells in memory and drew every bag at random, data sets by the
-root of their size: a new run gives similar weights, not the same.
+`scanpy_sct.train.pretrain` with the defaults of `PretrainConfig`: 1,500 steps of one bag each, AdamW, warm-up and
+cosine, on one or two processor cores in under an hour. The weights were made by an earlier form of the training loop,
+which held all cells in memory and drew every bag at random, data sets by the root of their size: a new run gives
+similar weights, not the same. `scripts/train_sct_mini.py` has the recipe of the checkpoint that will follow.
 
 Entries are hidden at random (10-50 % of a bag), in part also whole genes, or all but a panel of genes; some bags are
 thinned. The genes stand in the order of their co-expression in the training data. Seven in ten bags hold neighbours on
