@@ -15,7 +15,7 @@ from torch import Tensor
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.train.config import FinetuneConfig
 from scanpy_sct.train.data import Dataset, TrainingBag, draw_bag, draw_company_bag
-from scanpy_sct.train.loop import learning_rate
+from scanpy_sct.train.loop import cross_entropy, learning_rate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -106,8 +106,7 @@ class Tuning:
         tokens, places = torch.from_numpy(bag.tokens).to(device), torch.from_numpy(bag.places).to(device)
         logits = self.model(tokens, places, coordinates).float() / self.checkpoint.temperature
         truth = torch.from_numpy(bag.truth).to(device).long()
-        # Levels come first: normalising over rows of five is slow.
-        return (logits.logsumexp(0) - logits.gather(0, truth[None])[0]).mean()
+        return cross_entropy(logits, truth)
 
     @torch.no_grad()
     def _validate(self) -> float:
