@@ -9,20 +9,32 @@ folder, and the same command goes on where it was stopped. The rows go to result
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from common import DATA_SETS, HERE, SAMPLE_KEY, as_markdown, cached, circumstances, default_data, hash_of_code, read
+from common import (
+    DATA_SETS,
+    HERE,
+    SAMPLE_KEY,
+    as_markdown,
+    cached,
+    circumstances,
+    default_data,
+    hash_of_code,
+    hash_of_data,
+    read,
+)
+from embedding import NO_LABEL
+from imputation import MODEL_CODE, TASK_CODE
+from pretrained import prepared_files, pretrained
+from recipe import PRETRAINING
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
 from scanpy_sct.train import PretrainConfig
-
-sys.path.insert(0, str(HERE.parent / "scripts"))
-from recipe import PRETRAINING, training_files
 
 JUDGED_ON = ("her2st G, H", "pbmc3k", "breast_wu", "heart CN73")
 FOUR_BINS = {"alphabet_size": 7, "mask_token_id": 5, "pad_token_id": 6}
@@ -63,11 +75,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(variants(1)), default=list(variants(1)), metavar="VARIANT")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "ablations.csv")
     options = parser.parse_args()
-    folder = sct.settings.cache_dir / "ablations" / hash_of_code("train", "model", "plan", "read")[:16]
+    files = prepared_files(options.data)
     rows = []
     for name, config in variants(options.steps).items():
         if name in options.only:
-            rows.append(judged(name, config, options.data, folder).assign(variant=name))
+            rows.append(judged(config, files, options.data).assign(variant=name))
             table = pd.concat(rows)
             table.assign(steps=options.steps, **circumstances()).to_csv(options.output, index=False)
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
@@ -75,18 +87,16 @@ def main() -> None:
         print(as_markdown(wide.loc[part["variant"].unique()], f"{task}, {metric}"), end="\n\n")
 
 
-def judged(name: str, config: PretrainConfig, data: Path, folder: Path) -> pd.DataFrame:
+def judged(config: PretrainConfig, files: list[Path], data: Path) -> pd.DataFrame:
     """Train a variant, or find it trained, and measure it on each data set."""
-    place = folder / f"{config.steps}-{name.replace(' ', '-').replace('%', 'percent').replace(',', '')}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        prepared = folder / "data"
-        prepared.mkdir(exist_ok=True)
-        sct.train.pretrain(training_files(data / "train", prepared), replace(config, name="variant"), place)
-    checkpoint = sct.load_model(place)
+    checkpoint = sct.load_model(pretrained(files, replace(config, name="variant")))
     tables = []
     for dataset in JUDGED_ON:
-        depends_on = {"weights": checkpoint.sha256, "set": dataset}
+        depends_on = {
+            "data": hash_of_data(dataset, data),
+            "weights": checkpoint.sha256,
+            "code": hash_of_code(*TASK_CODE, *MODEL_CODE, "predict", "evaluate"),
+        }
         tables.append(cached(f"ablation-{dataset}", depends_on, partial(measured, checkpoint, dataset, data), False))
     return pd.concat(tables)
 
@@ -100,8 +110,11 @@ def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:
     )
     wanted = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero", "rmse": "non-zero"}
     found = found[found["stratum"] == found["metric"].map(wanted)]
+    labels_key = DATA_SETS[dataset][2]
+    labels = adata.obs[labels_key].astype(str)
+    adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
     nearest = sct.evaluate.embedding(
-        adata, methods=["sct"], labels_key=DATA_SETS[dataset][2], metrics=["knn_accuracy"], **options
+        adata, methods=["sct"], labels_key=labels_key, metrics=["knn_accuracy"], library_key=SAMPLE_KEY, **options
     )
     table = pd.concat([found[["task", "metric", "value"]], nearest[["metric", "value"]].assign(task="embedding")])
     return table.assign(dataset=dataset)

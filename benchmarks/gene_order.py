@@ -10,23 +10,31 @@ network on one core.
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from common import HERE, SAMPLE_KEY, as_markdown, cached, circumstances, default_data, hash_of_code, read
+from common import (
+    HERE,
+    SAMPLE_KEY,
+    as_markdown,
+    cached,
+    circumstances,
+    default_data,
+    hash_of_code,
+    hash_of_data,
+    read,
+)
+from imputation import MODEL_CODE, TASK_CODE
+from pretrained import prepared_files, pretrained
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
 from scanpy_sct.model import SctConfig
 from scanpy_sct.read.genes import released_vocabulary
 from scanpy_sct.train import PretrainConfig
-
-sys.path.insert(0, str(HERE.parent / "scripts"))
-from recipe import training_files
 
 N_GENES = 2048
 JUDGED_ON = ("her2st G, H", "pbmc3k", "breast_wu", "heart CN73")
@@ -57,15 +65,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "gene_order.csv")
     options = parser.parse_args()
     sct.settings.progress = False
-    folder = sct.settings.cache_dir / "gene_order" / hash_of_code("train", "model", "plan", "read")[:16]
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    files = training_files(options.data / "train", folder / "data")
+    files = prepared_files(options.data)
     genes = most_expressed(files)
     tables = []
     for name in options.only:
-        checkpoint = trained(name, genes, files, folder, options.steps)
+        checkpoint = trained(name, genes, files, options.steps)
         for dataset in JUDGED_ON:
-            depends_on = {"weights": checkpoint.sha256, "set": dataset}
+            depends_on = {
+                "data": hash_of_data(dataset, options.data),
+                "weights": checkpoint.sha256,
+                "code": hash_of_code(*TASK_CODE, *MODEL_CODE, "evaluate"),
+            }
             compute = partial(measured, checkpoint, dataset, options.data)
             tables.append(cached(f"gene-order-{dataset}", depends_on, compute, False).assign(order=name))
         table = pd.concat(tables).assign(steps=options.steps, **circumstances())
@@ -89,7 +99,7 @@ def share_of_cells(file: Path) -> pd.Series:
     return rates[~rates.index.duplicated()]
 
 
-def trained(name: str, genes: np.ndarray, files: list[Path], folder: Path, steps: int) -> Checkpoint:
+def trained(name: str, genes: np.ndarray, files: list[Path], steps: int) -> Checkpoint:
     """Train a network with the genes in one order, or find it trained."""
     given, order = ORDERS[name]
     genes = np.random.default_rng(0).permutation(genes) if given == "shuffled" else genes
@@ -106,10 +116,7 @@ def trained(name: str, genes: np.ndarray, files: list[Path], folder: Path, steps
         thin_share=0.0,
         report_every=200,
     )
-    place = folder / f"{steps}-{name.replace(' ', '-')}"
-    if not place.exists():
-        sct.train.pretrain(files, config, place, vocabulary=genes, device="cpu")
-    return sct.load_model(place)
+    return sct.load_model(pretrained(files, config, genes))
 
 
 def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:

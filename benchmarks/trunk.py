@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from common import HERE, as_markdown, circumstances, default_data, hash_of_code
+from common import HERE, as_markdown, circumstances, default_data
 from gene_order import NETWORK, most_expressed
-from recipe import training_files
+from pretrained import prepared_files, pretrained
 
 import scanpy_sct as sct
 from scanpy_sct.train import PretrainConfig
@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "trunk.csv")
     options = parser.parse_args()
     sct.settings.progress = False
-    folder = sct.settings.cache_dir / "trunk" / hash_of_code("train", "model", "plan", "read")[:16]
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    files = training_files(options.data / "train", folder / "data")
+    files = prepared_files(options.data)
     genes = most_expressed(files)
     logs = []
     for name in options.only:
@@ -59,9 +57,7 @@ def main() -> None:
             thin_share=0.0,
             report_every=150,
         )
-        place = folder / f"{options.steps}-{name.replace(' ', '-').replace(',', '')}"
-        if not place.exists():
-            sct.train.pretrain(files, config, place, vocabulary=genes, device="cpu")
+        place = pretrained(files, config, genes)
         logs.append(pd.read_csv(place.with_name(f"{place.name}.training") / "log.csv").assign(network=name))
         pd.concat(logs).assign(**circumstances()).to_csv(options.output, index=False)
     last = pd.concat(log.iloc[[-1]] for log in logs).set_index("network")

@@ -39,7 +39,10 @@ def main() -> None:
 
 
 def with_label_head(checkpoint: sct.checkpoints.Checkpoint, prepared: Path) -> sct.checkpoints.Checkpoint:
-    """Fit a label head to sorted blood cells by their Cell Ontology names, calibrated on studies left out in turn."""
+    """Fit a label head to sorted blood cells by their Cell Ontology names, calibrated on files left out in turn.
+
+    The files are of one study: nothing is known of other donors.
+    """
     blood = [ad.read_h5ad(prepared / f"{name}.h5ad") for name in SORTED]
     return sct.train.fit_label_head(checkpoint, blood, "cell_type", names=CELL_ONTOLOGY)
 

@@ -74,10 +74,10 @@ def test_cells_without_any_values_are_all_alike(recwarn):
 
 def test_places_in_spacings_are_alike_in_any_unit():
     grid = np.stack(np.divmod(np.arange(12), 4), axis=1).astype(float)
-    points = np.concatenate([grid * 200, grid * 0.5, [[7, 7], [7, 7]]])
+    points = np.concatenate([grid * 200 + 1234, grid * 0.5 - [3, 9], [[7, 7], [7, 7]]])
     samples = np.repeat([0, 1, 2], [12, 12, 2])
     found = in_spacings(points, samples)
-    np.testing.assert_allclose(found[:12], grid)
-    np.testing.assert_allclose(found[12:24], grid)
-    np.testing.assert_array_equal(found[24:], points[24:])  # one place has no distance
-    assert points[1, 1] == 200
+    np.testing.assert_allclose(found[:12], grid - np.median(grid, axis=0))
+    np.testing.assert_allclose(found[12:24], found[:12])
+    np.testing.assert_array_equal(found[24:], np.zeros((2, 2)))  # one place has no distance
+    assert points[1, 1] == 1434

@@ -205,13 +205,15 @@ def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, section, tm
         made.network.get_parameter(name).add_(1)
     found = sct.tl.impute(section, model=made, calibrate=False, copy=True).layers["sct"]
     assert np.abs(found - before).max() > 1e-3
-    # Micrometres or pixels make no difference: the unit is the distance between neighbors.
-    section.obsm["spatial"] = section.obsm["spatial"] / 40
+    # Micrometres or pixels, and where they are counted from, make no difference.
+    section.obsm["spatial"] = section.obsm["spatial"] / 40 + 17
     other = sct.tl.impute(section, model=made, calibrate=False, copy=True).layers["sct"]
-    np.testing.assert_allclose(other, found, atol=1e-5)
+    np.testing.assert_allclose(other, found, atol=1e-4)
     del section.obsm["spatial"]
     with pytest.raises(ValueError, match=r"reads coordinates from \.obsm\['spatial'\]"):
         sct.tl.impute(section, model=made)
+    with pytest.raises(ValueError, match=r"config\.spatial=True needs coordinates in \.obsm\['spatial'\]"):
+        finetune(given, section, replace(SHORT, spatial=True))
 
 
 def test_nothing_better_leaves_the_weights(direct, cells, caplog):
@@ -308,7 +310,7 @@ def test_errors_come_before_computing(direct, cells, hide, tmp_path, monkeypatch
         finetune(direct, cells, SHORT, tmp_path)
     with pytest.raises(ValueError, match="thin_share"):
         finetune(replace(direct, tokens=TokenSettings(scale="log1p_cp10k")), cells, replace(SHORT, thin_share=0.5))
-    no_cell_path = replace(direct.config, cell_dim=0)
+    no_cell_path = replace(direct.config, cell_dim=0, cell_layers=0)
     plain = replace(direct, config=no_cell_path, network=Sct(no_cell_path, 512), embedding="transformer")
     with pytest.raises(ValueError, match="nothing to train"):
         finetune(plain, cells, SHORT)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -53,6 +54,16 @@ def test_a_network_without_convolutions_is_trained_and_used(files, config, tmp_p
     assert np.isfinite(adata.layers["sct"]).all()
     with pytest.raises(ValueError, match="path='full': the model 'sct' has no convolutions"):
         sct.tl.impute(adata, model=checkpoint, path="full")
+    with pytest.raises(ValueError, match="source='transformer': the model 'sct' has no convolutions"):
+        sct.tl.embed(adata, model=checkpoint, source="transformer")
+
+
+def test_levels_that_no_cell_shows_stay_possible(files, config, tmp_path, genes):
+    network = replace(config.network, alphabet_size=15, mask_token_id=13, pad_token_id=14)
+    config = replace(config, network=network, binning="counts", steps=1, report_every=1)
+    checkpoint = sct.load_model(run(files, config, tmp_path / "mine", genes))
+    assert (ad.read_h5ad(files[0]).X.max()) < 2**10  # the last levels are empty
+    assert torch.isfinite(checkpoint.network.profile.log_prior).all()
 
 
 def test_genes_are_put_in_the_order_asked_for(files, config, tmp_path, genes):
@@ -196,6 +207,14 @@ def test_a_run_is_not_continued_with_other_data_or_settings(files, config, tmp_p
         run(files, config, tmp_path / "mine", genes[:100])
     run(files, replace(config, steps=8), tmp_path / "mine", genes)
     assert list(pd.read_csv(tmp_path / "mine.training" / "log.csv")["step"]) == [2, 4, 6, 8]
+
+
+def test_a_run_is_not_continued_with_genes_in_another_order(files, config, tmp_path, genes):
+    config = replace(config, steps=1, report_every=1, gene_order="given")
+    run(files, config, tmp_path / "mine", genes)
+    shutil.rmtree(tmp_path / "mine")
+    with pytest.raises(ValueError, match="vocabulary"):
+        run(files, config, tmp_path / "mine", genes[::-1])
 
 
 def test_what_cannot_be_trained_is_refused(files, config, tmp_path, genes):

@@ -46,6 +46,9 @@ class TokenSettings:
         _check_choice("binning", self.binning, Binning)
         _check_choice("scale", self.scale, Scale)
         _check_choice("unmeasured", self.unmeasured, Unmeasured)
+        if self.binning == "counts" and self.scale != "log1p_counts":
+            msg = f"binning='counts' needs scale='log1p_counts', found {self.scale!r}: other values are no counts."
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False)

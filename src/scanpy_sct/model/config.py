@@ -38,7 +38,8 @@ class SctConfig:
     num_hidden_layers_head: int = 1
     use_skip_connection: bool = True
     use_spatial_information: bool = False
-    """Add an encoding of each cell's place to its tokens and, where there is one, to its cell embedding."""
+    """Add an encoding of each cell's place to its tokens and, with `cell_dim`, to its vector before cells see one
+    another."""
     num_scales: int = 10
     sigma_min: float = 1.0
     sigma_max: float = 10.0
@@ -78,6 +79,18 @@ class SctConfig:
             raise ValueError(msg)
         if self.cell_dim and not self.context:
             msg = f"cell_dim={self.cell_dim} needs context=True: the cell embedding is centred on its profile."
+            raise ValueError(msg)
+        if not 1 < self.mask_token_id < self.pad_token_id < self.alphabet_size:
+            msg = (
+                f"mask_token_id={self.mask_token_id}, pad_token_id={self.pad_token_id} and "
+                f"alphabet_size={self.alphabet_size} must rise: tokens below the mask are levels."
+            )
+            raise ValueError(msg)
+        if (self.cell_layers or self.level_shift) and not self.cell_dim:
+            msg = (
+                f"cell_layers={self.cell_layers} and level_shift={self.level_shift} need cell_dim > 0: both work on "
+                "the cell embedding."
+            )
             raise ValueError(msg)
         if self.center_tokens and not (self.context and self.convolutions):
             msg = "center_tokens=True needs context=True and convolutions=True: towers read tokens beside the profile."

@@ -112,9 +112,10 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
 
 
 def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Divide places by the median distance of a cell to its nearest neighbor, sample by sample.
+    """Divide places by the median distance of a cell to its nearest neighbor, from the middle of each sample.
 
-    So places in pixels, micrometres or rows of an array come out alike: one is the distance between two spots.
+    So places in pixels, micrometres or rows of an array come out alike: one is the distance between two spots, and the
+    median place of a sample is its origin.
 
     Parameters
     ----------
@@ -126,6 +127,7 @@ def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:
     result = np.array(points, dtype=np.float64)
     for sample in np.unique(samples):
         rows = np.flatnonzero(samples == sample)
+        result[rows] -= np.median(result[rows], axis=0)
         different = np.unique(result[rows], axis=0)
         if len(different) > 1:
             nearest, _ = cKDTree(different).query(different, k=2)

@@ -125,6 +125,7 @@ def bin_values(
     result = np.tile(sums.sum(0) / np.maximum(counts.sum(0), 1), (n_cells, 1))
     filled = np.flatnonzero(np.diff(values.indptr))
     if len(filled) and typical is not None:
+        result = np.where(counts.sum(0) > 0, result, typical[filled].mean(0))
         result[filled] = typical[filled]
     elif len(filled):
         low, high = _extremes(values, filled)

@@ -107,7 +107,7 @@ def left_out_folds(codes: np.ndarray, seed: int, groups: np.ndarray | None = Non
     Returns
     -------
     As many folds as there are groups (without groups: as the rarest label has cells), at most five. Folds that leave a
-    single label to learn from are left out.
+    single label to learn from, and empty ones, are left out.
     """
     counts = np.bincount(codes)
     if groups is None:
@@ -119,7 +119,7 @@ def left_out_folds(codes: np.ndarray, seed: int, groups: np.ndarray | None = Non
         # A label with fewer cells than folds is no mistake here: it is missing in some of the folds.
         warnings.simplefilter("ignore", UserWarning)
         folds = list(splitter.split(codes, codes, groups))
-    return [(train, test) for train, test in folds if len(np.unique(codes[train])) > 1]
+    return [(train, test) for train, test in folds if len(test) and len(np.unique(codes[train])) > 1]
 
 
 def tested_cells(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:

@@ -62,8 +62,8 @@ def finetune(
     full path does not know of it. Of any other checkpoint the whole network is trained, which wants a GPU.
 
     With `config.spatial` the network learns to read places too, of which it makes nothing at first. They are put on one
-    scale: 1 is the median distance of the cells of a sample to their nearest neighbor. The checkpoint says so
-    (`coordinates="spacing"`).
+    scale: 1 is the median distance of the cells of a sample to their nearest neighbor, and the middle of a sample is 0.
+    The checkpoint says so (`coordinates="spacing"`). A network that reads places already keeps its scale.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def finetune(
         revision=None,
         sha256="",
     )
-    expressions, hidden = _read(checkpoint, objects, hide, names)
+    expressions, hidden = _read(checkpoint, objects, hide, names, spatial=config.spatial)
     datasets = _hold_out(expressions, hidden, config, seed)
     _train(fabric, checkpoint, datasets, config, seed)
     checkpoint.network.cpu().eval()
@@ -174,7 +174,7 @@ def _fabric(device: torch.device, precision: str) -> Fabric:
 
 
 def _read(
-    checkpoint: Checkpoint, objects: Sequence[Data], hide: object, names: dict[str, str | None]
+    checkpoint: Checkpoint, objects: Sequence[Data], hide: object, names: dict[str, str | None], *, spatial: bool
 ) -> tuple[list[Expression], list[sparse.csr_matrix | None]]:
     """Read all objects, and where their hidden entries are."""
     expressions, hidden = [], []
@@ -182,6 +182,9 @@ def _read(
         adata = read_cells(Path(item)) if isinstance(item, str | PathLike) else item
         by_column = read_hide(adata, hide)
         _, expression = read(adata, checkpoint, hide=by_column, **names)
+        if spatial and expression.coordinates is None:
+            msg = "config.spatial=True needs coordinates in .obsm['spatial'], and there are none; leave it off."
+            raise ValueError(msg)
         expression = placed(checkpoint, expression)
         if len(expression.samples) < MIN_CELLS:
             msg = f"data has an object of {len(expression.samples)} cells; at least {MIN_CELLS} are needed."

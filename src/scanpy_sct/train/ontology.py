@@ -107,10 +107,9 @@ def _index(terms: Mapping[str, Mapping[str, Any]], field: str, key: Callable[[st
 
 def normalise(text: str) -> str:
     """Write a name so that its usual spellings become the same; "γδ T-Cells" becomes "gamma delta t cell"."""
-    text = text.casefold().translate(GREEK)
-    text = re.sub(r"(?<=\w)\+", " positive ", text)
+    text = re.sub(r"(?<=\w)\+", " positive ", text.casefold())
     # A hyphen joins two words; a minus sign has nothing behind it.
-    text = re.sub(r"(?<=\w)-(?!\w)", " negative ", text)
+    text = re.sub(r"(?<=\w)-(?!\w)", " negative ", text).translate(GREEK)
     words = ["cell" if word == "cells" else word for word in re.sub(r"[_\-.,]", " ", text).split()]
     # Not all words that end in "s" are plurals ("nucleus"), but names of the ontology are shortened the same way.
     if words and words[-1].endswith("s") and not words[-1].endswith("ss"):

@@ -164,7 +164,10 @@ def _check_run(
     if fabric.is_global_zero:
         facts = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
         facts["data"] = [str(item) if isinstance(item, CensusCells) else Path(item).name for item in data]
-        facts["vocabulary"] = None if vocabulary is None else sha256("\n".join(sorted(vocabulary)).encode()).hexdigest()
+        if vocabulary is not None:
+            genes = vocabulary if config.gene_order == "given" else sorted(vocabulary)
+            vocabulary = sha256("\n".join(genes).encode()).hexdigest()
+        facts["vocabulary"] = vocabulary
         check_same_run(training, facts)
     fabric.barrier()
 

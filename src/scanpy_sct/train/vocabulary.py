@@ -70,5 +70,6 @@ def level_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndar
             counts += (
                 np.stack([(tokens == level).sum(0) for level in range(n_levels)], axis=1) * dataset.measured[:, None]
             )
-    overall = counts.sum(0) / counts.sum()
+    # No level is impossible, also one that these cells do not show.
+    overall = (counts.sum(0) + 1) / (counts.sum() + n_levels)
     return (counts + PSEUDO_CELLS * overall) / (counts.sum(1, keepdims=True) + PSEUDO_CELLS)
