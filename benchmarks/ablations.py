@@ -28,7 +28,7 @@ from common import (
     read,
 )
 from embedding import NO_LABEL
-from imputation import MODEL_CODE, TASK_CODE
+from imputation import MODEL_CODE, TASK_CODE, WHOLE
 from pretrained import prepared_files, pretrained
 from recipe import PRETRAINING
 
@@ -36,7 +36,6 @@ import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
 from scanpy_sct.train import PretrainConfig
 
-JUDGED_ON = ("her2st G, H", "pbmc3k", "breast_wu", "heart CN73")
 FOUR_BINS = {"alphabet_size": 7, "mask_token_id": 5, "pad_token_id": 6}
 
 
@@ -83,7 +82,7 @@ def main() -> None:
             table = pd.concat(rows)
             table.assign(steps=options.steps, **circumstances()).to_csv(options.output, index=False)
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
-        wide = part.pivot(index="variant", columns="dataset", values="value")
+        wide = part.pivot(index="variant", columns="data_set", values="value")
         print(as_markdown(wide.loc[part["variant"].unique()], f"{task}, {metric}"), end="\n\n")
 
 
@@ -91,7 +90,7 @@ def judged(config: PretrainConfig, files: list[Path], data: Path) -> pd.DataFram
     """Train a variant, or find it trained, and measure it on each data set."""
     checkpoint = sct.load_model(pretrained(files, replace(config, name="variant")))
     tables = []
-    for dataset in JUDGED_ON:
+    for dataset in WHOLE:
         depends_on = {
             "data": hash_of_data(dataset, data),
             "weights": checkpoint.sha256,
@@ -117,7 +116,7 @@ def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:
         adata, methods=["sct"], labels_key=labels_key, metrics=["knn_accuracy"], library_key=SAMPLE_KEY, **options
     )
     table = pd.concat([found[["task", "metric", "value"]], nearest[["metric", "value"]].assign(task="embedding")])
-    return table.assign(dataset=dataset)
+    return table.assign(data_set=dataset)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the checkpoints that ship with the package are trained on, and how."""
+"""What the next `sct-mini` and `sct-mini-spatial` are trained on, and how."""
 
 from __future__ import annotations
 

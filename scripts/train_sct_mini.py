@@ -1,9 +1,10 @@
-"""Make the checkpoint `sct-mini` that ships with the package: masked pretraining, and a label head.
+"""Make the next checkpoint `sct-mini`: masked pretraining, and a label head.
 
     python scripts/train_sct_mini.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini
 
-The recipe is in `scripts/recipe.py`. Two hours on one processor core; the same command continues a run that was
-stopped. The folder is written without a model card; `scripts/write_model_card.py` writes that from measured results.
+The recipe is in `scripts/recipe.py`; it takes hours on one processor core, and the same command continues a run that
+was stopped. The folder is written without a model card; `scripts/write_model_card.py` writes that from measured
+results.
 """
 
 from __future__ import annotations

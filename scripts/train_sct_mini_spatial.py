@@ -1,4 +1,4 @@
-"""Make the checkpoint `sct-mini-spatial` that ships with the package: `sct-mini`, finetuned on tissue sections.
+"""Make the checkpoint `sct-mini-spatial`: `sct-mini`, finetuned on tissue sections.
 
     python scripts/train_sct_mini_spatial.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini-spatial
 

@@ -111,7 +111,7 @@ class Checkpoint:
     """Part of the network that predicts unless the user says otherwise: all of it, or only the direct paths."""
     coordinates: Coordinates = "given"
     """Unit of the coordinates that a network with spatial information reads: as they are given, or the median distance
-    of the cells of a sample to their nearest neighbor."""
+    of the cells of a sample to their nearest neighbor, from the middle of the sample."""
     label_head: LabelHead | None = None
     license: str = "unknown"
     revision: str | None = None
