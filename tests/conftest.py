@@ -94,3 +94,19 @@ def tiny_checkpoint(pbmc):
         network=network,
         embedding="cell",
     )
+
+
+@pytest.fixture(scope="session")
+def direct_checkpoint(tiny_checkpoint):
+    """Make `tiny_checkpoint` a network without convolutions."""
+    from dataclasses import replace
+
+    import torch
+
+    from scanpy_sct.model import Sct
+
+    config = replace(tiny_checkpoint.config, convolutions=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Sct(config, len(tiny_checkpoint.genes)).eval()
+    return replace(tiny_checkpoint, config=config, network=network, path="direct")

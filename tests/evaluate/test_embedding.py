@@ -254,6 +254,13 @@ def test_sct_is_what_embed_computes(pbmc, tiny_checkpoint):
     assert by_method["pca"]["knn_accuracy"] > majority + 0.2
 
 
+def test_a_network_without_convolutions_has_no_transformer_between_them(pbmc, direct_checkpoint):
+    arguments = {"labels_key": "bulk_labels", "metrics": "knn_accuracy", "model": direct_checkpoint}
+    with pytest.raises(ValueError, match="asks for 'sct_transformer', but `model` has no convolutions"):
+        embedding(pbmc, methods=[must_not_run, "sct_transformer"], **arguments)
+    assert len(embedding(pbmc[:60].copy(), methods="sct", **arguments)) == 1
+
+
 def test_a_function_gets_a_copy(adata):
     def spoils(cells):
         cells.obsm["near"] *= 0

@@ -74,9 +74,20 @@ def test_bins_of_counts_do_not_depend_on_what_else_a_cell_shows():
     assert few_bins.tolist() == many_bins.tolist()[1:3]
 
 
-def test_bins_of_counts_take_fractions_in_units_of_the_smallest():
-    values = sparse.csr_matrix(np.array([[0.25, 0.5, 2.0]], dtype=np.float32)).log1p()
-    assert assign_bins(values, bin_edges(values, 5, "counts")).tolist() == [1, 2, 4]
+def test_bins_of_counts_take_other_values_in_units_of_the_median():
+    tpm = np.exp(np.random.default_rng(0).normal(2, 3, (3, 400))).astype(np.float32)
+    values = sparse.csr_matrix(tpm).log1p()
+    bins = assign_bins(values, bin_edges(values, 8, "counts")).reshape(tpm.shape)
+    times_median = tpm / np.median(tpm, axis=1, keepdims=True)
+    expected = 1 + np.digitize(times_median, [1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5])
+    np.testing.assert_array_equal(bins, expected)
+
+
+def test_cells_with_a_few_fractions_still_hold_counts():
+    counts = np.tile([1, 2, 3, 5], 10).astype(np.float32)
+    counts[1] = 1.4
+    values = sparse.csr_matrix(counts[None]).log1p()
+    assert assign_bins(values, bin_edges(values, 5, "counts")).tolist() == [1, 1, 3, 4] + [1, 2, 3, 4] * 9
 
 
 def test_empty_bins_of_counts_are_worth_their_middle_on_the_wanted_scale():

@@ -180,17 +180,9 @@ def section(cells):
     return cells
 
 
-def without_convolutions(checkpoint):
-    config = replace(checkpoint.config, convolutions=False)
-    torch.manual_seed(0)
-    network = Sct(config, len(checkpoint.genes)).eval()
-    network.profile.load_state_dict(checkpoint.network.profile.state_dict())
-    return replace(checkpoint, config=config, network=network, path="direct", embedding="cell")
-
-
 @pytest.mark.parametrize("kind", ["full", "direct"])
-def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, section, tmp_path, kind):
-    given = tiny_checkpoint if kind == "full" else without_convolutions(tiny_checkpoint)
+def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, direct_checkpoint, section, tmp_path, kind):
+    given = tiny_checkpoint if kind == "full" else direct_checkpoint
     before = sct.tl.impute(section, model=given, calibrate=False, copy=True).layers["sct"]
     untrained = finetune(given, section, replace(SHORT, spatial=True, learning_rate=1e-12))
     assert untrained.coordinates == "spacing"

@@ -63,7 +63,11 @@ def choose_vectors(
         msg = "`methods` asks for the model, but `model` is None: name a model, or leave 'sct' and the like out."
         raise ValueError(msg)
     if any(method in SCT_SOURCES for method in named):
-        makers |= _sct(adata, model, seed, layer=layer, library_key=library_key, gene_names=gene_names)
+        made = _sct(adata, model, seed, layer=layer, library_key=library_key, gene_names=gene_names)
+        if "sct_transformer" in named and "sct_transformer" not in made:
+            msg = "`methods` asks for 'sct_transformer', but `model` has no convolutions around one: leave it out."
+            raise ValueError(msg)
+        makers |= made
     if not named.keys().isdisjoint({"pca", "pca_unscaled", "scvi"}):
         matrix = read_matrix(adata, layer)
         refuse_no_expression(matrix, "adata")
@@ -156,15 +160,16 @@ def _variable_genes(matrix: sparse.csr_matrix, scale: Scale) -> AnnData:
 
 
 def _sct(
-    adata: AnnData, model: str | PathLike[str] | Checkpoint, seed: int, **names: str | None
+    adata: AnnData, model: str | PathLike[str] | Checkpoint, seed: int, **keys: str | None
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Prepare what `tl.embed` computes with its defaults, without writing to the object."""
     from scanpy_sct.predict import predict_embedding
     from scanpy_sct.tl._common import read
 
-    checkpoint, expression = read(adata, model, **names)
+    checkpoint, expression = read(adata, model, **keys)
     embed = partial(predict_embedding, checkpoint, expression, bags="random", rng=seed)
-    return {name: partial(embed, source=source) for name, source in SCT_SOURCES.items()}
+    names = SCT_SOURCES if checkpoint.config.convolutions else {"sct": "auto"}
+    return {name: partial(embed, source=source) for name, source in names.items()}
 
 
 def _name(adata: AnnData, methods: str | Vectors | Iterable[str | Vectors]) -> dict[str, str | Vectors]:

@@ -11,8 +11,12 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from scanpy_sct.read.scale import INTEGER_TOLERANCE
+
 CONSTANT_MARGIN = 0.1
 LAST_EDGE_MARGIN = 0.01
+WHOLE_SHARE = 0.95
+"""A cell holds counts if at least this share of its entries are whole numbers."""
 
 Binning = Literal["uniform", "quantile", "counts"]
 
@@ -34,7 +38,7 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
     binning
         ``"uniform"``: equal widths. ``"quantile"``: equal numbers of entries; equal edges make unused bins.
         ``"counts"``: 1, 2, 3-4, 5-8, ... counts, where ``values`` are their ``log1p``, and the last bin open; in a cell
-        whose smallest value lies below one count, multiples of that value.
+        whose values are no whole numbers (TPM, corrected counts), as many times its median value.
 
     Returns
     -------
@@ -62,14 +66,30 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
 
 
 def _count_edges(values: sparse.csr_matrix, edges: np.ndarray) -> np.ndarray:
-    """Fill ``edges`` half a count above 0, 1, 2, 4, 8, ... of each cell's unit."""
+    """Fill ``edges``: zero, and half a unit of the cell above 1, 2, 4, 8, ... of them."""
     filled = np.flatnonzero(np.diff(values.indptr))
     if len(filled):
-        unit = np.minimum(np.expm1(_extremes(values, filled)[0]), 1)
-        upper = np.concatenate([[0.5], 2.0 ** np.arange(edges.shape[1] - 2) + 0.5])
+        unit = _count_units(values, filled)
+        upper = np.concatenate([[0], 2.0 ** np.arange(edges.shape[1] - 2) + 0.5])
         edges[filled, :-1] = np.log1p(unit[:, None] * upper)
         edges[filled, -1] = np.inf
     return edges
+
+
+def _count_units(values: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
+    """Tell what counts as one in each of the cells ``rows``: a count, or the median value where there are no counts.
+
+    The median keeps half of the entries of such a cell in the first bin, as most counts are 1. In units of the smallest
+    value nearly all would stand in the last.
+    """
+    linear = np.expm1(values.data.astype(np.float64))
+    is_whole = np.abs(linear - np.rint(linear)) <= INTEGER_TOLERANCE * np.maximum(linear, 1)
+    starts, sizes = values.indptr[rows], np.diff(values.indptr)[rows]
+    no_counts = np.add.reduceat(is_whole, starts, dtype=np.int64) < WHOLE_SHARE * sizes
+    units = np.ones(len(rows))
+    if no_counts.any():
+        units[no_counts] = np.expm1(_row_quantiles(values, rows[no_counts], np.array([0.5]))[:, 0])
+    return units
 
 
 def _row_quantiles(values: sparse.csr_matrix, rows: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -151,8 +171,8 @@ def count_bin_values(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, n_bin
     result = np.tile(np.log1p(middle), (binned.shape[0], 1))
     filled = np.flatnonzero(np.diff(binned.indptr))
     if len(filled):
-        smallest, _ = _extremes(binned, filled)
-        factor = np.expm1(_extremes(wanted, filled)[0]) / np.maximum(np.expm1(smallest), 1)
+        per_count = np.expm1(_extremes(wanted, filled)[0]) / np.expm1(_extremes(binned, filled)[0])
+        factor = per_count * _count_units(binned, filled)
         result[filled] = np.log1p(factor[:, None] * middle)
     return result
 
