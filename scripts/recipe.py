@@ -1,4 +1,4 @@
-"""What the next `sct-mini` and `sct-mini-spatial` are trained on, and how."""
+"""What `sct-mini` and `sct-mini-spatial` were trained on, and how."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PRETRAINING = PretrainConfig(
         level_shift=True,
     ),
     binning="counts",
-    steps=20_000,
+    steps=15_000,
     learning_rate=2e-3,
     warmup_steps=200,
     bag_sizes=(24, 50),

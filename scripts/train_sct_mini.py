@@ -1,4 +1,4 @@
-"""Make the next checkpoint `sct-mini`: masked pretraining, and a label head.
+"""Make the checkpoint `sct-mini`: masked pretraining, and a label head.
 
     python scripts/train_sct_mini.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini
 

@@ -1,143 +1,221 @@
-"""Write the model card of `sct-mini` from what the benchmarks measured.
+r"""Write the model cards of the packaged checkpoints from what the benchmarks measured.
 
     python benchmarks/imputation.py && python benchmarks/embedding.py && python benchmarks/annotation.py
+    python benchmarks/bags.py
+    python benchmarks/imputation.py --model sct-mini-spatial --data-sets "her2st G, H" "heart CN73" \
+        --tasks entries_15 genes --methods sct sct_network --output benchmarks/results/imputation-spatial.csv.gz
     python scripts/write_model_card.py
 
-Every figure of the card is read from benchmarks/results or from the training log; none is typed in here.
+writes the cards of all checkpoints that are there; `python scripts/write_model_card.py sct-mini` that of one. Figures
+are read from benchmarks/results, from the training log, from scripts/recipe.py and from the checkpoint.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import argparse
 
 import pandas as pd
+from model_cards import BENCHMARK, LICENCES, MINI, PARTS, SPATIAL
+from page_parts import ENTRIES, GENES, ROOT, by_data_set, marked, measured, require, tables, when
+from recipe import FINETUNING, PRETRAINING
+from targets import targets_table
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-FOLDER = ROOT / "src" / "scanpy_sct" / "checkpoints" / "data" / "sct-mini"
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import scanpy_sct as sct
+from scanpy_sct.checkpoints import Checkpoint
+from scanpy_sct.train import FinetuneConfig, PretrainConfig
 
-# Task and metric of the tables on the card.
-SHOWN = {("entries_15", metric) for metric in ("average_precision", "gene_pearson", "bin_mcc", "calibration_error")}
-
-DATA = """\
-27,323 human cells and spots, raw counts: 10,521 spots of HER2-positive breast tumours (patients A-F of Andersson 2021),
-956 spots of a developing heart (Asp 2019), 14,419 blood cells (10x Genomics v1, v2 and 5'; Zheng 2017), 1,427 cells
-differentiated from stem cells (heart, midbrain). 4 % of the cells were kept out to watch the training. No cell of the
-data sets below was trained on; that the blood donors differ from those of pbmc3k is not known."""
-
-RECIPE = """\
-`scanpy_sct.train.pretrain` with the defaults of `PretrainConfig`: 1,500 steps of one bag each, AdamW, warm-up and
-cosine, on one or two processor cores in under an hour. The weights were made by an earlier form of the training loop,
-which held all cells in memory and drew every bag at random, data sets by the root of their size: a new run gives
-similar weights, not the same. `scripts/train_sct_mini.py` has the recipe of the checkpoint that will follow.
-
-Entries are hidden at random (10-50 % of a bag), in part also whole genes, or all but a panel of genes; some bags are
-thinned. The genes stand in the order of their co-expression in the training data. Seven in ten bags hold neighbours on
-the tissue or similar cells."""
-
-LIMITS = """\
-- Few tissues and few cells: breast tumour sections, blood, some heart. Elsewhere the network adds little to the rates
-  of the bag; how far it is followed is fitted to your data (`cell_weight` in `.uns`).
-- **The convolutional towers and the transformer between them are not worth their time yet**: on held-out training
-  bags they change the average precision by {tower:+.4f} (at the last report of the training log: {full:.4f} with them,
-  {direct:.4f} without). Predictions therefore take the direct paths; `path="full"` runs the whole network.
-- The label head knows the ten kinds of sorted blood cells of Zheng 2017, and nothing else.
-- Expression is told in five levels per cell; differences among highly expressed genes are coarse."""
-
-CARD = """\
-# sct-mini
-
-A small single-cell transformer that ships with scanpy_sct.
-
-{facts}
-
-## Data and licence
-
-{data}
-The 10x Genomics data are CC BY 4.0, so are the articles of Andersson 2021 and Asp 2019, whose authors publish the
-sections without a licence of their own; for the other files no licence is stated. The package holds none of the data.
-The weights are CC BY 4.0.
-
-## Recipe
-
-{recipe}
-
-## How well hidden entries are predicted
-
-15 % of the measured entries are hidden, zeros and others alike; all methods see the same visible entries
-(`python benchmarks/imputation.py`, seed 0, {date}, {machine}).
-
-{tables}
-
-`sct_network` is this checkpoint alone; `sct` is what `sct.tl.impute` makes of it by default, a blend with a low-rank
-reconstruction of the data themselves; `sct_finetuned` is that blend after `sct.train.finetune` on the visible entries.
-That the weight of the cell embedding is fitted to the data, and that both are blended, was decided after looking at
-these data sets, so that the columns are a little optimistic. `poisson_bag` uses the same bags as the network. The share
-of the entries that are expressed differs between the data sets, so that columns cannot be compared with each other.
-
-Of genes that no cell shows the network alone has to tell. One gene in ten was hidden in every cell; `training_rates`
-knows how often each gene was expressed in the training data, and how deeply each cell was sequenced:
-
-{genes}
-
-## What the embedding is worth
-
-Accuracy and macro-F1 of the 15 nearest neighbours in naming cells, five-fold cross-validation, with 95 % bootstrap
-intervals over cells (`python benchmarks/embedding.py`, which measures more than that). `pca` and `scvi` are fitted to
-the data set itself, `sct` is not.
-
-{embedding}
-
-## Naming cells
-
-`python benchmarks/annotation.py`: names from other studies and donors, from the other half of the same data set (means
-of three divisions), and from markers. `unknown` is the area under the ROC curve of telling cells of a type that was
-left out of the reference from all others, mean over types. `sct.tl.annotate` leaves the embedding out where reference
-and data differ in it. Its rules were chosen on sets of sorted blood and cardiac cells that `sct-mini` was trained on,
-and while looking at some of these data sets: expect a little less elsewhere. Regions of a tissue are named worse than
-types of cells, and a region that the reference lacks is not noticed.
-
-{annotation}
-
-## Limits
-
-{limits}
-"""
+FOLDER = ROOT / "src" / "scanpy_sct" / "checkpoints" / "data"
+# Tables on the card of sct-mini.
+SHOWN = {
+    ("entries_15", metric)
+    for metric in ("average_precision", "gene_pearson", "bin_mcc", "level_mcc", "calibration_error")
+}
+# Task, metric and title of the tables on the card of sct-mini-spatial.
+SECTIONS = (
+    ("entries_15", "average_precision", "Average precision of 'is this entry expressed?'"),
+    ("entries_15", "gene_pearson", "Correlation of log values within a gene, mean over genes"),
+    ("genes", "average_precision", "Whole genes hidden: average precision"),
+)
+BASELINES = ("gene_mean", "poisson_bag", "spatial_mean", "knn_poisson", "svd", "training_rates")
+WAYS = {"sct_network": "alone", "sct": "blended"}
 
 
 def main() -> None:
-    from write_results_pages import GENES, TABLES, tables
+    writers = {"sct-mini": mini_card, "sct-mini-spatial": spatial_card}
+    there = [name for name in writers if (FOLDER / name / "config.json").exists()]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(there)}; all if none is named")
+    names = parser.parse_args().names or there
+    if not set(names) <= set(there):
+        parser.error(f"there is no checkpoint {', '.join(sorted(set(names) - set(there)))} in {FOLDER}")
+    for name in names:
+        card = writers[name](sct.load_model(FOLDER / name))
+        (FOLDER / name / "README.md").write_text(card, encoding="utf-8")
 
-    import scanpy_sct as sct
 
-    hidden = pd.read_csv(RESULTS / "imputation.csv.gz")
-    checkpoint = sct.load_model(FOLDER)
-    used = set(hidden.loc[hidden["method"] == "sct", "weights"])
-    if used != {checkpoint.sha256}:
-        msg = f"benchmarks/results/imputation.csv.gz is about other weights ({used}): run the benchmarks again."
-        raise SystemExit(msg)
-    last = pd.read_csv(RESULTS / "sct-mini-training-log.csv").iloc[-1]
-    card = CARD.format(
+def mini_card(checkpoint: Checkpoint) -> str:
+    refuse_other_recipe(checkpoint)
+    hidden = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", checkpoint)
+    embedding = of_these_weights("embedding.csv", "python benchmarks/embedding.py", checkpoint)
+    annotation = of_these_weights("annotation.csv", "python benchmarks/annotation.py", checkpoint)
+    bags = measured("bags.csv")
+    if bags is not None:
+        bags = of_these_weights("bags.csv", "python benchmarks/bags.py", checkpoint)
+    last = require("sct-mini-training-log.csv", "scripts/train_sct_mini.py and copy its log").iloc[-1]
+    return MINI.format(
         facts=checkpoint.describe(),
-        data=DATA,
-        recipe=RECIPE,
-        date=hidden["date"].iloc[0],
-        machine=hidden["machine"].iloc[0],
-        tables=tables(hidden, tuple(table for table in TABLES if table[:2] in SHOWN)),
-        genes=tables(hidden, GENES[:2]),
-        embedding=embedding_table(),
-        annotation=annotation_table(),
-        limits=LIMITS.format(
-            tower=last["auprc_full"] - last["auprc_direct"], full=last["auprc_full"], direct=last["auprc_direct"]
-        ),
+        watched=percent(PRETRAINING.validation_share),
+        licences=LICENCES,
+        **pretraining_facts(last),
+        targets=targets_table(hidden, embedding, bags),
+        seed=hidden["seed"].iloc[0],
+        when=when(hidden),
+        tables=tables(hidden, tuple(table for table in ENTRIES if table[:2] in SHOWN)),
+        genes_tables=tables(hidden, GENES[:2]),
+        embedding=embedding_table(embedding),
+        annotation=annotation_table(annotation),
+        labels=labels_sentence(checkpoint),
+        levels=levels_sentence(checkpoint),
+        parts=parts_sentence(last),
     )
-    (FOLDER / "README.md").write_text(card, encoding="utf-8")
 
 
-def embedding_table() -> str:
-    results = pd.read_csv(RESULTS / "embedding.csv")
+def spatial_card(checkpoint: Checkpoint) -> str:
+    start = sct.load_model(FOLDER / "sct-mini")
+    of_data = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", start)
+    of_places = of_these_weights("imputation-spatial.csv.gz", BENCHMARK, checkpoint)
+    config = FINETUNING
+    return SPATIAL.format(
+        facts=checkpoint.describe(),
+        watched=percent(config.validation_share),
+        licences=LICENCES,
+        command=command("train_sct_mini_spatial", "sct-mini-spatial"),
+        steps=config.steps,
+        bag=config.bag_size,
+        rate=config.learning_rate,
+        warmup=config.warmup_steps,
+        every=config.validate_every,
+        **shares(config),
+        when=when(of_places),
+        tables="\n\n".join(sections_table(of_data, of_places, *wanted) for wanted in SECTIONS),
+        benchmark=BENCHMARK,
+        labels=labels_sentence(checkpoint),
+        levels=levels_sentence(checkpoint),
+    )
+
+
+def refuse_other_recipe(checkpoint: Checkpoint) -> None:
+    """Refuse to say of a network that it was made by a recipe that makes another one."""
+    made, meant = checkpoint.config, PRETRAINING.network
+    for name in ("alphabet_size", "convolutions", "cell_dim", "cell_layers", "level_shift"):
+        if getattr(made, name) != getattr(meant, name):
+            msg = (
+                f"{checkpoint.name} was not made by scripts/recipe.py: its network has {name}={getattr(made, name)}, "
+                f"the recipe {getattr(meant, name)}."
+            )
+            raise SystemExit(msg)
+
+
+def of_these_weights(name: str, making: str, checkpoint: Checkpoint) -> pd.DataFrame:
+    """Read results, and refuse those about other weights than the checkpoint's.
+
+    Rows of baselines may come from a cache that was filled with other weights: they do not depend on them.
+    """
+    results = require(name, making)
+    of_model = results["method"].str.startswith("sct") if "method" in results else slice(None)
+    used = set(results.loc[of_model, "weights"].dropna())
+    if used != {checkpoint.sha256}:
+        msg = f"benchmarks/results/{name} is about other weights than {checkpoint.name} ({used}): run {making}"
+        raise SystemExit(msg)
+    return results
+
+
+def pretraining_facts(last: pd.Series) -> dict[str, object]:
+    config, steps = PRETRAINING, int(last["step"])
+    more = "" if steps == config.steps else f" --steps {steps}"
+    return {
+        "command": command("train_sct_mini", "sct-mini") + more,
+        "steps": steps,
+        "sizes": " or ".join(map(str, config.bag_sizes)),
+        "rate": config.learning_rate,
+        "warmup": config.warmup_steps,
+        "cells": int(last["cells"]),
+        "hours": last["minutes"] / 60,
+        **shares(config),
+    }
+
+
+def command(script: str, name: str) -> str:
+    return f"python scripts/{script}.py --data DATA/train --output src/scanpy_sct/checkpoints/data/{name}"
+
+
+def shares(config: PretrainConfig | FinetuneConfig) -> dict[str, str]:
+    low, high = config.mask_range
+    return {
+        "low": percent(low),
+        "high": percent(high),
+        "genes": percent(config.hidden_gene_share),
+        "panel": percent(config.panel_share),
+        "thin": percent(config.thin_share),
+        "near": percent(config.near_share),
+    }
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def sections_table(of_data: pd.DataFrame, of_places: pd.DataFrame, task: str, metric: str, title: str) -> str:
+    """Baselines and both checkpoints, on the data sets that the spatial one was measured on."""
+    spatial = by_data_set(of_places, task, metric)
+    plain = by_data_set(of_data, task, metric)[spatial.columns]
+    baselines = plain.loc[[name for name in BASELINES if name in plain.index]]
+    return marked(pd.concat([baselines, ways(plain, "sct-mini", task), ways(spatial, "sct-mini-spatial", task)]), title)
+
+
+def ways(wide: pd.DataFrame, name: str, task: str) -> pd.DataFrame:
+    """Rows of a checkpoint, named so that they tell checkpoint and way of predicting."""
+    if task == "genes":
+        # Nothing to blend: the rows of both ways say the same, and one of them is enough.
+        return wide.loc[[method for method in WAYS if method in wide.index][:1]].rename(lambda _: f"`{name}`")
+    wide = wide.loc[[method for method in WAYS if method in wide.index]]
+    return wide.rename(lambda method: f"`{name}`, {WAYS[method]}")
+
+
+def labels_sentence(checkpoint: Checkpoint) -> str:
+    """Name the labels; semicolons between them, since names of the Cell Ontology hold commas."""
+    head = checkpoint.label_head
+    if head is None:
+        return "It has no label head: `sct.tl.annotate` needs a reference or markers."
+    return f"The label head knows {len(head.labels)} types of cells, and nothing else: {'; '.join(head.labels)}."
+
+
+def levels_sentence(checkpoint: Checkpoint) -> str:
+    n_bins = checkpoint.tokens.n_bins
+    if checkpoint.tokens.binning != "counts":
+        return f"Expression is told in {n_bins} levels per cell, beside zero."
+    upper = [2**level for level in range(n_bins - 1)]
+    lower = [1, *(edge + 1 for edge in upper[:-1])]
+    steps = [f"{low}" if low == high else f"{low}-{high}" for low, high in zip(lower, upper, strict=True)]
+    levels = ", ".join([*steps, f"more than {upper[-1]}"])
+    return f"Expression is told in {n_bins} levels of counts ({levels}), beside zero; within a level nothing is told."
+
+
+def parts_sentence(last: pd.Series) -> str:
+    return PARTS.format(
+        step=int(last["step"]),
+        direct=last["auprc_direct"],
+        lesion=last["auprc_cells_lesion"],
+        by_cells=last["auprc_direct"] - last["auprc_cells_lesion"],
+        alone=last["auprc_alone"],
+        by_bag=last["auprc_direct"] - last["auprc_alone"],
+        constant=last["auprc_gene_constant"],
+        mean=last["auprc_bag_mean"],
+        knn=last["auprc_knn"],
+    )
+
+
+def embedding_table(results: pd.DataFrame) -> str:
     titles = {"knn_accuracy": "accuracy", "knn_macro_f1": "macro-F1"}
     lines = ["| data set | embedding | " + " | ".join(titles.values()) + " |", "|---|---|---|---|"]
     named = results[results["metric"].isin(titles)]
@@ -148,8 +226,7 @@ def embedding_table() -> str:
     return "\n".join(lines)
 
 
-def annotation_table() -> str:
-    results = pd.read_csv(RESULTS / "annotation.csv")
+def annotation_table(results: pd.DataFrame) -> str:
     metrics = ["accuracy", "macro_f1", "calibration_error", "unknown_auroc"]
     whole = ~results["split"].str.startswith("without ")
     whole &= (results["metric"] != "unknown_auroc") | (results["split"] == "leave one type out")

@@ -3,46 +3,22 @@
     python benchmarks/imputation.py && python benchmarks/recovery.py
     python scripts/write_results_pages.py
 
-Every figure of docs/results.md and docs/which_genes.md is read from benchmarks/results; none is typed in here.
+Every figure of docs/results.md, docs/which_genes.md and docs/experiments.md is read from benchmarks/results; none is
+typed in here. The last has a section for each of ablations.py, bags.py, depth.py, gene_order.py and trunk.py that was
+run.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pandas as pd
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-# Task, metric, title, which is best.
-TABLES = (
-    ("entries_15", "average_precision", "Average precision of 'is this entry expressed?'", "max"),
-    ("entries_15", "gene_pearson", "Correlation of log values within a gene, mean over genes", "max"),
-    ("entries_15", "cell_pearson", "Correlation of log values within a cell, mean over cells", "max"),
-    ("entries_15", "bin_mcc", "Matthews correlation of the bins", "max"),
-    ("entries_15", "rmse", "Root mean squared error of log values", "min"),
-    ("entries_15", "calibration_error", "Expected calibration error", "min"),
-    ("entries_50", "average_precision", "Average precision, half of the entries hidden", "max"),
-    ("entries_90", "average_precision", "Average precision, nine in ten entries hidden", "max"),
-)
-GENES = (
-    ("genes", "average_precision", "Whole genes hidden: average precision", "max"),
-    ("genes", "gene_pearson", "Whole genes hidden: correlation within a gene", "max"),
-    ("genes", "ssim", "Whole genes hidden: structural similarity", "max"),
-    ("genes", "js_divergence", "Whole genes hidden: Jensen-Shannon divergence", "min"),
-    ("panel_300", "average_precision", "Panel of 300 genes: average precision", "max"),
-    ("panel_1000", "average_precision", "Panel of 1,000 genes: average precision", "max"),
-    ("panel_5000", "average_precision", "Panel of 5,000 genes: average precision", "max"),
-)
-THINNED = (("thinning", "mse", "Mean squared error", "min"), ("thinning", "poisson", "Poisson loss", "min"))
+from experiments_page import experiments_page
+from figures import draw_panels
+from page_parts import ENTRIES, GENES, IMAGES, ROOT, THINNED, require, tables, when
 
 RESULTS_PAGE = """\
 # How good is it?
 
-Everything on this page was measured by `python benchmarks/imputation.py` ({date}, {machine}; seed {seed})
+Everything on this page was measured by `python benchmarks/imputation.py` ({when}; seed {seed})
 with `sct-mini` on four data sets that its training did not see, and written by `scripts/write_results_pages.py`. All
 methods are told the same and asked the same. The best figure of each column is bold, whoever made it; a dash stands
 where a method does not apply or was not run. 95 % intervals, other metrics and strata (zero and non-zero entries, rare
@@ -63,7 +39,7 @@ visible entries. `benchmarks/README.md` tells what the other methods do.
 Nothing of a hidden gene is visible in any cell, so that most methods can only say zero (`predict_zero`).
 `training_rates` knows how often each gene was expressed in the training data of the model, and the depth of each cell.
 
-{genes}
+{genes}{panels}
 
 ## Thinned counts
 
@@ -73,9 +49,16 @@ log-normalised counts: it may keep what was seen, as all methods may.
 
 {thinned}
 
-No method is best in everything: what scores well in mean squared error lies between the mean of a count and the mean of
-its logarithm, and gives some of the Poisson loss away for it.
+What scores well in mean squared error lies between the mean of a count and the mean of its logarithm, and gives some of
+the Poisson loss away for it.
 """
+
+PANELS = """
+
+Average precision by size of the panel. The genes outside the panel are predicted, so that they are not the same for
+each size. Methods without a line were not run.
+
+![average precision against the number of measured genes, one panel a data set, one line a method](images/panels.png)"""
 
 RECOVERY_PAGE = """\
 # Which genes can I trust?
@@ -113,43 +96,32 @@ A low recovery may also mean that there was little to recover: of a gene that va
 foresee a single count, and yet its mean may be right. `.var["sct_source"]` says whether the network or the data
 themselves carried the prediction; genes you asked for that were not measured have neither recovery nor source.
 
-Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.py` ({date}, {machine}).
+Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.py` ({when}).
 """
 
 
 def main() -> None:
-    imputation = pd.read_csv(RESULTS / "imputation.csv.gz")
-    recovery = pd.read_csv(RESULTS / "recovery.csv")
-    write(
-        "results",
-        RESULTS_PAGE.format(
-            date=imputation["date"].max(),
-            machine=imputation["machine"].iloc[0],
-            seed=imputation["seed"].iloc[0],
-            entries=tables(imputation, TABLES),
-            genes=tables(imputation, GENES),
-            thinned=tables(imputation, THINNED, digits=4),
-        ),
-    )
-    write("which_genes", recovery_page(recovery))
+    write("results", results_page(require("imputation.csv.gz", "python benchmarks/imputation.py")))
+    write("which_genes", recovery_page(require("recovery.csv", "python benchmarks/recovery.py")))
+    write("experiments", experiments_page())
 
 
 def write(name: str, text: str) -> None:
     (ROOT / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-def tables(results: pd.DataFrame, wanted: tuple, digits: int = 3) -> str:
-    from common import as_markdown
-
-    parts = []
-    for task, metric, title, best in wanted:
-        rows = results[(results["task"] == task) & (results["metric"] == metric) & (results["stratum"] == "all")]
-        if len(rows):
-            table = rows.pivot(index="method", columns="data_set", values="value")
-            table = table.loc[rows["method"].unique(), rows["data_set"].unique()]
-            better = "higher is better" if best == "max" else "lower is better"
-            parts.append(as_markdown(table, f"{title} ({better})", best, digits))
-    return "\n\n".join(parts)
+def results_page(imputation: pd.DataFrame) -> str:
+    has_panels = imputation["task"].str.startswith("panel_").any()
+    if has_panels:
+        draw_panels(imputation, IMAGES / "panels.png")
+    return RESULTS_PAGE.format(
+        when=when(imputation),
+        seed=imputation["seed"].iloc[0],
+        entries=tables(imputation, ENTRIES),
+        genes=tables(imputation, GENES),
+        panels=PANELS if has_panels else "",
+        thinned=tables(imputation, THINNED, digits=4),
+    )
 
 
 def recovery_page(recovery: pd.DataFrame) -> str:
@@ -165,8 +137,7 @@ def recovery_page(recovery: pd.DataFrame) -> str:
         ranks=f"The rank correlation of both over the genes is {ranks}",
         min_expressed=MIN_EXPRESSED,
         table="\n".join(lines),
-        date=recovery["date"].max(),
-        machine=recovery["machine"].iloc[0],
+        when=when(recovery),
     )
 
 

@@ -29,8 +29,7 @@ def _small_network() -> SctConfig:
 class PretrainConfig:
     """Settings of :func:`scanpy_sct.train.pretrain`.
 
-    `sct-mini` was made with these network and shares by an earlier loop, which held all cells in memory and drew every
-    bag at random.
+    The defaults make a small network with all its parts. The settings of `sct-mini` are in `scripts/recipe.py`.
     """
 
     name: str = "sct"

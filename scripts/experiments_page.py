@@ -1,0 +1,161 @@
+"""The page "What was tried": what experiments measured, section by section."""
+
+from __future__ import annotations
+
+import pandas as pd
+from figures import draw_bags
+from page_parts import IMAGES, in_order, marked, measured, plain, when
+from targets import bags_by_data_set
+
+PAGE = """\
+# What was tried
+
+The tables of this page come from `benchmarks/results`, one section from each script, and were written by
+`scripts/write_results_pages.py`. Experiments that were not run yet have no section. The data sets in the columns were
+kept out of training. Average precision is that of "is this entry expressed?", with 15 % of the entries hidden unless it
+says otherwise. Every network was trained once, with one seed: small differences may be chance.
+
+{sections}
+"""
+
+NONE_YET = "No experiment has been measured yet; `benchmarks/README.md` names the scripts."
+
+ABLATIONS = """\
+## Ablations: one change of the recipe at a time
+
+`python benchmarks/ablations.py` ({when}) trains the recipe of `sct-mini` for {steps:,} steps, with a shorter moving
+average of the weights, and the same with one thing changed at a time. The network alone is judged (`sct_network`). All
+variants are judged with the same bags and, for levels, in the same four bins, whatever they were trained with. The best
+of each column is bold.
+
+{tables}"""
+
+BAGS = """\
+## Bags
+
+`python benchmarks/bags.py` ({when}) predicts with bags of each size and kind by the network alone. `spatial`:
+neighbours on the tissue; `similar`: cells with similar expression; `random`: any cells of the sample. `lesion` is the
+default kind (spatial on sections, else similar) with the output of the transformer over cells replaced by its mean.
+
+![average precision against the size of the bag, one panel a data set, one line a kind of bag](images/bags.png)
+
+{bags}
+
+What the transformer over cells contributes in bags of 50 of the default kind:
+
+{lesion}"""
+
+DEPTH = """\
+## Depth
+
+`python benchmarks/depth.py` ({when}) samples the counts of each cell down before entries are hidden; cells with fewer
+counts keep what they have. The [results](results.md) have the same at full depth.
+
+{tables}"""
+
+GENE_ORDER = """\
+## The order of the genes
+
+`python benchmarks/gene_order.py` ({when}) trains small networks of convolutions, without any direct path, on the 2,048
+genes that are expressed most, for {steps:,} steps. They differ in the order of the genes along the convolutions.
+`gene_mean` and `poisson_dataset` are baselines without a network, on the same genes.
+
+{table}"""
+
+TRUNK = """\
+## The transformer between the towers
+
+`python benchmarks/trunk.py` ({when}) trains small networks of convolutional towers with a transformer between them, on
+the 2,048 genes that are expressed most. The figures are average precisions on held-out cells of the training data:
+`auprc_full` of the whole network, `auprc_lesion` with the output of that transformer replaced by its mean,
+`auprc_direct` of the direct paths alone. `cell_variance_stem` and `cell_variance_trunk` are the shares of the variance
+of activations that are between cells, at the stem of the towers and behind the transformer.
+
+{last}
+
+How the difference that the lesion makes changed in training; below zero, the transformer contributes:
+
+{course}"""
+
+# Task, metric, title.
+ABLATED = (
+    ("entries_15", "average_precision", "Average precision"),
+    ("entries_15", "gene_pearson", "Correlation of log values within a gene"),
+    ("entries_15", "level_mcc", "Matthews correlation of the bins of expressed entries"),
+    ("genes", "average_precision", "Whole genes hidden: average precision"),
+    ("embedding", "knn_accuracy", "Accuracy of the 15 nearest neighbours in the embedding"),
+)
+SHALLOW = {
+    "average_precision": ("average precision", "max"),
+    "gene_pearson": ("correlation of log values within a gene", "max"),
+    "calibration_error": ("expected calibration error", "min"),
+}
+TRUNK_FIGURES = ("auprc_full", "auprc_lesion", "auprc_direct", "cell_variance_stem", "cell_variance_trunk")
+
+
+def experiments_page() -> str:
+    """Write the page from what was measured, and draw its figure."""
+    writers = {
+        "ablations": ablations,
+        "bags": bags,
+        "depth": depth,
+        "gene_order": gene_order,
+        "trunk": trunk,
+    }
+    found = {name: measured(f"{name}.csv") for name in writers}
+    sections = [writers[name](results) for name, results in found.items() if results is not None]
+    return PAGE.format(sections="\n\n".join(sections) or NONE_YET)
+
+
+def ablations(results: pd.DataFrame) -> str:
+    parts = []
+    for task, metric, title in ABLATED:
+        rows = results[(results["task"] == task) & (results["metric"] == metric)]
+        parts.append(marked(in_order(rows, "variant", "data_set"), title))
+    return ABLATIONS.format(
+        when=when(results), steps=int(results["steps"].iloc[0]), tables="\n\n".join(filter(None, parts))
+    )
+
+
+def bags(results: pd.DataFrame) -> str:
+    draw_bags(results, IMAGES / "bags.png")
+    rows = results[results["metric"] == "average_precision"]
+    rows = rows.assign(bags=rows["bags"] + ", " + rows["size"].astype(str))
+    wide = bags_by_data_set(results)
+    lesion = pd.DataFrame({"with": wide["default 50"], "without": wide["lesion 50"]}).T
+    lesion.loc["difference"] = lesion.loc["with"] - lesion.loc["without"]
+    return BAGS.format(
+        when=when(results),
+        bags=marked(in_order(rows, "bags", "data_set"), "Average precision by kind and size"),
+        lesion=plain(lesion, "Average precision", ".4f"),
+    )
+
+
+def depth(results: pd.DataFrame) -> str:
+    parts = []
+    for metric, (title, best) in SHALLOW.items():
+        rows = results[results["metric"] == metric]
+        for counts, part in rows.groupby("depth"):
+            parts.append(marked(in_order(part, "method", "data_set"), f"{counts:,} counts a cell: {title}", best))
+    return DEPTH.format(when=when(results), tables="\n\n".join(parts))
+
+
+def gene_order(results: pd.DataFrame) -> str:
+    rows = results[results["metric"] == "average_precision"]
+    is_network = rows["method"] == "sct_network"
+    network = rows[is_network].assign(name=rows["order"])
+    # The baselines do not depend on the order: the rows of the first tell all.
+    baselines = rows[~is_network & (rows["order"] == rows["order"].iloc[0])].assign(name=rows["method"])
+    table = marked(in_order(pd.concat([network, baselines]), "name", "data_set"), "Average precision")
+    return GENE_ORDER.format(when=when(results), steps=int(results["steps"].iloc[0]), table=table)
+
+
+def trunk(results: pd.DataFrame) -> str:
+    last = results.groupby("network", sort=False).tail(1).set_index("network")
+    course = results.assign(value=results["auprc_lesion"] - results["auprc_full"])
+    course = in_order(course.sort_values("step", kind="stable"), "step", "network")
+    return TRUNK.format(
+        when=when(results),
+        last=plain(last.reindex(columns=list(TRUNK_FIGURES)), "At the last step", ".4f"),
+        course=plain(course[last.index], "auprc_lesion - auprc_full, by step", "+.4f"),
+    )

@@ -1,0 +1,83 @@
+"""Figures of the documentation that are drawn from tables of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from page_parts import by_data_set
+
+# Colours of Okabe and Ito, which people with any kind of colour vision can tell apart; markers say the same once more.
+KINDS = {"spatial": ("#D55E00", "o"), "similar": ("#0072B2", "s"), "random": ("#009E73", "^")}
+METHODS = {
+    "sct": ("#D55E00", "o"),
+    "sct_network": ("#0072B2", "s"),
+    "training_rates": ("#009E73", "^"),
+    "svd": ("#CC79A7", "D"),
+    "knn_poisson": ("#000000", "v"),
+}
+PANELS = {300: "panel_300", 1000: "panel_1000", 5000: "panel_5000"}
+
+
+def draw_bags(bags: pd.DataFrame, file: Path) -> None:
+    """Draw average precision against the size of the bag, one line a kind of bag."""
+    rows = bags[bags["metric"] == "average_precision"]
+
+    def draw(axis, name: str) -> None:
+        part = rows[rows["data_set"] == name]
+        for kind, style in KINDS.items():
+            line(axis, part[part["bags"] == kind].set_index("size")["value"], kind, style)
+        without = part[part["bags"] == "lesion"]
+        axis.plot(without["size"], without["value"], "x", color="0.3", label="no transformer over cells")
+
+    save(draw, rows["data_set"].unique(), sorted(rows["size"].unique()), "cells in a bag", file)
+
+
+def draw_panels(hidden: pd.DataFrame, file: Path) -> None:
+    """Draw average precision against the number of genes in a panel, one line a method."""
+    by_size = {size: by_data_set(hidden, task, "average_precision") for size, task in PANELS.items()}
+    by_size = {size: wide for size, wide in by_size.items() if len(wide)}
+
+    def draw(axis, name: str) -> None:
+        for method, style in METHODS.items():
+            values = {size: wide.loc[method, name] for size, wide in by_size.items() if method in wide.index}
+            line(axis, pd.Series(values, dtype=float), method, style)
+
+    names = next(iter(by_size.values())).columns
+    save(draw, names, list(by_size), "measured genes in the panel", file)
+
+
+def line(axis, values: pd.Series, label: str, style: tuple[str, str]) -> None:
+    """Draw one line; nothing where there are no values."""
+    values = values.dropna().sort_index()
+    if len(values):
+        color, marker = style
+        # Lines may lie on each other: hollow markers let the lower one show.
+        axis.plot(values.index, values, color=color, marker=marker, markerfacecolor="none", linewidth=1.2, label=label)
+
+
+def save(draw: Callable, names: list[str], sizes: list[int], label: str, file: Path) -> None:
+    """Draw one panel a data set, with sizes on a log scale and one legend below, and write the figure."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 3.4), sharex=True, squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=True):
+        draw(axis, name)
+        axis.set_xscale("log")
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+        axis.minorticks_off()
+        axis.set_title(name)
+        axis.set_xlabel(label)
+    axes.flat[0].set_ylabel("average precision")
+    shown = {}
+    for axis in axes.flat:
+        shown |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=max(len(shown), 1), frameon=False)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)

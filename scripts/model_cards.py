@@ -1,0 +1,162 @@
+"""Sentences of the model cards; every figure is filled in from results, settings or the checkpoint."""
+
+from __future__ import annotations
+
+LICENCES = """\
+The 10x Genomics data are CC BY 4.0, so are the articles of Andersson 2021 and Asp 2019, whose authors publish the
+sections without a licence of their own; for the other files no licence is stated. The package holds none of the data.
+The weights are CC BY 4.0."""
+
+MINI = """\
+# sct-mini
+
+A small single-cell transformer that ships with scanpy_sct.
+
+{facts}
+
+## Data and licence
+
+27,323 human cells and spots, raw counts: 10,521 spots of HER2-positive breast tumours (patients A-F of Andersson 2021),
+956 spots of a developing heart (Asp 2019), 14,419 blood cells (10x Genomics v1, v2 and 5'; Zheng 2017), 1,427 cells
+differentiated from stem cells (heart, midbrain). {watched} of the cells were kept out to watch the training. No
+cell of the data sets below was trained on, but for two of the three files of `blood chemistries`; that the blood donors
+differ from those of pbmc3k is not known.
+{licences}
+
+## Recipe
+
+```bash
+{command}
+```
+
+`DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: {steps:,} steps of one bag each, of
+{sizes} cells; AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, then half a cosine; the weights are
+a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on a processor.
+
+In each bag {low} to {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is
+hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
+tissue or similar cells and the others any cells.
+
+The label head is fitted to the embedding of sorted blood cells; `scripts/recipe.py` lists the files, and the name of
+the Cell Ontology for each of their labels.
+
+## What was aimed at
+
+Each row names a difference of two figures. It is rounded to four digits, then compared with the target.
+`python benchmarks/imputation.py`, `bags.py` and `embedding.py` measure the figures.
+
+{targets}
+
+## How well hidden entries are predicted
+
+15 % of the measured entries are hidden, zeros and others alike; all methods see the same visible entries
+(`python benchmarks/imputation.py`, seed {seed}, {when}).
+
+{tables}
+
+`sct_network` is this checkpoint alone; `sct` is what `sct.tl.impute` makes of it by default, a blend with a low-rank
+reconstruction of the data themselves; `sct_finetuned` is that blend after `sct.train.finetune` on the visible entries.
+That the weight of the cell embedding is fitted to the data, and that both are blended, was decided after looking at
+these data sets, so that the columns are a little optimistic. `poisson_bag` uses the same bags as the network. The share
+of the entries that are expressed differs between the data sets, so that columns cannot be compared with each other.
+
+Of genes that no cell shows the network alone has to tell. One gene in ten was hidden in every cell; `training_rates`
+knows how often each gene was expressed in the training data, and how deeply each cell was sequenced:
+
+{genes_tables}
+
+## What the embedding is worth
+
+Accuracy and macro-F1 of the 15 nearest neighbours in naming cells, five-fold cross-validation, with 95 % bootstrap
+intervals over cells (`python benchmarks/embedding.py`, which measures more than that). `pca` and `scvi` are fitted to
+the data set itself, `sct` is not.
+
+{embedding}
+
+## Naming cells
+
+`python benchmarks/annotation.py`: names from other studies and donors, from the other half of the same data set (means
+of three divisions), and from markers. `unknown` is the area under the ROC curve of telling cells of a type that was
+left out of the reference from all others, mean over types; 0.5 is chance. `sct.tl.annotate` leaves the embedding out
+where reference and data differ in it. Its rules were chosen on sets of sorted blood and cardiac cells that `sct-mini`
+was trained on, and while looking at some of these data sets: expect a little less elsewhere. The labels of the sections
+are regions of a tissue, not types of cells.
+
+{annotation}
+
+## Limits
+
+- Few tissues and few cells: breast tumour sections, blood, some heart. What the network is worth in other tissues was
+  not measured; how far it is followed is fitted to your data (`cell_weight` in `.uns`).
+- {labels}
+- {levels}
+- {parts}
+- There are no convolutional towers in it. The page "What was tried" of the documentation (`docs/experiments.md`) shows
+  what was measured of them.
+"""
+
+PARTS = """\
+What its parts contribute, on held-out cells of the training data at the last report of the training log (step {step:,},
+  average precision): {direct:.4f} as it is; {lesion:.4f} with the output of the transformer over cells replaced by its
+  mean, a difference of {by_cells:+.4f}; {alone:.4f} with every cell in a bag of its own, a difference of {by_bag:+.4f}.
+  Baselines there: {constant:.4f} by the frequencies in the training data, {mean:.4f} by the other cells of the bag,
+  {knn:.4f} by the most similar of them."""
+
+SPATIAL = """\
+# sct-mini-spatial
+
+`sct-mini`, trained further on sections of tissue so that it reads where each spot lies. It wants coordinates
+(`.obsm["spatial"]`).
+
+{facts}
+
+## Data and licence
+
+The training of `sct-mini` was continued on 11,477 spots of its own training data, raw counts: 10,521 spots of
+HER2-positive breast tumours (patients A-F of Andersson 2021) and 956 spots of a developing heart (Asp 2019). The model
+card of `sct-mini` lists the other cells that it was trained on before. {watched} of the spots were kept out to
+judge by. No spot of the data sets below was trained on.
+{licences}
+
+## Recipe
+
+```bash
+{command}
+```
+
+`DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
+{bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
+`sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. In each bag
+{low} to {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
+spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
+others any spots.
+
+## How well hidden entries are predicted
+
+Sections that neither checkpoint was trained on. 15 % of the measured entries are hidden in the first two tables, one
+gene in ten in every spot in the third. All rows see the same visible entries ({when}). "alone" is the network alone,
+"blended" is what `sct.tl.impute` makes of it by default: a blend with a low-rank reconstruction of the data. Of hidden
+genes the data tell nothing, so that there is nothing to blend. The other rows are baselines; `benchmarks/README.md`
+says what they do.
+
+{tables}
+
+Made by
+
+```bash
+python benchmarks/imputation.py
+{benchmark}
+```
+
+## Limits
+
+- Two tissues: breast tumour and developing heart. The sections above are of the same two studies as those it was
+  trained on. What it is worth in other tissues was not measured.
+- {labels}
+- {levels}
+- There are no convolutional towers in it; the model card of `sct-mini` tells what its other parts contribute.
+"""
+
+BENCHMARK = """\
+python benchmarks/imputation.py --model sct-mini-spatial --data-sets "her2st G, H" "heart CN73" \\
+    --tasks entries_15 genes --methods sct sct_network --output benchmarks/results/imputation-spatial.csv.gz"""
