@@ -200,6 +200,6 @@ def test_pretrain_takes_settings_from_a_file(tmp_path, monkeypatch):
 def test_demo(tmp_path, monkeypatch):
     demo = pytest.importorskip("scanpy_sct.demo")
     found = {}
-    monkeypatch.setattr(demo, "run_demo", lambda output, quick=False: found.update(output=output, quick=quick))
-    run("demo", "--quick", "-o", tmp_path / "demo")
-    assert found == {"output": tmp_path / "demo", "quick": True}
+    monkeypatch.setattr(demo, "run_demo", lambda output, **flags: found.update(output=output, **flags))
+    run("demo", "--quick", "--section", "-o", tmp_path / "demo")
+    assert found == {"output": tmp_path / "demo", "quick": True, "section": True}

@@ -39,6 +39,24 @@ def test_the_walk_leaves_results_and_pictures(tmp_path, tiny_checkpoint, pbmc, m
     np.testing.assert_array_equal(adata.obs["sct_label"].notna(), second)
 
 
+def test_a_section_is_imputed_and_drawn(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
+    cells = pbmc[:60].copy()
+    section = ad.AnnData(cells.X, obs=cells.obs, var=cells.var)
+    section.obsm["spatial"] = np.stack(np.divmod(np.arange(60), 10), axis=1).astype(float)
+    monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: pbmc[::2].copy())
+    monkeypatch.setattr(sct.datasets, "her2st", lambda name: section)
+    monkeypatch.setattr(demo, "UNMEASURED", ("CD14",))
+    monkeypatch.setattr(demo, "PICTURED_ON_TISSUE", ("CD79B", "ERBB2"))
+    lines = []
+    models = {"model": tiny_checkpoint, "spatial_model": tiny_checkpoint}
+    demo.run_demo(tmp_path, quick=True, section=True, say=lines.append, **models)
+    assert any("60 spots" in line for line in lines)
+    assert (tmp_path / "section.png").stat().st_size > 5000
+    imputed = ad.read_h5ad(tmp_path / "section.h5ad")
+    assert imputed.shape == section.shape
+    assert imputed.uns["sct"]["params"]["bags"] == "spatial"
+
+
 def test_halves_are_even_in_every_label():
     labels = pd.Series(pd.Categorical(list("aabbbabac")))
     second = demo.is_second_half(labels)

@@ -313,11 +313,12 @@ def _with_values(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sct-demo"),
     quick: Annotated[bool, flag("--quick", help="Fewer cells.")] = False,
+    section: Annotated[bool, flag("--section", help="Also a section of tissue, which is downloaded once.")] = False,
 ) -> None:
     """Impute, embed and annotate real cells that come with scanpy, and plot them. Needs no network."""
     from scanpy_sct.demo import run_demo
 
-    run_demo(output, quick=quick)
+    run_demo(output, quick=quick, section=section)
 
 
 @models_app.command("list")

@@ -1,4 +1,4 @@
-"""A walk through the verbs on real cells that come with scanpy; needs no network."""
+"""A walk through the verbs on real cells that come with scanpy, without network, and on a section of tissue."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ UNMEASURED = ("CD14", "CD19", "CD68", "SELL", "KLRD1")
 """Well-known genes of blood cells that are not among the 765 of the data."""
 PICTURED = ("CD3E", "MS4A1")
 LABELS = "bulk_labels"
+SECTION = "G2"
+PICTURED_ON_TISSUE = ("ERBB2", "COL1A1")
 QUICK_SHARE = 3
 
 Say = Callable[[str], None]
@@ -31,7 +33,9 @@ def run_demo(
     output: str | PathLike[str],
     quick: bool = False,
     *,
+    section: bool = False,
     model: str | PathLike[str] | Checkpoint = "sct-mini",
+    spatial_model: str | PathLike[str] | Checkpoint = "sct-mini-spatial",
     say: Say | None = None,
 ) -> None:
     """Check, impute, embed and annotate 700 blood cells, tell how well it went, and leave results and pictures.
@@ -42,8 +46,10 @@ def run_demo(
         Folder for `demo.h5ad`, `imputed.png`, `recovery.png` and `labels.png`; made if it is not there.
     quick
         Take every third cell only.
-    model
-        As in :func:`scanpy_sct.load_model`.
+    section
+        Impute a section of a breast tumour too, which is downloaded once, and leave `section.h5ad` and `section.png`.
+    model, spatial_model
+        As in :func:`scanpy_sct.load_model`; for the cells, and for the section.
     say
         Called with each line of text; by default it goes to the terminal.
     """
@@ -55,6 +61,7 @@ def run_demo(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = sct.load_model(model)
+    tissue = (sct.datasets.her2st(SECTION), sct.load_model(spatial_model)) if section else None
     adata = sct.datasets.pbmc68k()
     adata = adata[:: QUICK_SHARE if quick else 1].copy()
     say(f"{adata.n_obs} blood cells x {adata.n_vars} genes from scanpy (10x Genomics, Zheng et al. 2017).\n")
@@ -69,7 +76,10 @@ def run_demo(
     adata.obs["sct_label_score"] = query.obs["sct_label_score"].reindex(adata.obs_names)
     adata.write_h5ad(folder / "demo.h5ad")
     names = _draw(adata, query, [*PICTURED, *unmeasured[:1]], folder)
-    say(f"Wrote demo.h5ad, {', '.join(names)} to {folder} ({time.monotonic() - started:.0f} s in all).")
+    names.insert(0, "demo.h5ad")
+    if tissue:
+        names += _on_tissue(*tissue, folder, say)
+    say(f"Wrote {', '.join(names)} to {folder} ({time.monotonic() - started:.0f} s in all).")
 
 
 def _impute(adata: AnnData, checkpoint: Checkpoint, say: Say) -> list[str]:
@@ -83,13 +93,17 @@ def _impute(adata: AnnData, checkpoint: Checkpoint, say: Say) -> list[str]:
     say(f"sct.tl.impute(adata, genes=[... the {len(measured)} measured, and {', '.join(unmeasured)}])")
     sct.tl.impute(adata, measured + unmeasured, model=checkpoint)
 
-    table = hidden_entries(adata)
+    _tell_recovery(adata, say)
+    return unmeasured
+
+
+def _tell_recovery(adata: AnnData, say: Say) -> None:
+    """Tell how well hidden entries were predicted, and which genes best."""
     say("Every entry was predicted while it was hidden. Is a hidden entry expressed? Area under precision-recall:")
-    _list(table, say)
+    _list(hidden_entries(adata), say)
     recovery = adata.var["sct_recovery"].dropna().sort_values(ascending=False)
     say(f"Correlation of hidden with imputed values, median of {len(recovery)} genes: {recovery.median():.2f}")
     say(f"Best recovered: {', '.join(f'{gene} {value:.2f}' for gene, value in recovery.head(6).items())}\n")
-    return unmeasured
 
 
 def hidden_entries(adata: AnnData, key: str = "sct") -> dict[str, float]:
@@ -135,6 +149,22 @@ def _annotate(adata: AnnData, checkpoint: Checkpoint, say: Say) -> AnnData:
     say("")
     query.obs[LABELS] = adata.obs[LABELS][second]
     return query
+
+
+def _on_tissue(adata: AnnData, checkpoint: Checkpoint, folder: Path, say: Say) -> list[str]:
+    """Impute a section and draw some genes on it; returns the names of the files."""
+    import matplotlib.pyplot as plt
+
+    say(f"{adata.n_obs} spots x {adata.n_vars} genes of a breast tumour (Andersson et al. 2021).")
+    say(f"sct.tl.impute(adata, model={checkpoint.name!r})")
+    sct.tl.impute(adata, model=checkpoint)
+    _tell_recovery(adata, say)
+    adata.write_h5ad(folder / "section.h5ad")
+    drawn = [gene for gene in PICTURED_ON_TISSUE if gene in adata.var_names[adata.var["sct_imputed"]]]
+    figure = sct.pl.imputed(adata, drawn, basis="spatial")[0, 0].figure
+    figure.savefig(folder / "section.png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    return ["section.h5ad", "section.png"]
 
 
 def _list(numbers: dict[str, float], say: Say) -> None:
