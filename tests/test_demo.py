@@ -54,7 +54,7 @@ def test_a_section_is_imputed_and_drawn(tmp_path, tiny_checkpoint, pbmc, monkeyp
     assert (tmp_path / "section.png").stat().st_size > 5000
     imputed = ad.read_h5ad(tmp_path / "section.h5ad")
     assert imputed.shape == section.shape
-    assert imputed.uns["sct"]["params"]["bags"] == "spatial"
+    assert imputed.uns["sct"]["bags"] == "spatial"
 
 
 def test_halves_are_even_in_every_label():

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.read.scale import INTEGER_TOLERANCE
-
 CONSTANT_MARGIN = 0.1
 LAST_EDGE_MARGIN = 0.01
+WHOLE_TOLERANCE = 1e-3
+"""Counts that went through logarithms and back are this close to whole numbers, in relative terms."""
 WHOLE_SHARE = 0.95
 """A cell holds counts if at least this share of its entries are whole numbers."""
 
@@ -83,7 +83,7 @@ def _count_units(values: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     value nearly all would stand in the last.
     """
     linear = np.expm1(values.data.astype(np.float64))
-    is_whole = np.abs(linear - np.rint(linear)) <= INTEGER_TOLERANCE * np.maximum(linear, 1)
+    is_whole = np.abs(linear - np.rint(linear)) <= WHOLE_TOLERANCE * np.maximum(linear, 1)
     starts, sizes = values.indptr[rows], np.diff(values.indptr)[rows]
     no_counts = np.add.reduceat(is_whole, starts, dtype=np.int64) < WHOLE_SHARE * sizes
     units = np.ones(len(rows))
