@@ -31,7 +31,9 @@ differ from those of pbmc3k is not known.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: {steps:,} steps of one bag each, of
 {sizes} cells; AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, then half a cosine; the weights are
-a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on a processor.
+a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on a processor. The run was
+begun with 20,000 steps in view and shortened at step 9,000, where the learning rate fell to the course of the shorter
+run: a new run gives similar weights, not the same.
 
 In each bag {low} to {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is
 hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
@@ -126,7 +128,8 @@ judge by. No spot of the data sets below was trained on.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
 {bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
-`sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. In each bag
+`sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. Most of these spots
+had a part in the training of `sct-mini`, so that they say little about what is gained on new sections. In each bag
 {low} to {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
 spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
 others any spots.
