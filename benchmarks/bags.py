@@ -1,4 +1,4 @@
-"""What does a bag give? Bags of 1 to 200 cells, on the tissue, of similar cells, or at random.
+"""What does a bag give? Bags of 1 to 100 cells, on the tissue, of similar cells, or at random.
 
     python benchmarks/bags.py
 
@@ -34,7 +34,7 @@ from scanpy_sct.evaluate.methods.sct import predict_with
 from scanpy_sct.train.held_out import lesion
 
 SECTIONS = ("her2st G, H", "heart CN73")
-SIZES = (1, 10, 50, 100, 200)
+SIZES = (1, 10, 50, 100)
 METRICS = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero"}
 
 

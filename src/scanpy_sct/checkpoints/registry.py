@@ -25,9 +25,10 @@ def load_model(model: str | PathLike[str] | Checkpoint = DEFAULT_MODEL, *, revis
     Parameters
     ----------
     model
-        Name of a checkpoint that comes with the package (``"sct-mini"``), a folder (ours, or the released layout with
-        `config.json` and `params.joblib`), or a repository of the hub (``"InstaDeepAI/sCellTransformer"``), which is
-        downloaded once and read from the cache from then on. A loaded checkpoint is returned as it is.
+        Name of a checkpoint that comes with the package (``"sct-mini"``; ``"sct-mini-spatial"``, which needs
+        coordinates), a folder (ours, or the released layout with `config.json` and `params.joblib`), or a repository of
+        the hub (``"InstaDeepAI/sCellTransformer"``), which is downloaded once and read from the cache from then on. A
+        loaded checkpoint is returned as it is.
     revision
         Branch, tag or full commit hash, for the hub only. By default a commit that is known to work.
 
