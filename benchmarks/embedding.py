@@ -66,8 +66,8 @@ def main() -> None:
     tables = [
         run(name, method, options, checkpoint)
         for name in options.data_sets
-        for method in options.methods
-        if method != "scvi" or name in SCVI_ON
+        for method in options.methods or DEFAULT_METHODS
+        if options.methods or method != "scvi" or name in SCVI_ON
     ]
     results = pd.concat(tables, ignore_index=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=default_data(), help="folder that holds dev/")
     parser.add_argument("--data-sets", nargs="+", choices=DATA_SETS, default=list(DATA_SETS), metavar="NAME")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(DEFAULT_METHODS), metavar="NAME")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        metavar="NAME",
+        help=f"default: {', '.join(DEFAULT_METHODS)}, the last on {', '.join(SCVI_ON)} only",
+    )
     parser.add_argument("--model", default="sct-mini", help="name, folder or hub id")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "embedding.csv")

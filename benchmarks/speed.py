@@ -24,8 +24,6 @@ CASES = [
     ("released size", "full", "float32"),
     ("released size", "full", "bfloat16"),
     ("released size", "embedding", "float32"),
-    ("sct-mini", "full", "float32"),
-    ("sct-mini", "full", "bfloat16"),
     ("sct-mini", "direct", "float32"),
     ("sct-mini", "embedding", "float32"),
 ]

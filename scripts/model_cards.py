@@ -31,11 +31,12 @@ differ from those of pbmc3k is not known.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: {steps:,} steps of one bag each, of
 {sizes} cells; AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, then half a cosine; the weights are
-a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on a processor. The run was
-begun with 20,000 steps in view and shortened at step 9,000, where the learning rate fell to the course of the shorter
-run: a new run gives similar weights, not the same.
+a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on one or two cores. The run
+was begun with 20,000 steps in view and shortened at step 9,000, where the learning rate fell to the course of the
+shorter run: a new run gives similar weights, not the same.
 
-In each bag {low} to {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is
+In each bag {low} to {high}
+of the entries are hidden. In {genes} of the bags a quarter of the genes is
 hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
 tissue or similar cells and the others any cells.
 
@@ -71,7 +72,7 @@ knows how often each gene was expressed in the training data, and how deeply eac
 
 Accuracy and macro-F1 of the 15 nearest neighbours in naming cells, five-fold cross-validation, with 95 % bootstrap
 intervals over cells (`python benchmarks/embedding.py`, which measures more than that). `pca` and `scvi` are fitted to
-the data set itself, `sct` is not.
+the data set itself, `sct` is not. scVI was run on three small sections only.
 
 {embedding}
 
@@ -128,9 +129,9 @@ judge by. No spot of the data sets below was trained on.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
 {bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
-`sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. Most of these spots
-had a part in the training of `sct-mini`, so that they say little about what is gained on new sections. In each bag
-{low} to {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
+`sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. Most of
+these spots had a part in the training of `sct-mini`, so that they say little about new sections. In each bag {low} to {high}
+of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
 spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
 others any spots.
 

@@ -44,7 +44,7 @@ class Aim(NamedTuple):
     def _verdict(self, met: list[bool]) -> str:
         if not met:
             return "-"
-        needed = len(met) if self.needed is None else min(self.needed, len(met))
+        needed = len(met) if self.needed is None else self.needed
         return f"{'yes' if sum(met) >= needed else '**no**'}: met on {sum(met)} of {len(met)}"
 
 

@@ -56,7 +56,7 @@ the Poisson loss away for it.
 PANELS = """
 
 Average precision by size of the panel. The genes outside the panel are predicted, so that they are not the same for
-each size. Methods without a line were not run.
+each size. The tables above have the other methods.
 
 ![average precision against the number of measured genes, one panel a data set, one line a method](images/panels.png)"""
 

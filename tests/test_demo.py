@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -44,17 +46,18 @@ def test_a_section_is_imputed_and_drawn(tmp_path, tiny_checkpoint, pbmc, monkeyp
     section = ad.AnnData(cells.X, obs=cells.obs, var=cells.var)
     section.obsm["spatial"] = np.stack(np.divmod(np.arange(60), 10), axis=1).astype(float)
     monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: pbmc[::2].copy())
-    monkeypatch.setattr(sct.datasets, "her2st", lambda name: section)
+    monkeypatch.setattr(sct.datasets, "her2st", {demo.SECTION: section}.__getitem__)
     monkeypatch.setattr(demo, "UNMEASURED", ("CD14",))
     monkeypatch.setattr(demo, "PICTURED_ON_TISSUE", ("CD79B", "ERBB2"))
     lines = []
-    models = {"model": tiny_checkpoint, "spatial_model": tiny_checkpoint}
+    models = {"model": tiny_checkpoint, "spatial_model": replace(tiny_checkpoint, name="tiny-spatial")}
     demo.run_demo(tmp_path, quick=True, section=True, say=lines.append, **models)
     assert any("60 spots" in line for line in lines)
     assert (tmp_path / "section.png").stat().st_size > 5000
     imputed = ad.read_h5ad(tmp_path / "section.h5ad")
     assert imputed.shape == section.shape
     assert imputed.uns["sct"]["bags"] == "spatial"
+    assert imputed.uns["sct"]["model"]["name"] == "tiny-spatial"
 
 
 def test_halves_are_even_in_every_label():

@@ -315,7 +315,7 @@ def demo(
     quick: Annotated[bool, flag("--quick", help="Fewer cells.")] = False,
     section: Annotated[bool, flag("--section", help="Also a section of tissue, which is downloaded once.")] = False,
 ) -> None:
-    """Impute, embed and annotate real cells that come with scanpy, and plot them. Needs no network."""
+    """Impute, embed and annotate real cells that come with scanpy, and plot them; only --section needs a network."""
     from scanpy_sct.demo import run_demo
 
     run_demo(output, quick=quick, section=section)

@@ -45,7 +45,7 @@ def run_demo(
     output
         Folder for `demo.h5ad`, `imputed.png`, `recovery.png` and `labels.png`; made if it is not there.
     quick
-        Take every third cell only.
+        Take every third cell only; a section is taken whole.
     section
         Impute a section of a breast tumour too, which is downloaded once, and leave `section.h5ad` and `section.png`.
     model, spatial_model

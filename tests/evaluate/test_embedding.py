@@ -256,7 +256,7 @@ def test_sct_is_what_embed_computes(pbmc, tiny_checkpoint):
 
 def test_a_network_without_convolutions_has_no_transformer_between_them(pbmc, direct_checkpoint):
     arguments = {"labels_key": "bulk_labels", "metrics": "knn_accuracy", "model": direct_checkpoint}
-    with pytest.raises(ValueError, match="asks for 'sct_transformer', but `model` has no convolutions"):
+    with pytest.raises(ValueError, match="asks for 'sct_transformer', but the network of `model` has no convolutions"):
         embedding(pbmc, methods=[must_not_run, "sct_transformer"], **arguments)
     assert len(embedding(pbmc[:60].copy(), methods="sct", **arguments)) == 1
 

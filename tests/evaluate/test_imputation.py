@@ -265,6 +265,14 @@ def test_no_expression_of_genes_that_the_model_knows(adata):
         imputation(adata, methods="gene_mean", model=None)
 
 
+def test_a_network_without_convolutions_has_no_full_path(pbmc, direct_checkpoint):
+    with pytest.raises(ValueError, match="'sct_full' of `methods` needs convolutions: name a model with convolutions"):
+        imputation(pbmc, methods="sct_full", model=direct_checkpoint)
+    names = [method.name for method in registry.choose_methods("all", {"checkpoint"})]
+    assert "sct_network" in names
+    assert "sct_full" not in names
+
+
 def test_a_model_without_training_frequencies(pbmc, tiny_checkpoint, monkeypatch):
     """Of all methods, `training_rates` is left out; named, it is refused before anything is computed."""
     config = replace(tiny_checkpoint.config, context=False, cell_dim=0, cell_layers=0)

@@ -83,11 +83,55 @@ def test_bins_of_counts_take_other_values_in_units_of_the_median():
     np.testing.assert_array_equal(bins, expected)
 
 
+@pytest.mark.parametrize(("target", "depth"), [(1.0, 10_000), (1e6, 1_500)])
+def test_values_that_are_no_counts_have_the_same_bins_on_any_scale(target, depth):
+    rng = np.random.default_rng(0)
+    corrected = rng.poisson(0.7, (4, 2000)) * rng.uniform(0.85, 1, (4, 2000))
+    corrected *= depth / corrected.sum(1, keepdims=True)
+
+    def bins(total: float) -> np.ndarray:
+        scaled = corrected / corrected.sum(1, keepdims=True) * total
+        values = sparse.csr_matrix(scaled.astype(np.float32)).log1p()
+        return assign_bins(values, bin_edges(values, 7, "counts"))
+
+    np.testing.assert_array_equal(bins(target), bins(1e4))
+
+
+def test_large_counts_are_whole_numbers_after_logarithms_too():
+    counts = np.array([[1, 7, 1000, 123_457, 2_000_001]], dtype=np.float32)
+    values = sparse.csr_matrix(counts).log1p()
+    assert assign_bins(values, bin_edges(values, 7, "counts")).tolist() == [1, 4, 7, 7, 7]
+
+
+@pytest.mark.parametrize(("n_fractions", "bin_of_two"), [(4, 2), (5, 1)])
+def test_how_many_fractions_make_a_cell_one_without_counts(n_fractions, bin_of_two):
+    values = np.full(80, 2, dtype=np.float32)
+    values[:n_fractions] = 2.3
+    values = sparse.csr_matrix(values[None]).log1p()
+    assert assign_bins(values, bin_edges(values, 5, "counts"))[-1] == bin_of_two
+
+
 def test_cells_with_a_few_fractions_still_hold_counts():
     counts = np.tile([1, 2, 3, 5], 10).astype(np.float32)
     counts[1] = 1.4
     values = sparse.csr_matrix(counts[None]).log1p()
     assert assign_bins(values, bin_edges(values, 5, "counts")).tolist() == [1, 1, 3, 4] + [1, 2, 3, 4] * 9
+
+
+@pytest.mark.parametrize("base", [np.e, 2, 10])
+def test_empty_bins_of_counts_are_worth_their_middle_in_logarithms_to_any_base(base):
+    counts = sparse.csr_matrix(np.array([[1, 4, 3], [2, 7, 1]], dtype=np.float32))
+    scaled = sparse.csr_matrix(counts.toarray() * [[5], [3]])
+    logs = sparse.csr_matrix((np.log1p(scaled.data) / np.log(base), scaled.indices, scaled.indptr), scaled.shape)
+    middle = np.array([1, 2, np.sqrt(3 * 4), np.sqrt(5 * 8), np.sqrt(9 * 16)])
+    expected = np.log1p(np.array([[5], [3]]) * middle) / np.log(base)
+    np.testing.assert_allclose(count_bin_values(counts.log1p(), logs, 5), expected, rtol=1e-4)
+
+
+def test_empty_bins_in_units_of_the_median_are_worth_their_middle():
+    values = sparse.csr_matrix(np.array([[0.3, 1.7, 2.6, 5.9, 3.3]])).log1p()
+    worth = count_bin_values(values, values, 4)
+    np.testing.assert_allclose(worth, np.log1p(2.6 * np.array([[1, 2, np.sqrt(12), np.sqrt(40)]])), rtol=1e-5)
 
 
 def test_empty_bins_of_counts_are_worth_their_middle_on_the_wanted_scale():

@@ -191,7 +191,7 @@ class Checkpoint:
             f"- path of predictions by default: {self.path}",
         ]
         if self.label_head is not None:
-            lines.append(f"- labels: {', '.join(self.label_head.labels)}")
+            lines.append(f"- labels: {'; '.join(self.label_head.labels)}")
         lines.append(f"- licence of the weights: {self.license}")
         if self.revision:
             lines.append(f"- revision: {self.revision}")

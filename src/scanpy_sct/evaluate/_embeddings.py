@@ -65,7 +65,7 @@ def choose_vectors(
     if any(method in SCT_SOURCES for method in named):
         made = _sct(adata, model, seed, layer=layer, library_key=library_key, gene_names=gene_names)
         if "sct_transformer" in named and "sct_transformer" not in made:
-            msg = "`methods` asks for 'sct_transformer', but `model` has no convolutions around one: leave it out."
+            msg = "`methods` asks for 'sct_transformer', but the network of `model` has no convolutions: leave it out."
             raise ValueError(msg)
         makers |= made
     if not named.keys().isdisjoint({"pca", "pca_unscaled", "scvi"}):

@@ -71,7 +71,7 @@ def embedding(
         Any of
 
         - `sct`: what :func:`scanpy_sct.tl.embed` computes by default; `sct_transformer`: the same with
-          `source="transformer"`;
+          `source="transformer"`, for networks with convolutions;
         - `pca`: 50 principal components of the 2,000 most variable genes of these very cells, log-normalised and scaled
           to unit variance; `pca_unscaled`: 20 components of the same genes, not scaled, often the stronger one;
         - `scvi`: scVI fitted to these cells, told of the batches (needs counts and the package scvi-tools);

@@ -150,6 +150,7 @@ def imputation(
     available = {
         "checkpoint": checkpoint is not None,
         "training_frequencies": checkpoint is not None and checkpoint.config.context,
+        "convolutions": checkpoint is not None and checkpoint.config.convolutions,
         "cell_types": labels_key is not None,
         "coordinates": getattr(adata, "obsm", {}).get("spatial") is not None,
     }

@@ -24,6 +24,7 @@ _PACKAGE = "package:"
 _NEEDS = {
     "checkpoint": "name a model with `model=`",
     "training_frequencies": "name a model that keeps how often its training cells express each gene with `model=`",
+    "convolutions": "name a model with convolutions with `model=`",
     "cell_types": "name the column of adata.obs with cell types with `labels_key=`",
     "coordinates": "put the place of each cell in adata.obsm['spatial']",
 }
@@ -36,7 +37,7 @@ class Method:
     name: str
     function: Function
     needs: tuple[str, ...] = ()
-    """What it cannot do without: "checkpoint", "training_frequencies", "cell_types", "coordinates", "package:NAME"."""
+    """What it cannot do without: some of `_NEEDS`, and "package:NAME"."""
 
     def lacks(self, available: Collection[str]) -> list[str]:
         """Tell which of its needs are not met; packages are looked for without being imported."""
@@ -61,8 +62,9 @@ def method(name: str, *, needs: Iterable[str] = (), replace: bool = False) -> Ca
     name
         Name of the method in `methods=` and in results.
     needs
-        What it cannot do without, any of "checkpoint", "training_frequencies" (of the checkpoint), "cell_types",
-        "coordinates", and "package:NAME" for an optional package, by the name under which it is installed.
+        What it cannot do without, any of "checkpoint", "training_frequencies" and "convolutions" (of the checkpoint),
+        "cell_types", "coordinates", and "package:NAME" for an optional package, by the name it is installed
+        under.
     replace
         Put it in the place of another method of that name.
 
@@ -137,7 +139,7 @@ def choose_methods(wanted: str | Function | Iterable[str | Function], available:
     wanted
         A name, a function, or several; "all": every registered method whose needs are met.
     available
-        Needs that are met, some of "checkpoint", "training_frequencies", "cell_types", "coordinates".
+        Needs that are met, some of `_NEEDS`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Between expression values and bins: every cell has its own bins, between its smallest and largest value.
+"""Between expression values and bins, of each cell's own values or of counts.
 
 All functions take a csr matrix whose explicit entries are positive (see :mod:`scanpy_sct.read.expression`), and work
 on all cells at once.
@@ -13,8 +13,9 @@ from scipy import sparse
 
 CONSTANT_MARGIN = 0.1
 LAST_EDGE_MARGIN = 0.01
-WHOLE_TOLERANCE = 1e-3
-"""Counts that went through logarithms and back are this close to whole numbers, in relative terms."""
+WHOLE_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 1e-6
+"""Counts that went through logarithms and back are as close to whole numbers as both together allow."""
+LOG_BASES = (np.e, 2.0, 10.0)
 WHOLE_SHARE = 0.95
 """A cell holds counts if at least this share of its entries are whole numbers."""
 
@@ -38,7 +39,8 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
     binning
         ``"uniform"``: equal widths. ``"quantile"``: equal numbers of entries; equal edges make unused bins.
         ``"counts"``: 1, 2, 3-4, 5-8, ... counts, where ``values`` are their ``log1p``, and the last bin open; in a cell
-        whose values are no whole numbers (TPM, corrected counts), as many times its median value.
+        whose values are no whole numbers (TPM, corrected counts), as many times its median value. What is visible
+        decides, so that a cell on the border may be read either way.
 
     Returns
     -------
@@ -83,7 +85,8 @@ def _count_units(values: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     value nearly all would stand in the last.
     """
     linear = np.expm1(values.data.astype(np.float64))
-    is_whole = np.abs(linear - np.rint(linear)) <= WHOLE_TOLERANCE * np.maximum(linear, 1)
+    whole = np.rint(linear)
+    is_whole = (whole >= 1) & (np.abs(linear - whole) <= WHOLE_TOLERANCE + RELATIVE_TOLERANCE * linear)
     starts, sizes = values.indptr[rows], np.diff(values.indptr)[rows]
     no_counts = np.add.reduceat(is_whole, starts, dtype=np.int64) < WHOLE_SHARE * sizes
     units = np.ones(len(rows))
@@ -160,8 +163,8 @@ def count_bin_values(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, n_bin
     Parameters
     ----------
     binned, wanted
-        (cells, genes) with the same visible positive entries: ``log1p`` of counts, and of counts times a number of
-        each cell's own.
+        (cells, genes) with the same visible positive entries: ``log1p`` of counts or other values, and logarithms, to
+        base e, 2 or 10, of 1 + values times a number of each cell's own.
     n_bins
         Number of bins.
     """
@@ -171,10 +174,25 @@ def count_bin_values(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, n_bin
     result = np.tile(np.log1p(middle), (binned.shape[0], 1))
     filled = np.flatnonzero(np.diff(binned.indptr))
     if len(filled):
-        per_count = np.expm1(_extremes(wanted, filled)[0]) / np.expm1(_extremes(binned, filled)[0])
-        factor = per_count * _count_units(binned, filled)
-        result[filled] = np.log1p(factor[:, None] * middle)
+        log_of_base = np.log(_log_base(binned, wanted, filled))
+        linear = np.expm1(_extremes(wanted, filled)[0] * log_of_base)
+        factor = linear / np.expm1(_extremes(binned, filled)[0]) * _count_units(binned, filled)
+        result[filled] = np.log1p(factor[:, None] * middle) / log_of_base
     return result
+
+
+def _log_base(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, filled: np.ndarray) -> float:
+    """Return the base of the logarithms in ``wanted`` for which each cell's values are multiples of those binned."""
+    if np.array_equal(binned.data, wanted.data):
+        return LOG_BASES[0]
+    log_binned = np.log(np.expm1(binned.data.astype(np.float64)))
+
+    def spread(base: float) -> float:
+        ratio = np.log(np.expm1(wanted.data.astype(np.float64) * np.log(base))) - log_binned
+        low, high = _extremes(sparse.csr_matrix((ratio, wanted.indices, wanted.indptr), wanted.shape), filled)
+        return float((high - low).sum())
+
+    return min(LOG_BASES, key=spread)
 
 
 def _extremes(values: sparse.csr_matrix, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
     if checkpoint.config.use_spatial_information and expression.coordinates is None:
         msg = (
             f"The model {checkpoint.name!r} reads coordinates from .obsm['spatial'], and there are none; "
-            "use a model without spatial information."
+            "use a model that does without, such as 'sct-mini'."
         )
         raise ValueError(msg)
 

@@ -24,9 +24,9 @@ MAX_OF_QUERY = 20_000
 WEIGHTS = (-5.5, 2.5, 1.6)
 """Constant and weights of the two signs.
 
-Rounded by hand between two logistic regressions on labelled cells that `sct-mini` was trained on (blood, cardiac cells,
-cell lines and cortex), in which one type after the other was left out of the reference: one as if one cell in ten were
-of a new type, one as if three in a hundred were.
+Rounded by hand between two logistic regressions on labelled cells (blood, cardiac cells, cell lines and cortex), in
+which one type after the other was left out of the reference: one as if one cell in ten were of a new type, one as if
+three in a hundred were.
 """
 
 

@@ -34,7 +34,7 @@ def sct_network(observed: Observed) -> Guess | np.ndarray:
     return predict_with(observed, observed.checkpoint, blend=False)
 
 
-@method("sct_full", needs=("checkpoint",))
+@method("sct_full", needs=("checkpoint", "convolutions"))
 def sct_full(observed: Observed) -> Guess | np.ndarray:
     """Predict by the whole network, convolutions included, calibrated to what is visible. Slow."""
     return predict_with(observed, observed.checkpoint, blend=False, path="full")
