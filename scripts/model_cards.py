@@ -35,7 +35,7 @@ a moving average. By its log the training showed {cells:,} cells and took {hours
 was begun with 20,000 steps in view and shortened at step 9,000, where the learning rate fell to the course of the
 shorter run: a new run gives similar weights, not the same.
 
-In each bag {low} to {high}
+In each bag {low} to
 of the entries are hidden. In {genes} of the bags a quarter of the genes is
 hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
 tissue or similar cells and the others any cells.
@@ -130,8 +130,8 @@ judge by. No spot of the data sets below was trained on.
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
 {bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
 `sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. Most of
-these spots had a part in the training of `sct-mini`, so that they say little about new sections. In each bag {low} to {high}
-of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
+these spots had a part in the training of `sct-mini`, so that they say little about new sections. In each bag {low} to
+{high} of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
 spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
 others any spots.
 
