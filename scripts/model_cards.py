@@ -36,7 +36,7 @@ was begun with 20,000 steps in view and shortened at step 9,000, where the learn
 shorter run: a new run gives similar weights, not the same.
 
 In each bag {low} to
-of the entries are hidden. In {genes} of the bags a quarter of the genes is
+{high} of the entries are hidden. In {genes} of the bags a quarter of the genes is
 hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
 tissue or similar cells and the others any cells.
 
