@@ -37,7 +37,8 @@ class Method:
     name: str
     function: Function
     needs: tuple[str, ...] = ()
-    """What it cannot do without: some of `_NEEDS`, and "package:NAME"."""
+    """What it cannot do without: "checkpoint", "training_frequencies", "convolutions", "cell_types", "coordinates",
+    "package:NAME"."""
 
     def lacks(self, available: Collection[str]) -> list[str]:
         """Tell which of its needs are not met; packages are looked for without being imported."""
@@ -63,8 +64,7 @@ def method(name: str, *, needs: Iterable[str] = (), replace: bool = False) -> Ca
         Name of the method in `methods=` and in results.
     needs
         What it cannot do without, any of "checkpoint", "training_frequencies" and "convolutions" (of the checkpoint),
-        "cell_types", "coordinates", and "package:NAME" for an optional package, by the name it is installed
-        under.
+        "cell_types", "coordinates", and "package:NAME" for an optional package, named as pip names it.
     replace
         Put it in the place of another method of that name.
 
@@ -139,7 +139,7 @@ def choose_methods(wanted: str | Function | Iterable[str | Function], available:
     wanted
         A name, a function, or several; "all": every registered method whose needs are met.
     available
-        Needs that are met, some of `_NEEDS`.
+        Needs that are met, some of "checkpoint", "training_frequencies", "convolutions", "cell_types", "coordinates".
 
     Raises
     ------

@@ -16,6 +16,7 @@ LAST_EDGE_MARGIN = 0.01
 WHOLE_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 1e-6
 """Counts that went through logarithms and back are as close to whole numbers as both together allow."""
 LOG_BASES = (np.e, 2.0, 10.0)
+"""Logarithms that expression comes in; the natural one first, which wins where none can be told from the values."""
 WHOLE_SHARE = 0.95
 """A cell holds counts if at least this share of its entries are whole numbers."""
 
