@@ -50,6 +50,7 @@ def variants(steps: int) -> dict[str, PretrainConfig]:
         "the recipe": base,
         "four bins of equal width": replace(network(**FOUR_BINS), binning="uniform"),
         "no shift of levels": network(level_shift=False),
+        "no correction by the bag": network(bag_correction=False),
         "no attention among cells": network(cell_layers=0),
         "cell embedding of 32": network(cell_dim=32),
         "cell embedding of 128": network(cell_dim=128),

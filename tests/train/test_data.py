@@ -59,6 +59,22 @@ def test_thinning_loses_counts(datasets, rules, config):
     assert (drawn[1.0].truth > 0).mean() < (drawn[0.0].truth > 0).mean()
 
 
+def test_gene_effects_are_those_of_the_whole_bag(files, genes, rules, config):
+    [dataset] = read(files[:1], genes, 0.2)
+    many = dataset.log_counts.copy()
+    many.data[:] = np.log1p(2.0**12)
+    config = replace(config, **NEVER | {"gene_effect_share": 1.0, "mask_range": (0.9, 0.95)})
+    rules = replace(rules, n_bins=13, mask=14, pad=15, binning="counts")
+    bag = draw_bag([replace(dataset, log_counts=many)], rules, config, np.random.default_rng(3), 8)
+    level_by_gene = {}
+    for place, level in zip(bag.places % len(genes), bag.truth, strict=True):
+        if level > 0:
+            level_by_gene.setdefault(place, []).append(int(level))
+    # Between the genes the levels differ by what they lost, within a gene at most by chance about an edge.
+    assert max(np.ptp(levels) for levels in level_by_gene.values()) <= 1
+    assert np.std([levels[0] for levels in level_by_gene.values()]) > 0.3
+
+
 def test_held_out_cells_are_never_trained_on(files, genes):
     datasets = read(files, genes, 0.3)
     from scanpy_sct.train.data import _draw_cells

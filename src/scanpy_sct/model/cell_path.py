@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from scanpy_sct.model.config import SctConfig
 from scanpy_sct.model.layers import SpatialEncoding, TransformerBlock, gelu
+from scanpy_sct.model.profile import Profile
 
 
 class CellPath(nn.Module):
@@ -56,20 +57,26 @@ class CellPath(nn.Module):
             x, _ = layer(x)
         return self.norm(x)
 
-    def logits(self, x: Tensor, places: Tensor | None = None) -> Tensor:
-        """Factorised logits (batch, cells, genes, levels) from the output of :meth:`forward`.
+    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether a gene is expressed in a cell and how strongly, from the output of :meth:`forward`.
 
-        With ``places`` of the flattened (batch, cells, genes), only those there: (levels, places).
+        Two scores, each (batch, cells, genes), to be added to the profile's logits by :meth:`level_logits`.
         """
         detection = self.detection(x) @ self.gene_output.T
         level = self.level(x) @ self.gene_output.T
-        if self.level_shift is not None:
-            level = level + self.level_shift(x)
-        if places is not None:
-            detection, level = detection.flatten()[places], level.flatten()[places]
-        levels = torch.arange(len(self.level_values), device=x.device).float()
-        expressed = (levels > 0).float()
-        steps = (levels - len(levels) / 2) * expressed / len(levels)
-        if places is not None:
-            return expressed[:, None] * detection + steps[:, None] * level
-        return detection[..., None] * expressed + level[..., None] * steps
+        return detection, level if self.level_shift is None else level + self.level_shift(x)
+
+    def level_logits(self, detection: Tensor, level: Tensor) -> list[Tensor]:
+        """Return the logit of each level, shaped as the scores: that of no expression is 0, those of others rise."""
+        n_levels = len(self.level_values)
+        steps = ((number - n_levels / 2) / n_levels for number in range(1, n_levels))
+        return [torch.zeros_like(detection), *(detection + step * level for step in steps)]
+
+    @torch.no_grad()
+    def chance_of_expression(self, profile: Profile, detection: Tensor, level: Tensor) -> Tensor:
+        """Return the chance of expression (batch, cells, genes) by profile and scores."""
+        # How the whole bag divides expression among the levels: to leave out the cell's own level changes this little.
+        among = profile.log_among[:, None, :, 0].exp()
+        each = self.level_logits(detection, level)[1:]
+        factor = sum(among[..., number] * logit.exp() for number, logit in enumerate(each))
+        return torch.sigmoid(profile.log_expressed - profile.log_zero + factor.log())

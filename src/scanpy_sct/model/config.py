@@ -61,6 +61,8 @@ class SctConfig:
     """Width of the direct cell embedding (0: none)."""
     cell_layers: int = 0
     """Transformer layers in which the cells of a bag attend to one another through their cell embedding."""
+    bag_correction: bool = False
+    """Correct each gene by how many cells of the bag show it against how many the rest of the network expects to."""
     center_tokens: bool = False
     """Let the towers read each token as its difference from what the profile expects, hidden ones as nothing: what all
     cells share would drown what is different."""
@@ -86,10 +88,10 @@ class SctConfig:
                 f"alphabet_size={self.alphabet_size} must rise: tokens below the mask are levels."
             )
             raise ValueError(msg)
-        if (self.cell_layers or self.level_shift) and not self.cell_dim:
+        if (self.cell_layers or self.level_shift or self.bag_correction) and not self.cell_dim:
             msg = (
-                f"cell_layers={self.cell_layers} and level_shift={self.level_shift} need cell_dim > 0: both work on "
-                "the cell embedding."
+                f"cell_layers={self.cell_layers}, level_shift={self.level_shift} and "
+                f"bag_correction={self.bag_correction} need cell_dim > 0: they work on the cell embedding."
             )
             raise ValueError(msg)
         if self.center_tokens and not (self.context and self.convolutions):

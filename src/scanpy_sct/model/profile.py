@@ -34,6 +34,8 @@ class Profile:
     """(batch, genes, levels, levels - 1): log frequencies of the expressed levels among them, by the own level."""
     own: Tensor
     """(batch, cells, genes) integers: the cell's own level, 0 where it is hidden."""
+    visible: Tensor
+    """(batch, cells, genes) bool."""
 
     def log_frequencies(self) -> Tensor:
         """Return the log frequencies of all levels, (batch, cells, genes, levels)."""
@@ -109,14 +111,14 @@ class BagProfile(nn.Module):
         power, weight = self.log_depth_power.exp(), self.log_prior_weight.exp()
 
         prior_zero = (self.log_prior[:, 0] * (power * bag_depth).exp()[..., None]).exp()
-        is_zero, visible = (visible & ~expressed).float(), visible.float()
+        is_zero, is_visible = (visible & ~expressed).float(), visible.float()
         others_zero = is_zero.sum(1, keepdim=True) - is_zero
-        n_visible = visible.sum(1, keepdim=True) - visible
+        n_visible = is_visible.sum(1, keepdim=True) - is_visible
         zero = (others_zero + weight * prior_zero) / (n_visible + weight)
         zero = zero.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         log_zero = zero.log() * (power * (depth - bag_depth)).exp()[..., None]
         log_expressed = torch.log((-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY))
-        return Profile(log_zero, log_expressed, self._log_among(own), own), depth
+        return Profile(log_zero, log_expressed, self._log_among(own), own, visible), depth
 
     def _log_among(self, own: Tensor) -> Tensor:
         """Divide expression among its levels, for every own level that is left out of the count; see `Profile`."""

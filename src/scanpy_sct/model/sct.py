@@ -11,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.model.config import SctConfig
+from scanpy_sct.model.correction import BagCorrection
+from scanpy_sct.model.direct import direct_logits
 from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu
 from scanpy_sct.model.profile import BagProfile, Profile
 
@@ -51,8 +53,8 @@ class Sct(nn.Module):
             # The direct paths start with a sensible answer; the convolutional path learns what to add to it.
             nn.init.zeros_(self.head[-1].weight)
             nn.init.zeros_(self.head[-1].bias)
-        if config.cell_dim:
-            self.cell_path = CellPath(config, n_genes)
+        self.cell_path = CellPath(config, n_genes) if config.cell_dim else None
+        self.correction = BagCorrection() if config.bag_correction else None
         self.to(memory_format=torch.channels_last)
 
     def _make_towers(self) -> None:
@@ -180,9 +182,9 @@ class Sct(nn.Module):
         self, profile: Profile, cells: Tensor | None, cell_weight: float, positions: Tensor | None
     ) -> Tensor:
         with torch.autocast(profile.own.device.type, enabled=False):
-            logits = profile.log_frequencies() if positions is None else profile.log_frequencies_at(positions)
-            if cells is not None:
-                logits = logits + cell_weight * self.cell_path.logits(cells, positions)
+            logits = direct_logits(
+                profile, self.cell_path, cells, self.correction, cell_weight=cell_weight, places=positions
+            )
             return logits if positions is None else logits.T
 
     def _embed(self, bags: Tensor, coordinates: Tensor | None, profile: Profile | None) -> Tensor:

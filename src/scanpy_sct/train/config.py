@@ -73,6 +73,8 @@ class PretrainConfig:
     """Share of bags that see only a random panel of genes, the rest being unmeasured."""
     thin_share: float = 0.3
     """Share of bags whose counts are thinned to between a fifth and all of their depth."""
+    gene_effect_share: float = 0.0
+    """Share of bags in which every gene's counts are thinned by a share of its own, as another chemistry would."""
     near_share: float = 0.7
     """Share of bags made of cells close to one another, in space or in expression; the rest are random."""
     max_hidden_entries: int = 200_000
@@ -88,7 +90,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         whole = ("steps", "bags_per_step", "tower_bag_size", "block_size", "window_blocks", "report_every")
         whole += ("max_hidden_entries",)
-        shares = ("balance", "hidden_gene_share", "panel_share", "thin_share", "near_share")
+        shares = ("balance", "hidden_gene_share", "panel_share", "thin_share", "gene_effect_share", "near_share")
         low, high = self.mask_range
         _check(
             self,
@@ -144,6 +146,8 @@ class FinetuneConfig:
     """Share of bags that see only a random panel of genes, the rest being unmeasured."""
     thin_share: float = 0.0
     """Share of bags whose counts are thinned to between a fifth and all of their depth."""
+    gene_effect_share: float = 0.0
+    """Share of bags in which every gene's counts are thinned by a share of its own, as another chemistry would."""
     near_share: float = 0.7
     """Share of bags made of cells close to one another, in space or in expression; the rest are random."""
     max_hidden_entries: int = 200_000
@@ -156,7 +160,7 @@ class FinetuneConfig:
     """Stop after so many tests in a row without improvement."""
 
     def __post_init__(self) -> None:
-        shares = ("hidden_gene_share", "panel_share", "thin_share", "near_share")
+        shares = ("hidden_gene_share", "panel_share", "thin_share", "gene_effect_share", "near_share")
         inner = ("mask_fraction", "validation_share")
         low, high = self.mask_range
         rules = {

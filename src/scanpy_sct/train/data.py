@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 MIN_PANEL, MAX_PANEL = 300, 5000
 HIDDEN_GENES = 0.25
 MIN_DEPTH = 0.2
+MAX_GENE_EFFECT = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def hide_in_bag(
     counts = dataset.log_counts[rows]
     if rng.random() < config.thin_share:
         counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
+    # No draw where the share is 0: what was trained before there was this option stays the same.
+    if config.gene_effect_share and rng.random() < config.gene_effect_share:
+        counts = _thin(counts, _gene_effects(counts.shape[1], rng)[counts.indices], rng)
     measured = dataset.measured
     if rng.random() < config.panel_share:
         measured = _draw_panel(measured, rng)
@@ -189,7 +193,13 @@ def _nearest(dataset: Dataset, first: int, rows: np.ndarray, size: int) -> np.nd
     return rows[np.argpartition(distance, size)[:size]]
 
 
-def _thin(log_counts: sparse.csr_matrix, depth: float, rng: np.random.Generator) -> sparse.csr_matrix:
+def _gene_effects(n_genes: int, rng: np.random.Generator) -> np.ndarray:
+    """Share of its counts that each gene keeps: half-normal on the log scale, of a spread drawn for the bag."""
+    return np.exp(-rng.uniform(0, MAX_GENE_EFFECT) * np.abs(rng.standard_normal(n_genes)))
+
+
+def _thin(log_counts: sparse.csr_matrix, depth: float | np.ndarray, rng: np.random.Generator) -> sparse.csr_matrix:
+    """Keep each count with the chance ``depth``: one for all, or one for each stored value."""
     thinned = log_counts.copy()
     counts = np.rint(np.expm1(thinned.data)).astype(np.int64)
     thinned.data = np.log1p(rng.binomial(counts, depth)).astype(np.float32)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scanpy_sct.model import Sct
+from scanpy_sct.model.direct import direct_logits
 from scanpy_sct.plan.tokens import TokenRules
 
 BY_GENE = ("gene_table", "gene_output")
@@ -60,13 +61,16 @@ class DirectPaths(nn.Module):
         self.profile = copy.deepcopy(network.profile)
         self.profile.log_prior = network.profile.log_prior[self._positions].clone()
         self.cell_path = copy.deepcopy(network.cell_path)
+        self.correction = copy.deepcopy(network.correction)
         for name, table in network.cell_path.named_parameters():
             holder, _, last = name.rpartition(".")
             if last in BY_GENE:
                 here = nn.Parameter(table.detach()[self._positions].clone())
                 setattr(self.cell_path.get_submodule(holder), last, here)
-        # What the profile has learnt holds for all tissues, and the tower is not used.
+        # What profile and correction have learnt holds for all tissues, and the tower is not used.
         self.profile.requires_grad_(False)
+        if self.correction is not None:
+            self.correction.requires_grad_(False)
         self.cell_path.level_values.requires_grad_(False)
         if network.config.convolutions:
             self.cell_path.to_trunk.requires_grad_(False)
@@ -78,9 +82,8 @@ class DirectPaths(nn.Module):
             with torch.no_grad():
                 profile, depth = self.profile(bags)
                 moments = profile.moments(self.cell_path.level_values)
-                known = profile.log_frequencies_at(places)
             cells = self.cell_path(self.cell_path.embed(bags, *moments), depth, coordinates)
-            return known + self.cell_path.logits(cells, places)
+            return direct_logits(profile, self.cell_path, cells, self.correction, places=places)
 
     @torch.no_grad()
     def write_back(self) -> None:
