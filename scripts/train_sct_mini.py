@@ -1,4 +1,4 @@
-"""Make the checkpoint `sct-mini`: masked pretraining, and a label head.
+"""Make the checkpoint `sct-mini`: masked pretraining, correction by the bag, a whitened embedding, and a label head.
 
     python scripts/train_sct_mini.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini
 
@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import anndata as ad
-from recipe import CELL_ONTOLOGY, LICENSE, PRETRAINING, SORTED, training_files
+import torch
+from recipe import CELL_ONTOLOGY, LICENSE, PRETRAINING, PRIOR_CELLS, SORTED, WHITENING, training_files
 
 import scanpy_sct as sct
-from scanpy_sct.checkpoints import save_checkpoint
+from scanpy_sct.checkpoints import Checkpoint, save_checkpoint
+from scanpy_sct.model import Sct
 
 
 def main() -> None:
@@ -35,16 +38,31 @@ def main() -> None:
     files = training_files(options.data, prepared)
     config = replace(PRETRAINING, steps=options.steps)
     trained = sct.train.pretrain(files, config, options.work / "pretrained", device="cpu", license=LICENSE)
-    checkpoint = with_label_head(sct.load_model(trained), prepared)
-    save_checkpoint(options.output, checkpoint, dtype="float16")
+    save_checkpoint(options.output, finished(sct.load_model(trained), files), dtype="float16")
 
 
-def with_label_head(checkpoint: sct.checkpoints.Checkpoint, prepared: Path) -> sct.checkpoints.Checkpoint:
+def finished(checkpoint: Checkpoint, files: list[Path]) -> Checkpoint:
+    """Add to a pretrained network what needs no training of it."""
+    objects = [ad.read_h5ad(file) for file in files]
+    checkpoint = sct.train.whiten_embedding(with_bag_correction(checkpoint), objects, power=WHITENING)
+    return with_label_head(checkpoint, [ad.read_h5ad(file) for file in files if file.stem in SORTED])
+
+
+def with_bag_correction(checkpoint: Checkpoint) -> Checkpoint:
+    """Let the bag correct each gene. The network was trained without: its own part is right where no cell shows one."""
+    config = replace(checkpoint.config, bag_correction=True)
+    network = Sct(config, checkpoint.network.n_genes)
+    weights = network.state_dict() | checkpoint.network.state_dict()
+    weights["correction.log_prior_cells"] = torch.tensor(math.log(PRIOR_CELLS))
+    network.load_state_dict(weights)
+    return replace(checkpoint, config=config, network=network.eval())
+
+
+def with_label_head(checkpoint: Checkpoint, blood: list[ad.AnnData]) -> Checkpoint:
     """Fit a label head to sorted blood cells by their Cell Ontology names, calibrated on files left out in turn.
 
     The files are of one study: nothing is known of other donors.
     """
-    blood = [ad.read_h5ad(prepared / f"{name}.h5ad") for name in SORTED]
     return sct.train.fit_label_head(checkpoint, blood, "cell_type", names=CELL_ONTOLOGY)
 
 

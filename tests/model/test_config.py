@@ -30,7 +30,10 @@ def test_round_trip():
         ({"token_embed_dim": 16}, "token_embed_dim"),
         ({"cell_dim": 8}, "cell_dim"),
         ({"convolutions": False, "context": True}, "convolutions=False needs cell_dim"),
-        ({"cell_layers": 2, "context": True}, "cell_layers=2, level_shift=False and bag_correction=False need cell_dim"),
+        (
+            {"cell_layers": 2, "context": True},
+            "cell_layers=2, .* need cell_dim",
+        ),
         ({"alphabet_size": 10, "mask_token_id": 8}, "mask_token_id=8, pad_token_id=6"),
         ({"bag_correction": True, "context": True}, "bag_correction=True need cell_dim"),
         ({"center_tokens": True}, "center_tokens=True needs context"),

@@ -90,7 +90,7 @@ class SctConfig:
             raise ValueError(msg)
         if (self.cell_layers or self.level_shift or self.bag_correction) and not self.cell_dim:
             msg = (
-                f"cell_layers={self.cell_layers}, level_shift={self.level_shift} and "
+                f"cell_layers={self.cell_layers}, level_shift={self.level_shift}, "
                 f"bag_correction={self.bag_correction} need cell_dim > 0: they work on the cell embedding."
             )
             raise ValueError(msg)

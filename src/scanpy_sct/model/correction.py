@@ -44,7 +44,9 @@ class BagCorrection(nn.Module):
         prior = self.log_prior_cells.exp()
         # Rounding can put the expected number a trifle outside of what is possible.
         expected, rest = expected.clamp_min(0), (shown - expected).clamp_min(0)
-        return torch.log((observed + prior) / (expected + prior)) - torch.log((shown - observed + prior) / (rest + prior))
+        return torch.log((observed + prior) / (expected + prior)) - torch.log(
+            (shown - observed + prior) / (rest + prior)
+        )
 
 
 def _among_others(values: Tensor) -> Tensor:

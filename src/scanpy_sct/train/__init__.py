@@ -6,6 +6,7 @@ from scanpy_sct.train.finetune import finetune
 from scanpy_sct.train.label_head import fit_label_head
 from scanpy_sct.train.ontology import cell_ontology_names
 from scanpy_sct.train.pretrain import pretrain
+from scanpy_sct.train.whiten import whiten_embedding
 
 __all__ = [
     "CensusCells",
@@ -15,4 +16,5 @@ __all__ = [
     "finetune",
     "fit_label_head",
     "pretrain",
+    "whiten_embedding",
 ]

@@ -13,11 +13,11 @@ import pandas as pd
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.predict import predict_embedding
 from scanpy_sct.predict.classifier import fit_standardised, tested_cells
-from scanpy_sct.predict.inputs import check_coordinates, choose_bag_policy
 from scanpy_sct.predict.labels import checked_labels
-from scanpy_sct.tl._common import as_seed, read
+from scanpy_sct.tl._common import as_seed
 from scanpy_sct.tl._markers import check_distinct
 from scanpy_sct.tl._name_sources import draw_rows, has_counts, take
+from scanpy_sct.train.objects import as_objects, name_object, read_objects
 from scanpy_sct.train.ontology import read_names
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.expression import Expression
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +100,13 @@ def fit_label_head(
     >>> sct.tl.annotate(adata, model=model)
     """
     seed = as_seed(rng)
-    objects = _as_objects(data)
+    objects = as_objects(data)
     found = _columns(objects, labels_key, "labels_key")
     donors = _read_donors(objects, donor_key)
     wanted, kept = _rename(found, names, labels_key)
     checkpoint = load_model(checkpoint)
     keys = {"layer": layer, "library_key": donor_key if library_key is None else library_key, "gene_names": gene_names}
-    expressions = _read_objects(objects, checkpoint, bags, keys)
+    expressions = read_objects(objects, checkpoint, bags, keys)
     measured = np.concatenate([has_counts(expression) for expression in expressions])
     labels, usable = _check_labels(wanted, kept, measured, labels_key)
     rows = draw_rows(labels, usable, seed)
@@ -124,35 +123,12 @@ def fit_label_head(
     return replace(checkpoint, label_head=fit_standardised(np.concatenate(vectors), labels, seed, donors))
 
 
-def _as_objects(data: AnnData | Sequence[AnnData]) -> list[AnnData]:
-    from anndata import AnnData
-
-    several = isinstance(data, Sequence) and not isinstance(data, str)
-    objects = list(data) if several else [data]
-    if not objects:
-        msg = "data is empty; give at least one AnnData."
-        raise ValueError(msg)
-    for number, adata in enumerate(objects):
-        if not isinstance(adata, AnnData):
-            msg = (
-                f"{_place(number, objects)} must be an AnnData, or data a list of them; found {type(adata).__name__}. "
-                "Read a file first, with scanpy.read_h5ad."
-            )
-            raise TypeError(msg)
-    return objects
-
-
-def _place(number: int, objects: Sequence[AnnData]) -> str:
-    """Name an object as messages do."""
-    return f"data[{number}]" if len(objects) > 1 else "data"
-
-
 def _columns(objects: Sequence[AnnData], key: str, argument: str) -> list[pd.Series]:
     """One column of `.obs` of each object."""
     for number, adata in enumerate(objects):
         if key not in adata.obs:
             columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-            msg = f"{argument}={key!r} is not a column of {_place(number, objects)}.obs; there are: {columns}."
+            msg = f"{argument}={key!r} is not a column of {name_object(number, objects)}.obs; there are: {columns}."
             raise KeyError(msg)
     return [adata.obs[key].astype(object) for adata in objects]
 
@@ -166,7 +142,7 @@ def _read_donors(objects: Sequence[AnnData], donor_key: str | None) -> np.ndarra
         codes, donors = pd.factorize(column)
         if (codes < 0).any():
             msg = (
-                f"donor_key={donor_key!r}: {(codes < 0).sum()} of {len(codes)} cells of {_place(place, objects)} have "
+                f"donor_key={donor_key!r}: {(codes < 0).sum()} of {len(codes)} cells of {name_object(place, objects)} have "
                 "no donor; leave these cells out."
             )
             raise ValueError(msg)
@@ -189,24 +165,6 @@ def _rename(
     renamed[is_known] = [name_of[text] for text in texts]
     # Cells without any label stay, to be refused: nobody said that these may be left out.
     return renamed, ~is_known | renamed.notna().to_numpy()
-
-
-def _read_objects(
-    objects: Sequence[AnnData], checkpoint: Checkpoint, bags: str, keys: Mapping[str, str | None]
-) -> list[Expression]:
-    """Read the objects, and refuse what the network could not embed."""
-    expressions = []
-    for number, adata in enumerate(objects):
-        try:
-            _, expression = read(adata, checkpoint, **keys)
-            check_coordinates(checkpoint, expression)
-            choose_bag_policy(bags, expression)
-        except (KeyError, TypeError, ValueError) as error:
-            if len(objects) > 1:
-                error.add_note(f"This is about {_place(number, objects)}.")
-            raise
-        expressions.append(expression)
-    return expressions
 
 
 def _check_labels(

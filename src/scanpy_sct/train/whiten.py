@@ -1,0 +1,131 @@
+"""Give the directions of a checkpoint's cell embedding more equal weight."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.predict import predict_embedding
+from scanpy_sct.tl._common import as_seed
+from scanpy_sct.tl._name_sources import take
+from scanpy_sct.train.objects import as_objects, read_objects
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from anndata import AnnData
+
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+
+SMALLEST_VARIANCE = 1e-6
+"""Of the largest: what varies less is noise of computing, and is not enlarged further."""
+
+
+def whiten_embedding(
+    checkpoint: str | PathLike[str] | Checkpoint,
+    data: AnnData | Sequence[AnnData],
+    *,
+    power: float = 0.5,
+    n_cells: int = 400,
+    layer: str | None = None,
+    library_key: str | None = None,
+    gene_names: str | None = None,
+    bags: str = "random",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | str = "auto",
+    rng: int | np.random.Generator | None = 0,
+) -> Checkpoint:
+    """Change the scale of the cell embedding, so that no few directions decide which cells are near.
+
+    What a network needs most for its predictions (depth, the grand divisions of cells) fills the largest directions of
+    its cell embedding, and drowns the differences between cell types in the others. The embedding is multiplied by
+    ``C ** (-power / 2)``, C being its second moments about the mean over the data given, each object counting alike
+    (ZCA whitening at `power=1`: Bell and Sejnowski, Vision Research 1997). The map is the same for all cells to come,
+    so that embeddings of different objects stay comparable, and the rest of the network takes it back: predictions
+    stay as they are.
+
+    Parameters
+    ----------
+    checkpoint
+        Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`. It must have a cell
+        embedding (`cell_dim > 0`).
+    data
+        Cells x genes: counts, or log-normalised values, at best those of the training. One object or several. The
+        objects are not changed.
+    power
+        0: leave the embedding as it is; 1: make all directions equal.
+    n_cells
+        Cells that are drawn from each object.
+    layer, library_key, gene_names, bags, device, precision, batch_size
+        As in :func:`scanpy_sct.tl.embed`, the same for all objects.
+    rng
+        Seed of cells and bags.
+
+    Returns
+    -------
+    The checkpoint with the changed embedding. It has no label head: that has to be fitted again.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When an argument or an object cannot be used; before anything is computed.
+
+    Examples
+    --------
+    >>> import scanpy_sct as sct
+    >>> model = sct.train.whiten_embedding("sct-mini", sct.datasets.pbmc68k())
+    """
+    seed = as_seed(rng)
+    objects = as_objects(data)
+    if not 0 <= power <= 1:
+        msg = f"power={power} must be between 0 (as it is) and 1 (all directions equal)."
+        raise ValueError(msg)
+    if n_cells < 2:
+        msg = f"n_cells={n_cells} must be at least 2, and should be hundreds."
+        raise ValueError(msg)
+    checkpoint = load_model(checkpoint)
+    if not checkpoint.config.cell_dim:
+        msg = f"checkpoint={checkpoint.name!r} has no cell embedding; name one with cell_dim > 0, such as 'sct-mini'."
+        raise ValueError(msg)
+    keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
+    expressions = read_objects(objects, checkpoint, bags, keys)
+    computing = {"bags": bags, "device": device, "precision": precision, "batch_size": batch_size, "rng": seed}
+    generator = np.random.default_rng(seed)
+    vectors = []
+    for expression in expressions:
+        rows = np.sort(generator.permutation(len(expression.samples))[:n_cells])
+        part = take(expression, rows, np.flatnonzero(expression.measured))
+        vectors.append(predict_embedding(checkpoint, part, source="cell", **computing))
+    return _rescaled(checkpoint, _whitening(vectors, power))
+
+
+def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
+    """Return the symmetric matrix (dim, dim) to multiply embeddings by."""
+    mean = np.mean([each.mean(0, dtype=np.float64) for each in vectors], axis=0)
+    moments = np.mean([(each - mean).T @ (each - mean) / len(each) for each in vectors], axis=0)
+    variances, directions = np.linalg.eigh(moments)
+    variances = variances.clip(SMALLEST_VARIANCE * variances.max())
+    return directions * variances ** (-power / 2) @ directions.T
+
+
+def _rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
+    """Multiply the embedding of a copy by ``matrix``, and what reads it by the inverse."""
+    network = copy.deepcopy(checkpoint.network)
+    path = network.cell_path
+    forth = torch.from_numpy(matrix)
+    back = torch.from_numpy(np.linalg.inv(matrix))
+    dim = len(forth)
+    with torch.no_grad():
+        path.gene_table.copy_(path.gene_table.double() @ forth)
+        # The layer that reads it sees the vector of the cell, its deviation from the mean of the bag, and the depth.
+        for first in (0, dim):
+            columns = path.input.weight[:, first : first + dim]
+            columns.copy_(columns.double() @ back)
+    return replace(checkpoint, network=network, label_head=None, revision=None, sha256="")
