@@ -3,13 +3,15 @@
     python benchmarks/bags.py
 
 hides 15 % of the entries of four data sets, predicts them by the network alone with bags of each size and kind, and
-writes results/bags.csv. `lesion` is the network with the output of its transformer over cells replaced by its mean.
+writes results/bags.csv. `lesion` is the network with the output of its transformer over cells replaced by its mean,
+`uncorrected` without the correction of each gene by the bag.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,7 @@ from scanpy_sct.train.held_out import lesion
 
 SECTIONS = ("her2st G, H", "heart CN73")
 SIZES = (1, 10, 50, 100)
+LACKING = ("lesion", "uncorrected")
 METRICS = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero"}
 
 
@@ -53,7 +56,8 @@ def main() -> None:
         for kind in ("similar", "random", *(("spatial",) if name in SECTIONS else ()))
         for size in SIZES
     ]
-    rows += [result(name, "lesion", 50, checkpoint, options.data) for name in options.data_sets]
+    lacking = LACKING if checkpoint.config.bag_correction else LACKING[:1]
+    rows += [result(name, kind, 50, checkpoint, options.data) for name in options.data_sets for kind in lacking]
     table = pd.concat(rows)
     table.to_csv(options.output, index=False)
     for metric in METRICS:
@@ -78,15 +82,16 @@ def result(name: str, kind: str, size: int, checkpoint: Checkpoint, data: Path) 
 def measured(name: str, kind: str, size: int, checkpoint: Checkpoint, data: Path) -> pd.DataFrame:
     network = copy.deepcopy(checkpoint.network)
     network.config = replace(checkpoint.config, num_cells=size)
+    if kind == "uncorrected":
+        network.config = replace(network.config, bag_correction=False)
+        network.correction = None
     model = replace(checkpoint, network=network, config=network.config)
 
     @sct.evaluate.method("network", replace=True)
     def predict(observed):
         """Predict with bags of this kind and size."""
-        if kind != "lesion":
-            return predict_with(observed, model, blend=False, bags=kind)
-        with lesion(network.cell_path.layers):
-            return predict_with(observed, model, blend=False)
+        with lesion(network.cell_path.layers) if kind == "lesion" else nullcontext():
+            return predict_with(observed, model, blend=False, bags="auto" if kind in LACKING else kind)
 
     adata = read(name, data)
     found = sct.evaluate.imputation(

@@ -35,15 +35,16 @@ BAGS = """\
 
 `python benchmarks/bags.py` ({when}) predicts with bags of each size and kind by the network alone. `spatial`:
 neighbours on the tissue; `similar`: cells with similar expression; `random`: any cells of the sample. `lesion` is the
-default kind (spatial on sections, else similar) with the output of the transformer over cells replaced by its mean.
+default kind (spatial on sections, else similar) with the output of the transformer over cells replaced by its mean,
+`uncorrected` without the correction of each gene by the bag.
 
 ![average precision against the size of the bag, one panel a data set, one line a kind of bag](images/bags.png)
 
 {bags}
 
-What the transformer over cells contributes in bags of 50 of the default kind:
+What the transformer over cells and the correction by the bag contribute, in bags of 50 of the default kind:
 
-{lesion}"""
+{lacking}"""
 
 DEPTH = """\
 ## Depth
@@ -90,6 +91,7 @@ SHALLOW = {
     "gene_pearson": ("correlation of log values within a gene", "max"),
     "calibration_error": ("expected calibration error", "min"),
 }
+LACKING = {"lesion 50": "the transformer", "uncorrected 50": "the correction"}
 TRUNK_FIGURES = ("auprc_full", "auprc_lesion", "auprc_direct", "cell_variance_stem", "cell_variance_trunk")
 
 
@@ -122,12 +124,15 @@ def bags(results: pd.DataFrame) -> str:
     rows = results[results["metric"] == "average_precision"]
     rows = rows.assign(bags=rows["bags"] + ", " + rows["size"].astype(str))
     wide = bags_by_data_set(results)
-    lesion = pd.DataFrame({"with": wide["default 50"], "without": wide["lesion 50"]}).T
-    lesion.loc["difference"] = lesion.loc["with"] - lesion.loc["without"]
+    lacking = pd.DataFrame({"with both": wide["default 50"]})
+    for kind, name in LACKING.items():
+        if kind in wide:
+            lacking[f"without {name}"] = wide[kind]
+            lacking[f"difference: {name}"] = wide["default 50"] - wide[kind]
     return BAGS.format(
         when=when(results),
         bags=marked(in_order(rows, "bags", "data_set"), "Average precision by kind and size"),
-        lesion=plain(lesion, "Average precision", ".4f"),
+        lacking=plain(lacking.T, "Average precision", ".4f"),
     )
 
 

@@ -38,6 +38,11 @@ In each bag {low} to
 hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
 tissue or similar cells and the others any cells.
 
+Two things were done to the trained network. The correction of each gene by the bag (`bag_correction`) was added, its
+prior of {prior:g} expected cells being near what shorter trainings with the correction learnt; and the embedding was
+whitened by half (`sct.train.whiten_embedding`, power {whitening:g}) on cells of the training. Both, and how far to go,
+were decided while looking at the data sets below: these columns are a little optimistic.
+
 The label head is fitted to the embedding of sorted blood cells; `scripts/recipe.py` lists the files, and the name of
 the Cell Ontology for each of their labels.
 
@@ -97,11 +102,11 @@ are regions of a tissue, not types of cells.
 """
 
 PARTS = """\
-What its parts contribute, on held-out cells of the training data at the last report of the training log (step {step:,},
-  average precision): {direct:.4f} as it is; {lesion:.4f} with the output of the transformer over cells replaced by its
-  mean, a difference of {by_cells:+.4f}; {alone:.4f} with every cell in a bag of its own, a difference of {by_bag:+.4f}.
-  Baselines there: {constant:.4f} by the frequencies in the training data, {mean:.4f} by the other cells of the bag,
-  {knn:.4f} by the most similar of them."""
+What its parts contributed before the correction by the bag was added, on held-out cells of the training data at the
+  last report of the training log (step {step:,}, average precision): {direct:.4f} as it was; {lesion:.4f} with the
+  output of the transformer over cells replaced by its mean, a difference of {by_cells:+.4f}; {alone:.4f} with every
+  cell in a bag of its own, a difference of {by_bag:+.4f}. Baselines there: {constant:.4f} by the frequencies in the
+  training data, {mean:.4f} by the other cells of the bag, {knn:.4f} by the most similar of them."""
 
 SPATIAL = """\
 # sct-mini-spatial

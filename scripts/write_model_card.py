@@ -17,7 +17,7 @@ import argparse
 import pandas as pd
 from model_cards import BENCHMARK, LICENCES, MINI, PARTS, SPATIAL
 from page_parts import ENTRIES, GENES, ROOT, by_data_set, marked, measured, require, tables, when
-from recipe import FINETUNING, PRETRAINING
+from recipe import FINETUNING, PRETRAINING, PRIOR_CELLS, WHITENING
 from targets import targets_table
 
 import scanpy_sct as sct
@@ -67,6 +67,8 @@ def mini_card(checkpoint: Checkpoint) -> str:
         watched=percent(PRETRAINING.validation_share),
         licences=LICENCES,
         **pretraining_facts(last),
+        prior=PRIOR_CELLS,
+        whitening=WHITENING,
         targets=targets_table(hidden, embedding, bags),
         seed=hidden["seed"].iloc[0],
         when=when(hidden),

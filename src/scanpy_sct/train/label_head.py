@@ -142,8 +142,8 @@ def _read_donors(objects: Sequence[AnnData], donor_key: str | None) -> np.ndarra
         codes, donors = pd.factorize(column)
         if (codes < 0).any():
             msg = (
-                f"donor_key={donor_key!r}: {(codes < 0).sum()} of {len(codes)} cells of {name_object(place, objects)} have "
-                "no donor; leave these cells out."
+                f"donor_key={donor_key!r}: {(codes < 0).sum()} of {len(codes)} cells of {name_object(place, objects)} "
+                "have no donor; leave these cells out."
             )
             raise ValueError(msg)
         numbers.append(codes + n_donors)
