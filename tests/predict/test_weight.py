@@ -24,11 +24,11 @@ def expression(pbmc, tiny_checkpoint):
 def with_cell_path(monkeypatch, logits_of):
     """Let the cell path say what ``logits_of`` returns for each gene."""
 
-    def logits(self, x, places):
-        per_gene = logits_of(x.shape[:2], len(self.gene_table)).flatten()[places]
-        return per_gene * (torch.arange(5) > 0)[:, None]
+    def scores(self, x):
+        detection = logits_of(x.shape[:2], len(self.gene_table))
+        return detection, torch.zeros_like(detection)
 
-    monkeypatch.setattr(CellPath, "logits", logits)
+    monkeypatch.setattr(CellPath, "scores", scores)
 
 
 def test_noise_is_not_followed(expression, tiny_checkpoint, monkeypatch):
