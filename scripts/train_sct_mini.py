@@ -43,9 +43,10 @@ def main() -> None:
 
 def finished(checkpoint: Checkpoint, files: list[Path]) -> Checkpoint:
     """Add to a pretrained network what needs no training of it."""
-    objects = [ad.read_h5ad(file) for file in files]
-    checkpoint = sct.train.whiten_embedding(with_bag_correction(checkpoint), objects, power=WHITENING)
-    return with_label_head(checkpoint, [ad.read_h5ad(file) for file in files if file.stem in SORTED])
+    objects = {file.stem: ad.read_h5ad(file) for file in files}
+    corrected = with_bag_correction(checkpoint)
+    whitened = sct.train.whiten_embedding(corrected, list(objects.values()), power=WHITENING, device="cpu")
+    return with_label_head(replace(whitened, name=checkpoint.name), [objects[name] for name in SORTED])
 
 
 def with_bag_correction(checkpoint: Checkpoint) -> Checkpoint:
@@ -63,7 +64,7 @@ def with_label_head(checkpoint: Checkpoint, blood: list[ad.AnnData]) -> Checkpoi
 
     The files are of one study: nothing is known of other donors.
     """
-    return sct.train.fit_label_head(checkpoint, blood, "cell_type", names=CELL_ONTOLOGY)
+    return sct.train.fit_label_head(checkpoint, blood, "cell_type", names=CELL_ONTOLOGY, device="cpu")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,24 @@ def test_thinning_loses_counts(datasets, rules, config):
     assert (drawn[1.0].truth > 0).mean() < (drawn[0.0].truth > 0).mean()
 
 
+def test_without_gene_effects_bags_stay_as_they_were(datasets, rules, config):
+    # What a recipe drew before there were any: no random number may be taken for them.
+    class Counting:
+        def __init__(self):
+            self.rng, self.n_drawn = np.random.default_rng(3), 0
+
+        def __getattr__(self, name):
+            self.n_drawn += 1
+            return getattr(self.rng, name)
+
+    drawn = {}
+    for share in (0.0, 1e-12):
+        rng = Counting()
+        draw_bag(datasets, rules, replace(config, gene_effect_share=share), rng, 8)
+        drawn[share] = rng.n_drawn
+    assert drawn[1e-12] == drawn[0.0] + 1
+
+
 def test_gene_effects_are_those_of_the_whole_bag(files, genes, rules, config):
     [dataset] = read(files[:1], genes, 0.2)
     many = dataset.log_counts.copy()

@@ -237,8 +237,25 @@ def bag_and_rules(direct, cells, hide):
     return dataset, vocabulary
 
 
+def with_correction(checkpoint):
+    """Let the bag correct the genes, otherwise the same network."""
+    config = replace(checkpoint.config, bag_correction=True)
+    network = Sct(config, len(checkpoint.genes))
+    network.load_state_dict(network.state_dict() | checkpoint.network.state_dict())
+    return replace(checkpoint, config=config, network=network.eval())
+
+
+def test_what_corrects_the_genes_is_not_tuned(direct, cells):
+    tuned = finetune(with_correction(direct), cells, replace(SHORT, spatial=False), device="cpu")
+    assert tuned.config.bag_correction
+    torch.testing.assert_close(tuned.network.correction.log_prior_cells, torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("corrected", [False, True])
 @pytest.mark.parametrize("unmeasured", ["mask", "zero"])
-def test_the_cut_network_has_the_loss_and_gradients_of_the_whole(direct, bag_and_rules, unmeasured):
+def test_the_cut_network_has_the_loss_and_gradients_of_the_whole(direct, bag_and_rules, unmeasured, corrected):
+    if corrected:
+        direct = with_correction(direct)
     dataset, vocabulary = bag_and_rules
     rules = TokenRules(vocabulary, mask=5, pad=6, unmeasured=unmeasured)
     bag = draw_company_bag([dataset], rules, SHORT, np.random.default_rng(0), 12)
@@ -300,8 +317,9 @@ def test_errors_come_before_computing(direct, cells, hide, tmp_path, monkeypatch
     (tmp_path / "other.txt").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="will not be replaced"):
         finetune(direct, cells, SHORT, tmp_path)
-    with pytest.raises(ValueError, match="thin_share"):
-        finetune(replace(direct, tokens=TokenSettings(scale="log1p_cp10k")), cells, replace(SHORT, thin_share=0.5))
+    for name in ("thin_share", "gene_effect_share"):
+        with pytest.raises(ValueError, match=f"{name}=0.5 needs a model with tokens of counts"):
+            finetune(replace(direct, tokens=TokenSettings(scale="log1p_cp10k")), cells, replace(SHORT, **{name: 0.5}))
     no_cell_path = replace(direct.config, cell_dim=0, cell_layers=0)
     plain = replace(direct, config=no_cell_path, network=Sct(no_cell_path, 512), embedding="transformer")
     with pytest.raises(ValueError, match="nothing to train"):

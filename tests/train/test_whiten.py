@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -59,17 +60,44 @@ def test_objects_count_alike_and_stay_as_they_are(direct_checkpoint, cells):
     np.testing.assert_allclose(pooled, np.eye(len(pooled)), atol=2e-2)
 
 
+def test_cells_without_counts_have_no_say(direct_checkpoint, cells):
+    with_empty = cells.copy()
+    with_empty.X[100:] = 0
+    tables = [
+        whiten_embedding(direct_checkpoint, each).network.cell_path.gene_table
+        for each in (with_empty, cells[:100].copy())
+    ]
+    torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_towers_see_no_difference(tiny_checkpoint, cells):
+    network = copy.deepcopy(tiny_checkpoint.network)
+    network.cell_path.to_trunk.weight.normal_(std=0.1)
+    changed = whiten_embedding(replace(tiny_checkpoint, network=network), cells, power=1.0)
+    tokens = torch.randint(0, 7, (1, 4 * len(tiny_checkpoint.genes)), generator=torch.Generator().manual_seed(0))
+    before, after = (each(tokens, outputs={"logits"})["logits"] for each in (network, changed.network))
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-3)
+
+
 def test_a_new_checkpoint_without_names_is_made(direct_checkpoint, cells):
     headed = sct.train.fit_label_head(direct_checkpoint, cells, "bulk_labels")
     before = headed.network.cell_path.gene_table.clone()
     changed = whiten_embedding(headed, cells)
     assert changed.label_head is None
+    assert changed.name == f"{headed.name}-whitened"
     assert headed.label_head is not None
     torch.testing.assert_close(headed.network.cell_path.gene_table, before)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"power": 1.5}, r"power=1.5 must be between 0"), ({"n_cells": 1}, "n_cells=1 must be")]
+    ("options", "message"),
+    [
+        ({"power": 1.5}, r"power=1.5 must be between 0"),
+        ({"n_cells": 0}, "n_cells=0 must be a whole number"),
+        ({"n_cells": 2.5}, "n_cells=2.5 must be a whole number"),
+        ({"n_cells": 3}, "give 3 cells with counts, too few for an embedding of"),
+    ],
 )
 def test_impossible_arguments_are_refused(direct_checkpoint, cells, options, message):
     with pytest.raises(ValueError, match=message):

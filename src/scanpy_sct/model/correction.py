@@ -17,7 +17,8 @@ class BagCorrection(nn.Module):
         log((O + k) / (E + k)) - log((N - O + k) / (N - E + k))
 
     is added, k being learnt: a difference of log odds, each of its ratios shrunk as by a gamma prior of k expected
-    cells (Clayton and Kaldor, Biometrics 1987, for relative risks). A gene that no other cell shows stays as it is.
+    cells (Clayton and Kaldor, Biometrics 1987, for relative risks). A gene that no other cell shows stays as it is, and
+    nothing of a hidden entry enters its own correction.
     """
 
     def __init__(self) -> None:

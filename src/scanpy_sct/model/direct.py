@@ -28,13 +28,14 @@ def direct_logits(
     profile
         Profile of the bag.
     cell_path, cells
-        The cell path and its vectors of the cells, from its `forward`; None for a network without.
+        The cell path and its vectors of the cells (batch, cells, 2 * cell_dim), from its `forward`; None for a network
+        without.
     correction
         None for a network without.
     cell_weight
         Weight of the cell path.
     places
-        Places that are asked for.
+        Places that are asked for, 1-d integers; all by default.
     """
     logits = profile.log_frequencies() if places is None else profile.log_frequencies_at(places)
     if cell_path is None:

@@ -6,6 +6,8 @@ paths, off for the released weights, give a hidden gene what a statistician woul
 * the *profile* of the gene: how often it shows each expression level in the bag's other cells, shrunk towards its
   frequencies in the training data and corrected for how deeply each cell was sequenced (a Poisson argument);
 * the *cell embedding*: all visible genes of a cell, as deviations from their profile, projected on a few dimensions.
+
+:mod:`scanpy_sct.model.correction` corrects what both say by what the bag shows.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class Sct(nn.Module):
         positions
             Restrict ``logits`` and ``direct_logits`` to these places of the flattened ``tokens`` (1-d integers).
         cell_weight
-            Weight of the cell embedding's part of the logits, for networks that have one.
+            Weight of the cell embedding's part of the logits, for networks that have one. The correction by the bag
+            is that of the logits so weighted.
 
         Returns
         -------

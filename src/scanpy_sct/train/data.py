@@ -20,6 +20,7 @@ MIN_PANEL, MAX_PANEL = 300, 5000
 HIDDEN_GENES = 0.25
 MIN_DEPTH = 0.2
 MAX_GENE_EFFECT = 1.0
+"""Largest spread, on the natural log scale, of what genes keep of their counts."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class FullPath(nn.Module):
 
 
 class DirectPaths(nn.Module):
-    """Profile and cell path of a network over some of its positions, in memory of their own."""
+    """Profile, cell path and correction of a network over some of its positions, in memory of their own."""
 
     def __init__(self, network: Sct, positions: np.ndarray) -> None:
         super().__init__()

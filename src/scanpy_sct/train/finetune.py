@@ -114,9 +114,12 @@ def finetune(
     if given.path == "direct" and not given.config.cell_dim:
         msg = f"model={given.name!r} predicts by the profile of the bag alone, in which there is nothing to train."
         raise ValueError(msg)
-    if config.thin_share and given.tokens.scale != "log1p_counts":
-        msg = f"thin_share={config.thin_share} needs a model with tokens of counts; those of {given.name!r} are not."
-        raise ValueError(msg)
+    for name in ("thin_share", "gene_effect_share"):
+        if getattr(config, name) and given.tokens.scale != "log1p_counts":
+            msg = (
+                f"{name}={getattr(config, name)} needs a model with tokens of counts; those of {given.name!r} are not."
+            )
+            raise ValueError(msg)
     fabric = _fabric(choose_device(device), precision)
     names = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
     checkpoint = replace(

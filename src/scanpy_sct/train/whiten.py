@@ -13,7 +13,7 @@ import torch
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.predict import predict_embedding
 from scanpy_sct.tl._common import as_seed
-from scanpy_sct.tl._name_sources import take
+from scanpy_sct.tl._name_sources import has_counts, take
 from scanpy_sct.train.objects import as_objects, read_objects
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.expression import Expression
 
+CELLS_A_DIRECTION = 2
 SMALLEST_VARIANCE = 1e-6
 """Of the largest: what varies less is noise of computing, and is not enlarged further."""
 
@@ -70,7 +72,8 @@ def whiten_embedding(
 
     Returns
     -------
-    The checkpoint with the changed embedding. It has no label head: that has to be fitted again.
+    A checkpoint with the changed embedding, its name ending in "-whitened". A label head that was fitted to the
+    embedding is left out of it: fit another.
 
     Raises
     ------
@@ -87,8 +90,8 @@ def whiten_embedding(
     if not 0 <= power <= 1:
         msg = f"power={power} must be between 0 (as it is) and 1 (all directions equal)."
         raise ValueError(msg)
-    if n_cells < 2:
-        msg = f"n_cells={n_cells} must be at least 2, and should be hundreds."
+    if not isinstance(n_cells, int | np.integer) or n_cells < 1:
+        msg = f"n_cells={n_cells!r} must be a whole number of at least 1, and should be hundreds."
         raise ValueError(msg)
     checkpoint = load_model(checkpoint)
     if not checkpoint.config.cell_dim:
@@ -96,14 +99,28 @@ def whiten_embedding(
         raise ValueError(msg)
     keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
     expressions = read_objects(objects, checkpoint, bags, keys)
+    parts = _draw_cells(expressions, n_cells, checkpoint.config.cell_dim, seed)
     computing = {"bags": bags, "device": device, "precision": precision, "batch_size": batch_size, "rng": seed}
-    generator = np.random.default_rng(seed)
-    vectors = []
-    for expression in expressions:
-        rows = np.sort(generator.permutation(len(expression.samples))[:n_cells])
-        part = take(expression, rows, np.flatnonzero(expression.measured))
-        vectors.append(predict_embedding(checkpoint, part, source="cell", **computing))
+    vectors = [predict_embedding(checkpoint, part, source="cell", **computing) for part in parts]
     return _rescaled(checkpoint, _whitening(vectors, power))
+
+
+def _draw_cells(expressions: Sequence[Expression], n_cells: int, dim: int, seed: int) -> list[Expression]:
+    """Draw cells with counts from each object; few cells would say nothing of directions, and are refused."""
+    rng = np.random.default_rng(seed)
+    drawn = [np.sort(rng.permutation(np.flatnonzero(has_counts(each)))[:n_cells]) for each in expressions]
+    n_drawn = sum(map(len, drawn))
+    if n_drawn < CELLS_A_DIRECTION * dim:
+        msg = (
+            f"data and n_cells={n_cells} give {n_drawn} cells with counts, too few for an embedding of {dim} "
+            f"dimensions; give at least {CELLS_A_DIRECTION * dim}, better thousands."
+        )
+        raise ValueError(msg)
+    return [
+        take(each, rows, np.flatnonzero(each.measured))
+        for each, rows in zip(expressions, drawn, strict=True)
+        if len(rows)
+    ]
 
 
 def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
@@ -117,7 +134,7 @@ def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
 
 def _rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
     """Multiply the embedding of a copy by ``matrix``, and what reads it by the inverse."""
-    network = copy.deepcopy(checkpoint.network)
+    network = copy.deepcopy(checkpoint.network).cpu()
     path = network.cell_path
     forth = torch.from_numpy(matrix)
     back = torch.from_numpy(np.linalg.inv(matrix))
@@ -128,4 +145,11 @@ def _rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
         for first in (0, dim):
             columns = path.input.weight[:, first : first + dim]
             columns.copy_(columns.double() @ back)
-    return replace(checkpoint, network=network, label_head=None, revision=None, sha256="")
+    return replace(
+        checkpoint,
+        name=f"{checkpoint.name}-whitened",
+        network=network,
+        label_head=None if checkpoint.embedding == "cell" else checkpoint.label_head,
+        revision=None,
+        sha256="",
+    )
