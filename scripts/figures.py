@@ -78,8 +78,8 @@ def save(draw: Callable, names: list[str], sizes: list[int], label: str, file: P
     shown = {}
     for axis in axes.flat:
         shown |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=max(len(shown), 1), frameon=False)
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.08 * -(-len(shown) // 3), 1, 1))
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
     plt.close(figure)

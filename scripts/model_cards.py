@@ -31,7 +31,9 @@ differ from those of pbmc3k is not known.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: {steps:,} steps of one bag each, of
 {sizes} cells; AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, then half a cosine; the weights are
-a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on one core.
+a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on one or two cores. The run
+was begun with 20,000 steps in view and shortened at step 9,000, where the learning rate fell to the course of the
+shorter run: a new run gives similar weights, not the same.
 
 In each bag {low} to
 {high} of the entries are hidden. In {genes} of the bags a quarter of the genes is
