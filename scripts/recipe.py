@@ -55,8 +55,8 @@ PRETRAINING = PretrainConfig(
 )
 
 PRIOR_CELLS = 10.0
-"""Expected cells that the correction by the bag starts from. Trained for 8,000 steps with the correction in it the same
-network learnt 11 where genes lost counts at random (`gene_effect_share=0.5`), 20 where they did not."""
+"""Expected cells by which the correction by the bag is shrunk (its k). Trained for 8,000 steps with the correction in
+it the same network learnt 11 where genes lost counts at random (`gene_effect_share=0.5`), 20 where they did not."""
 WHITENING = 0.5
 """Power by which the embedding is whitened."""
 

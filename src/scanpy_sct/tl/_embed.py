@@ -73,11 +73,12 @@ def embed(
     Notes
     -----
     What the direct embedding of `sct-mini` is worth, without any training on the data at hand: its 15 nearest
-    neighbours name regions of tissue sections about as well as those of principal components of the data set itself,
-    blood cells a little worse, and cells of a breast tumour clearly worse. It mixed sections of a heart better, those
-    of two tumours no better, and three chemistries of blood not at all. `sct models describe sct-mini` has the figures,
-    `benchmarks/embedding.py` makes them. Across studies it carries their differences along: to transfer labels, use
-    :func:`scanpy_sct.tl.annotate`.
+    neighbours name regions of tissue sections somewhat better than those of principal components of the data set
+    itself, unscaled, blood cells a trifle worse, and cells of a breast tumour worse. It mixed sections of a heart
+    better, those of two tumours no better, and three chemistries of blood not at all.
+    `sct models describe sct-mini` has the figures, `benchmarks/embedding.py` makes them. Across studies it carries
+    their differences along: to transfer labels, use :func:`scanpy_sct.tl.annotate`.
+
     `source="transformer"` is for networks with convolutions, which `sct-mini` does not have.
 
     Examples

@@ -46,10 +46,10 @@ def whiten_embedding(
 ) -> Checkpoint:
     """Change the scale of the cell embedding, so that no few directions decide which cells are near.
 
-    What a network needs most for its predictions (depth, the grand divisions of cells) fills the largest directions of
-    its cell embedding, and drowns the differences between cell types in the others. The embedding is multiplied by
-    ``C ** (-power / 2)``, C being its second moments about the mean over the data given, each object counting alike
-    (ZCA whitening at `power=1`: Bell and Sejnowski, Vision Research 1997). The map is the same for all cells to come,
+    What fills the largest directions of a cell embedding serves the predictions of the network, which need not be what
+    tells cell types apart. The embedding is multiplied by ``C ** (-power / 2)``, C being its second moments about the
+    mean over the data given, each object counting alike (ZCA whitening at `power=1`: Bell and Sejnowski, Vision
+    Research 1997). The map is the same for all cells to come,
     so that embeddings of different objects stay comparable, and the rest of the network takes it back: predictions
     stay as they are.
 
