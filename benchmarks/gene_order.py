@@ -102,14 +102,14 @@ def trained(name: str, genes: np.ndarray, files: list[Path], steps: int) -> Chec
     """Train a network with the genes in one order, or find it trained."""
     given, order = ORDERS[name]
     genes = np.random.default_rng(0).permutation(genes) if given == "shuffled" else genes
-    config = short_recipe(name, NETWORK, steps, gene_order=order)
+    config = short_recipe(NETWORK, steps, gene_order=order)
     return sct.load_model(pretrained(files, config, genes))
 
 
-def short_recipe(name: str, network: SctConfig, steps: int, **changes: object) -> PretrainConfig:
+def short_recipe(network: SctConfig, steps: int, **changes: object) -> PretrainConfig:
     """Make a recipe in which the convolutions take part in every step, and entries are hidden at random only."""
     return PretrainConfig(
-        name=name,
+        name="variant",
         network=network,
         steps=steps,
         tower_every=1,

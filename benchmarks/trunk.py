@@ -44,7 +44,7 @@ def main() -> None:
     genes = most_expressed(files)
     logs = []
     for name in options.only:
-        config = short_recipe(name, NETWORKS[name], options.steps)
+        config = short_recipe(NETWORKS[name], options.steps)
         place = pretrained(files, config, genes)
         logs.append(pd.read_csv(place.with_name(f"{place.name}.training") / "log.csv").assign(network=name))
         pd.concat(logs).assign(**circumstances()).to_csv(options.output, index=False)
