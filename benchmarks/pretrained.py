@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,14 +16,20 @@ import scanpy_sct as sct
 from scanpy_sct.train import PretrainConfig
 
 sys.path.insert(0, str(HERE.parent / "scripts"))
-from recipe import training_files
+import recipe
 
 
 def prepared_files(data: Path) -> list[Path]:
-    """Write the training data as `scripts/recipe.py` wants them."""
-    folder = sct.settings.cache_dir / "pretrained" / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    return training_files(data / "train", folder)
+    """Write the training data as `scripts/recipe.py` wants them, or find them written."""
+    known_by = str(data.resolve()).encode() + Path(recipe.__file__).read_bytes()
+    folder = sct.settings.cache_dir / "pretrained" / f"data-{hashlib.sha256(known_by).hexdigest()[:16]}"
+    if not folder.exists():
+        # Under another name until complete: a second benchmark may be reading these files.
+        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+        unfinished.mkdir(parents=True)
+        recipe.training_files(data / "train", unfinished)
+        unfinished.rename(folder)
+    return sorted(folder.glob("*.h5ad"))
 
 
 def pretrained(files: list[Path], config: PretrainConfig, genes: Sequence[str] | None = None) -> Path:
