@@ -96,11 +96,11 @@ def test_imputation_writes_these_fields_and_no_others(adata):
 
 
 def test_embedding_and_annotation_write_these_fields(adata):
-    write_embedding(adata, "X_sct", values=np.ones((N_OBS, 3)), gene_vectors=np.ones((N_VARS, 2)), params=PARAMS)
+    write_embedding(adata, "X_sct", values=np.ones((N_OBS, 3)), params=PARAMS)
     write_annotation(adata, "sct_label", **annotation(adata))
     found = snapshot(adata)
     assert found["obsm"] == {"X_sct", "sct_label_probs"}
-    assert found["varm"] == {"X_sct"}
+    assert found["varm"] == set()
     assert found["obs"] == {"sct_label", "sct_label_score"}
     assert found["uns"] == {"X_sct", "sct_label"}
     assert adata.obs["sct_label"].tolist() == ["T", "T/NK", "unknown"] * 2
@@ -171,8 +171,8 @@ def test_wrong_embeddings_and_annotations_leave_the_object_as_it_was(adata):
     before = snapshot(adata)
     with pytest.raises(ValueError, match="values"):
         write_embedding(adata, values=np.ones((N_OBS + 1, 3)), params={})
-    with pytest.raises(ValueError, match="gene_vectors"):
-        write_embedding(adata, values=np.ones((N_OBS, 3)), gene_vectors=np.ones(N_VARS), params={})
+    with pytest.raises(ValueError, match="values"):
+        write_embedding(adata, values=np.ones(N_OBS), params={})
     shuffled = pd.Series(["T"] * N_OBS, index=adata.obs_names[::-1])
     with pytest.raises(ValueError, match="labels"):
         write_annotation(adata, **wrong(annotation(adata), "labels", shuffled))

@@ -133,10 +133,9 @@ def write_embedding(
     *,
     values: np.ndarray,
     params: Mapping[str, Any],
-    gene_vectors: np.ndarray | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one vector per cell, and one per gene when given.
+    """Write one vector per cell.
 
     Parameters
     ----------
@@ -148,8 +147,6 @@ def write_embedding(
         Vectors of the cells, (n_obs, n_dimensions); written as float32 to ``.obsm[key]``.
     params
         Arguments of the call; to ``.uns[key]["params"]``.
-    gene_vectors
-        Vectors of the genes, (n_vars, n_dimensions); as float32 to ``.varm[key]``.
     details
         What else is worth keeping (model, genes, versions); beside ``"params"`` in ``.uns[key]``.
 
@@ -161,7 +158,6 @@ def write_embedding(
     checked_key(key)
     fields = [
         _Field("obsm", key, _vectors("values", values, adata.n_obs)),
-        _Field("varm", key, _vectors("gene_vectors", gene_vectors, adata.n_vars)),
         _Field("uns", key, _record(params, details)),
     ]
     _write(adata, fields)
@@ -283,9 +279,7 @@ def _source(adata: AnnData, share: np.ndarray | None) -> pd.Categorical | None:
     return pd.Categorical(names, categories=["network", "data", "none"])
 
 
-def _vectors(name: str, value: Any, n_rows: int) -> np.ndarray | None:
-    if value is None:
-        return None
+def _vectors(name: str, value: Any, n_rows: int) -> np.ndarray:
     value = np.asarray(value, dtype=np.float32)
     if value.ndim != 2 or len(value) != n_rows:
         msg = f"{name} has shape {value.shape}, the object wants ({n_rows}, any number of dimensions)."

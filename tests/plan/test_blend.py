@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from scanpy_sct.plan.blend import GENE_PRECISION, START, blend, gene_weights, share_of_first, shared_weights
+from scanpy_sct.plan.blend import (
+    GENE_PRECISION,
+    START,
+    blend,
+    gene_weights,
+    level_share,
+    share_of_first,
+    shared_weights,
+)
 
 N_GENES, N_PASSES = 4, 3
 
@@ -84,3 +92,23 @@ def test_blend_and_share():
     weights = np.array([[0.5, 0.25, 0.1], [1.0, 0.0, 0.0]])
     np.testing.assert_allclose(blend(log_odds, np.array([0, 1]), weights), expit([0.35, 2.0]), rtol=1e-6)
     np.testing.assert_allclose(share_of_first(np.array([[0.5, 0.25, 0], [1, 0, 0], [0, 0, 3]])), [2 / 3, 1, 0.5])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_of_a_level_is_that_of_the_best_mixture(share):
+    rng = np.random.default_rng(1)
+    levels = rng.normal(1, 0.5, (5000, 2)).astype(np.float32)
+    values = share * levels[:, 0] + (1 - share) * levels[:, 1] + rng.normal(0, 0.1, 5000)
+    assert level_share(levels, values) == pytest.approx(share, abs=0.01)
+
+
+def test_levels_count_alike_where_nothing_tells_them_apart():
+    assert level_share(np.zeros((0, 2)), np.zeros(0)) == 0.5
+    assert level_share(np.ones((9, 2)), np.full(9, 2.0)) == 0.5
+    assert level_share(np.array([[1.0, 0.0]]), np.array([1.0])) == pytest.approx(0.6)
+
+
+def test_a_level_is_never_followed_beyond_itself():
+    levels = np.array([[1.0, 0.0]] * 50)
+    assert level_share(levels, np.full(50, 3.0)) == 1
+    assert level_share(levels, np.full(50, -3.0)) == 0

@@ -175,6 +175,12 @@ def test_a_blend_with_an_untrained_network_follows_the_data(pbmc, tiny_checkpoin
 
     assert log_loss(blend) < log_loss(network) - 0.01
     assert np.median(blend.network_share) < 0.5
+    assert blend.level_share < 0.4
+
+    def level_error(prediction):
+        return np.abs(prediction.level[asked] - cells.log_values.toarray()[:, blend.positions][asked])[truth].mean()
+
+    assert level_error(blend) < level_error(network)
     assert network.network_share is None
 
 

@@ -266,9 +266,10 @@ def test_what_carried_each_gene_is_told(adata, tiny_checkpoint):
     assert (source[~imputed] == "none").all()
     np.testing.assert_array_equal(source[imputed] == "network", share[imputed] >= 0.5)
     assert len(adata.uns["sct"]["blend_weights"]) == 3
+    assert 0 <= adata.uns["sct"]["level_share"] <= 1
     sct.tl.impute(adata, model=tiny_checkpoint, blend=False)
     assert "sct_source" not in adata.var
-    assert "blend_weights" not in adata.uns["sct"]
+    assert not {"blend_weights", "level_share"} & set(adata.uns["sct"])
 
 
 def test_denoised_values_keep_what_was_measured_as_far_as_it_can_be_trusted(adata, tiny_checkpoint):

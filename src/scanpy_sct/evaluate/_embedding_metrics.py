@@ -13,6 +13,8 @@ from sklearn.metrics import adjusted_rand_score, confusion_matrix, normalized_mu
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+from scanpy_sct.evaluate.metrics.bootstrap import percentile_interval
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -88,7 +90,7 @@ def knn(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]
     draws = np.random.default_rng(cells.seed).multinomial(table.sum(), share, size=cells.n_bootstrap)
     draws = draws.reshape(-1, *table.shape)
     scores = {
-        name: Score(float(of(table)), len(labels), *_interval(of(draws)))
+        name: Score(float(of(table)), len(labels), *percentile_interval(of(draws)))
         for name, of in {"knn_accuracy": accuracy, "knn_macro_f1": macro_f1}.items()
     }
     return scores | {"majority_accuracy": Score(np.bincount(labels).max() / len(labels), len(labels))}
@@ -250,11 +252,6 @@ def _clusters(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
 
 def _agreement(prefix: str) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
     return {f"{prefix}_nmi": normalized_mutual_info_score, f"{prefix}_ari": adjusted_rand_score}
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % percentile interval."""
-    return tuple(map(float, np.percentile(values, [2.5, 97.5]))) if len(values) else (nan, nan)
 
 
 METRICS: dict[str, tuple[Callable[[Cells, np.ndarray, set[str]], dict[str, Score]], frozenset[str]]] = {

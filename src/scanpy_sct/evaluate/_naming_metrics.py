@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from scanpy_sct.evaluate.metrics.bootstrap import Estimate, draw_weights
+from scanpy_sct.evaluate.metrics.bootstrap import Estimate, draw_weights, percentile_interval
 
 N_BINS = 15
 KEPT = (90, 75, 50)
-_LEVELS = (0.025, 0.975)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,4 @@ def estimate(
     groups, codes = np.unique(named.groups, return_inverse=True)
     value = metric(named, np.ones(len(codes)))
     drawn = [metric(named, weight[codes]) for weight in draw_weights(len(groups), n_bootstrap, rng)]
-    drawn = np.array([each for each in drawn if np.isfinite(each)])
-    if not len(drawn):
-        return Estimate(value, np.nan, np.nan)
-    return Estimate(value, *map(float, np.quantile(drawn, _LEVELS)))
+    return Estimate(value, *percentile_interval(np.array(drawn)))

@@ -44,10 +44,10 @@ class BagCorrection(nn.Module):
             shown, observed, expected = numbers if places is None else [each.flatten()[places] for each in numbers]
         prior = self.log_prior_cells.exp()
         # Rounding can put the expected number a trifle outside of what is possible.
-        expected, rest = expected.clamp_min(0), (shown - expected).clamp_min(0)
-        return torch.log((observed + prior) / (expected + prior)) - torch.log(
-            (shown - observed + prior) / (rest + prior)
-        )
+        expected = expected.clamp_min(0)
+        not_observed, not_expected = shown - observed, (shown - expected).clamp_min(0)
+        raised = torch.log((observed + prior) / (expected + prior))
+        return raised - torch.log((not_observed + prior) / (not_expected + prior))
 
 
 def _among_others(values: Tensor) -> Tensor:

@@ -41,11 +41,11 @@ def direct_logits(
     if cell_path is None:
         return logits
     detection, level = (cell_weight * score for score in cell_path.scores(cells))
-    corrected = None
+    corrected = 0.0
     if correction is not None:
+        # The other cells of a bag count at all genes, whichever places are asked for.
         corrected = correction(profile, cell_path.chance_of_expression(profile, detection, level), places)
     if places is not None:
         detection, level = detection.flatten()[places], level.flatten()[places]
-    if corrected is not None:
-        detection = detection + corrected
+    detection = detection + corrected
     return logits + torch.stack(cell_path.level_logits(detection, level), dim=-1 if places is None else 0)

@@ -3,8 +3,9 @@
 Predictions are blended as log-odds of "is it expressed": `w1 * first + w2 * second + offset`. The weights are learnt
 from entries that were hidden and whose values are known: first one set of weights for all genes, then for every gene
 what its own entries add to that. This is empirical Bayes with a Gaussian prior around the shared weights: a gene with
-little evidence keeps them. Entries come as flat arrays, in *groups* of one gene in one pass, as in
-:mod:`scanpy_sct.plan.calibrate`.
+little evidence keeps them. The levels of what is expressed are mixed by one share for all genes.
+
+Entries come as flat arrays, in *groups* of one gene in one pass, as in :mod:`scanpy_sct.plan.calibrate`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ SHARED_PRECISION = 10.0
 GENE_PRECISION = 100.0
 """Precision of the prior around the shared weights; below 30, held-out average precision fell on four data sets."""
 NEWTON_STEPS = 15
+LEVEL_PRECISION = 4.0
+"""Prior around equal shares of both levels: of standard deviation 0.25 where levels are off by 0.5 (0.5² / 0.25²)."""
 
 
 def shared_weights(log_odds: np.ndarray, expressed: np.ndarray) -> np.ndarray:
@@ -80,6 +83,27 @@ def blend(log_odds: np.ndarray, group: np.ndarray, weights: np.ndarray) -> np.nd
     """Return the blended probabilities, (entries,) float32; ``weights`` are (groups, 3)."""
     mixed = np.einsum("ij,ij->i", log_odds, weights[group, :2].astype(np.float32))
     return expit(mixed + weights[group, 2].astype(np.float32)).astype(np.float32)
+
+
+def level_share(levels: np.ndarray, values: np.ndarray) -> float:
+    """Fit how far to follow the first of two predicted levels, the rest being followed the second.
+
+    Ridge regression of what the second leaves over on the difference of both, around a share of one half.
+
+    Parameters
+    ----------
+    levels
+        (entries, 2) levels predicted for expressed entries.
+    values
+        (entries,) what was measured there.
+
+    Returns
+    -------
+    Share of the first, between 0 and 1.
+    """
+    difference = levels[:, 0].astype(np.float64) - levels[:, 1]
+    left_over = values - levels.mean(1, dtype=np.float64)
+    return float(np.clip(0.5 + difference @ left_over / (difference @ difference + LEVEL_PRECISION), 0, 1))
 
 
 def share_of_first(weights: np.ndarray) -> np.ndarray:

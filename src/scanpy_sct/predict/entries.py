@@ -42,6 +42,8 @@ class Prediction:
     """(genes,) between 0 and 1, where predictions were blended: share of the network, the rest being the data's own."""
     blend_weights: np.ndarray | None = None
     """(3,) weights of network and data, and offset, that all genes start from."""
+    level_share: float | None = None
+    """Share of the network in the levels of a blend."""
     passes: np.ndarray | None = None
     """(cells, genes) uint8: pass in which an entry was hidden and predicted."""
 
@@ -171,5 +173,6 @@ def _predict(
         at_asked(run.confidence),
         at_asked(fitted.network_share),
         fitted.weights,
+        fitted.level_share,
         at_asked(run.assigned),
     )

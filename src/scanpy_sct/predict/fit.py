@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.special import logit
 
 from scanpy_sct.plan.bins import entry_rows
-from scanpy_sct.plan.blend import blend, gene_weights, share_of_first, shared_weights
+from scanpy_sct.plan.blend import blend, gene_weights, level_share, share_of_first, shared_weights
 from scanpy_sct.plan.calibrate import MIN_PROBABILITY, calibrate_detection, calibrate_level
 from scanpy_sct.predict.inputs import HiddenOf, visible_values
 from scanpy_sct.predict.low_rank import LowRank, fit_low_rank, fit_trust, trust_evidence
@@ -31,6 +31,8 @@ class Fitted:
     """(3,) shared weights, see :mod:`scanpy_sct.plan.blend`."""
     network_share: np.ndarray | None = None
     """(genes,) share of the network."""
+    level_share: float | None = None
+    """Share of the network in the level of what is expressed, the same for all genes."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ class _Entries:
     detection: list[np.ndarray]
     """Calibrated probability of being expressed: of the network, and of the data themselves if blended."""
     level: list[np.ndarray]
-    expressed: np.ndarray
-    """What was measured; False where that is not known."""
+    value: np.ndarray
+    """What was measured, on the log scale; 0 where that is not known."""
     known: np.ndarray
+
+    @property
+    def expressed(self) -> np.ndarray:
+        """Whether an entry is known to be expressed."""
+        return self.value > 0
 
     def log_odds(self, which: np.ndarray | slice = slice(None)) -> np.ndarray:
         clipped = [np.clip(p[which], MIN_PROBABILITY, 1 - MIN_PROBABILITY) for p in self.detection]
@@ -95,12 +102,13 @@ def fit_to_data(run: Run, turns: list[Turn], hide: sparse.csr_matrix | None, pro
     own = _reconstruct(run.expression, turns, seed)
     known = _entries(run, run.column[probes], counts, is_known, own)
     shared = shared_weights(known.log_odds(known.known), known.expressed[known.known])
+    of_levels = level_share(np.stack(known.level, axis=1)[known.expressed], known.value[known.expressed])
     share = np.ones(len(run.positions))
     for block in _blocks(len(run.positions)):
         entries = _entries(run, block, counts, is_known, own)
-        share[block] = _blend_block(run, block, entries, counts, len(turns), shared)
+        share[block] = _blend_block(run, block, entries, counts, len(turns), shared, of_levels)
     share[~run.expression.measured[run.positions]] = 1
-    return Fitted(shared, share)
+    return Fitted(shared, share, of_levels)
 
 
 def _blocks(n_genes: int) -> list[np.ndarray]:
@@ -108,7 +116,13 @@ def _blocks(n_genes: int) -> list[np.ndarray]:
 
 
 def _blend_block(
-    run: Run, block: np.ndarray, entries: _Entries, counts: tuple[np.ndarray, ...], n_turns: int, shared: np.ndarray
+    run: Run,
+    block: np.ndarray,
+    entries: _Entries,
+    counts: tuple[np.ndarray, ...],
+    n_turns: int,
+    shared: np.ndarray,
+    of_levels: float,
 ) -> np.ndarray:
     """Blend the entries of some genes in place; returns the share of the network, (genes,)."""
     known, log_odds = entries.known, entries.log_odds()
@@ -118,9 +132,8 @@ def _blend_block(
     # Of a gene that is nowhere seen expressed the data themselves know nothing.
     weights[n_expressed == 0] = NETWORK_ALONE
     detection = calibrate_detection(blend(log_odds, group, weights), group, n_expressed, n_visible)
-    level = (entries.level[0] + entries.level[1]) / 2
     alone = (n_expressed == 0)[group]
-    level[alone] = entries.level[0][alone]
+    level = np.where(alone, entries.level[0], of_levels * entries.level[0] + (1 - of_levels) * entries.level[1])
     level = calibrate_level(level, detection, group, sums, n_expressed)
     run.detection[entries.rows, entries.columns], run.level[entries.rows, entries.columns] = detection, level
     n_entries = np.bincount(group, minlength=n_turns * n_genes).reshape(n_turns, n_genes)
@@ -147,7 +160,7 @@ def _entries(
         level.append(calibrate_level(value, detection[-1], group, sums, n_expressed))
     known = is_known[turn]
     measured = run.expression.log_values[:, run.positions[block]].toarray()[rows, within]
-    return _Entries(rows, columns, group, detection, level, (measured > 0) & known, known)
+    return _Entries(rows, columns, group, detection, level, np.where(known, measured, 0), known)
 
 
 def _own_entries(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.predict.entries import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -175,11 +176,17 @@ def impute(
         path=prediction.path,
         cell_weight=prediction.cell_weight,
         passes=prediction.n_passes,
-        **({} if prediction.blend_weights is None else {"blend_weights": prediction.blend_weights}),
+        **_of_blend(prediction),
     )
     fields = imputed_fields(target, prediction, expression, hide, unit, layer, labels)
     write_imputation(target, key_added, **fields, params=params | {"rng": seed}, details=details)
     return target if copy else None
+
+
+def _of_blend(prediction: Prediction) -> dict[str, Any]:
+    if prediction.blend_weights is None:
+        return {}
+    return {"blend_weights": prediction.blend_weights, "level_share": prediction.level_share}
 
 
 def _params(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -77,11 +77,16 @@ def estimate(sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], weight
     for start in range(0, len(weights), _AT_ONCE):
         part = weights[start : start + _AT_ONCE]
         drawn.append(score((part @ flat).reshape(len(part), *sums.shape[1:])))
-    drawn = np.concatenate(drawn)
+    return Estimate(value, *percentile_interval(np.concatenate(drawn)))
+
+
+def percentile_interval(drawn: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of resampled values, (n_bootstrap,); those that are not defined are left out."""
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) == 0:
-        return Estimate(value, np.nan, np.nan)
-    return Estimate(value, *map(float, np.quantile(drawn, _LEVELS)))
+        return np.nan, np.nan
+    low, high = np.quantile(drawn, _LEVELS)
+    return float(low), float(high)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
