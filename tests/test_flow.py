@@ -30,10 +30,11 @@ ALLOWED = {
     **dict.fromkeys(VERBS, INNER | VERBS),
     "demo": INNER | VERBS,
     "_cli_options": {"read"},
-    "cli": INNER | VERBS | {"demo", "files", "_cli_options"},
+    "_cli_training": VERBS | {"files", "_cli_options"},
+    "cli": INNER | VERBS | {"demo", "files", "_cli_options", "_cli_training"},
 }
 WHOLE = "the whole package"
-for top in (*VERBS, "demo", "cli"):
+for top in (*VERBS, "demo", "_cli_training", "cli"):
     ALLOWED[top] = ALLOWED[top] | {WHOLE}
 # Training reads files by their names, as the command line does.
 ALLOWED["train"] = ALLOWED["train"] | {"files"}
