@@ -4,8 +4,8 @@
     python scripts/write_results_pages.py
 
 Every figure of docs/results.md, docs/which_genes.md and docs/experiments.md is read from benchmarks/results; none is
-typed in here. The last has a section for each of ablations.py, bags.py, depth.py, gene_order.py and trunk.py that was
-run.
+typed in here. The last has a section for each of ablations.py, whitening.py, bags.py, depth.py, gene_order.py and
+trunk.py that was run.
 """
 
 from __future__ import annotations

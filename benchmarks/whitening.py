@@ -1,0 +1,93 @@
+"""Whiten the cell embedding of a network by several powers, and name cells by their nearest in it.
+
+    python benchmarks/whitening.py
+
+takes the first network of ablations.py, which is trained now if it is not in the cache, and writes
+results/whitening.csv. The data that set the directions are those of the training; none of them is judged on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from ablations import variants
+from common import (
+    DATA_SETS,
+    HERE,
+    SAMPLE_KEY,
+    as_markdown,
+    cached,
+    circumstances,
+    default_data,
+    hash_of_code,
+    hash_of_data,
+    read,
+)
+from embedding import MODEL_CODE, NO_LABEL, TASK_CODE
+from imputation import WHOLE
+from pretrained import prepared_files, pretrained
+
+import scanpy_sct as sct
+from scanpy_sct.checkpoints import Checkpoint
+
+POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+METRICS = ("knn_accuracy", "knn_macro_f1", "kmeans_ari")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=default_data())
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "whitening.csv")
+    options = parser.parse_args()
+    files = prepared_files(options.data)
+    recipe = next(iter(variants(options.steps).values()))
+    network = sct.load_model(pretrained(files, replace(recipe, name="variant")))
+    trained_on = [ad.read_h5ad(file) for file in files]
+    tables = []
+    for power in POWERS:
+        whitened = sct.train.whiten_embedding(network, trained_on, power=power, device="cpu")
+        for name in WHOLE:
+            depends_on = {
+                "data": hash_of_data(name, options.data),
+                "weights": network.sha256,
+                "power": power,
+                "code": hash_of_code(*TASK_CODE, *MODEL_CODE, "train/whiten.py", "train/objects.py"),
+            }
+            compute = partial(measured, whitened, name, options.data)
+            found = cached(f"whitening-{name}-{power}".replace(" ", "_"), depends_on, compute, False)
+            tables.append(found.assign(power=power))
+    table = pd.concat(tables).assign(steps=options.steps, **circumstances())
+    table.to_csv(options.output, index=False)
+    for metric in METRICS:
+        part = table[table["metric"] == metric]
+        print(
+            as_markdown(part.pivot(index="power", columns="data_set", values="value")[list(WHOLE)], metric), end="\n\n"
+        )
+
+
+def measured(checkpoint: Checkpoint, name: str, data: Path) -> pd.DataFrame:
+    adata = read(name, data)
+    labels_key = DATA_SETS[name][2]
+    labels = adata.obs[labels_key].astype(str)
+    adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
+    found = sct.evaluate.embedding(
+        adata,
+        methods="sct",
+        model=checkpoint,
+        labels_key=labels_key,
+        library_key=SAMPLE_KEY,
+        metrics=list(METRICS),
+        n_bootstrap=0,
+    )
+    return found[["metric", "value"]].assign(data_set=name)
+
+
+if __name__ == "__main__":
+    main()
