@@ -67,9 +67,8 @@ def main() -> None:
     table.to_csv(options.output, index=False)
     for metric in METRICS:
         part = table[table["metric"] == metric]
-        print(
-            as_markdown(part.pivot(index="power", columns="data_set", values="value")[list(WHOLE)], metric), end="\n\n"
-        )
+        wide = part.pivot(index="power", columns="data_set", values="value")
+        print(as_markdown(wide[list(WHOLE)], metric), end="\n\n")
 
 
 def measured(checkpoint: Checkpoint, name: str, data: Path) -> pd.DataFrame:
