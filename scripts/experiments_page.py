@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 from figures import draw_bags
 from page_parts import IMAGES, in_order, marked, measured, plain, when
@@ -111,17 +113,14 @@ TRUNK_FIGURES = ("auprc_full", "auprc_lesion", "auprc_direct", "cell_variance_st
 
 def experiments_page() -> str:
     """Write the page from what was measured, and draw its figure."""
-    writers = {
-        "ablations": ablations,
-        "whitening": whitening,
-        "bags": bags,
-        "depth": depth,
-        "gene_order": gene_order,
-        "trunk": trunk,
-    }
-    found = {name: measured(f"{name}.csv") for name in writers}
-    sections = [writers[name](results) for name, results in found.items() if results is not None]
-    return PAGE.format(sections="\n\n".join(sections) or NONE_YET)
+    writers = (ablations, whitening, bags, depth, gene_order, trunk)
+    return PAGE.format(sections="\n\n".join(sections(*writers)) or NONE_YET)
+
+
+def sections(*writers: Callable[[pd.DataFrame], str]) -> list[str]:
+    """Write the sections of those experiments that were measured; each writer is named as its table of results."""
+    found = {writer: measured(f"{writer.__name__}.csv") for writer in writers}
+    return [writer(results) for writer, results in found.items() if results is not None]
 
 
 def ablations(results: pd.DataFrame) -> str:

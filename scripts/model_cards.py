@@ -92,6 +92,13 @@ are regions of a tissue, not types of cells.
 
 {annotation}
 
+## Ablations
+
+Every network of these tables was trained once, for a short while and with one seed: small differences may be chance.
+What bags and depth change is in `docs/experiments.md`.
+
+{ablations}
+
 ## Limits
 
 - Few tissues and few cells: breast tumour sections, blood, some heart. What the network is worth in other tissues was
@@ -99,8 +106,7 @@ are regions of a tissue, not types of cells.
 - {labels}
 - {levels}
 - {parts}
-- There are no convolutional towers in it. The page "What was tried" of the documentation (`docs/experiments.md`) shows
-  what was measured of them.
+- There are no convolutional towers in it; what was measured of them stands among the ablations.
 """
 
 PARTS = """\

@@ -1,7 +1,8 @@
 r"""Write the model cards of the packaged checkpoints from what the benchmarks measured.
 
     python benchmarks/imputation.py && python benchmarks/embedding.py && python benchmarks/annotation.py
-    python benchmarks/bags.py
+    python benchmarks/bags.py && python benchmarks/ablations.py && python benchmarks/whitening.py
+    python benchmarks/gene_order.py && python benchmarks/trunk.py
     python benchmarks/imputation.py --model sct-mini-spatial --data-sets "her2st G, H" "heart CN73" \
         --tasks entries_15 genes --methods sct sct_network --output benchmarks/results/imputation-spatial.csv.gz
     python scripts/write_model_card.py
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
+from experiments_page import ablations, gene_order, sections, trunk, whitening
 from model_cards import BENCHMARK, LICENCES, MINI, PARTS, SPATIAL
 from page_parts import ENTRIES, GENES, ROOT, by_data_set, marked, measured, require, tables, when
 from recipe import FINETUNING, PRETRAINING, PRIOR_CELLS, WHITENING
@@ -76,6 +78,7 @@ def mini_card(checkpoint: Checkpoint) -> str:
         genes_tables=tables(hidden, GENES[:2]),
         embedding=embedding_table(embedding),
         annotation=annotation_table(annotation),
+        ablations="\n\n".join("#" + section for section in sections(ablations, whitening, gene_order, trunk)),
         labels=labels_sentence(checkpoint),
         levels=levels_sentence(checkpoint),
         parts=parts_sentence(last),
