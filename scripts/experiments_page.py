@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
+import recipe
 from figures import draw_bags
 from page_parts import IMAGES, in_order, marked, measured, plain, when
 from targets import bags_by_data_set
@@ -36,8 +35,9 @@ WHITENING = """\
 ## Whitening the embedding
 
 `python benchmarks/whitening.py` ({when}) trains the recipe of `sct-mini` for {steps:,} steps and then evens out the
-directions of its cell embedding, as `sct.train.whiten_embedding` does. A `power` of 0 leaves the embedding as it is, 1
-makes all directions equal over the training data; the recipe of `sct-mini` uses 0.5.
+directions of its cell embedding, as `sct.train.whiten_embedding` does; as for the ablations, with a shorter moving
+average of the weights. The rows are powers: 0 leaves the embedding as it is, 1 makes all directions equal over the
+training data, and `sct-mini` was made with {power:g}.
 
 {tables}"""
 
@@ -113,14 +113,13 @@ TRUNK_FIGURES = ("auprc_full", "auprc_lesion", "auprc_direct", "cell_variance_st
 
 def experiments_page() -> str:
     """Write the page from what was measured, and draw its figure."""
-    writers = (ablations, whitening, bags, depth, gene_order, trunk)
-    return PAGE.format(sections="\n\n".join(sections(*writers)) or NONE_YET)
+    return PAGE.format(sections="\n\n".join(sections(*WRITERS)) or NONE_YET)
 
 
-def sections(*writers: Callable[[pd.DataFrame], str]) -> list[str]:
-    """Write the sections of those experiments that were measured; each writer is named as its table of results."""
-    found = {writer: measured(f"{writer.__name__}.csv") for writer in writers}
-    return [writer(results) for writer, results in found.items() if results is not None]
+def sections(*names: str) -> list[str]:
+    """Write the sections of those experiments that were measured."""
+    found = {name: measured(f"{name}.csv") for name in names}
+    return [WRITERS[name](results) for name, results in found.items() if results is not None]
 
 
 def ablations(results: pd.DataFrame) -> str:
@@ -138,7 +137,12 @@ def whitening(results: pd.DataFrame) -> str:
     for metric, title in NEIGHBORLY.items():
         rows = results[results["metric"] == metric]
         parts.append(marked(in_order(rows, "power", "data_set"), title))
-    return WHITENING.format(when=when(results), steps=int(results["steps"].iloc[0]), tables="\n\n".join(parts))
+    return WHITENING.format(
+        when=when(results),
+        steps=int(results["steps"].iloc[0]),
+        power=recipe.WHITENING,
+        tables="\n\n".join(parts),
+    )
 
 
 def bags(results: pd.DataFrame) -> str:
@@ -186,3 +190,14 @@ def trunk(results: pd.DataFrame) -> str:
         last=plain(last.reindex(columns=list(TRUNK_FIGURES)), "At the last step", ".4f"),
         course=plain(course[last.index], "auprc_lesion - auprc_full, by step", "+.4f"),
     )
+
+
+WRITERS = {
+    "ablations": ablations,
+    "whitening": whitening,
+    "bags": bags,
+    "depth": depth,
+    "gene_order": gene_order,
+    "trunk": trunk,
+}
+"""What writes the section of each table of results."""

@@ -64,7 +64,7 @@ Each row names a difference of two figures. It is rounded to four digits, then c
 
 `sct_network` is this checkpoint alone; `sct` is what `sct.tl.impute` makes of it by default, a blend with a low-rank
 reconstruction of the data themselves; `sct_finetuned` is that blend after `sct.train.finetune` on the visible entries.
-That the weight of the cell embedding is fitted to the data, and that both are blended, was decided after looking at
+That the weight of the cell embedding is fitted to the data, and how both are blended, was decided after looking at
 these data sets, so that the columns are a little optimistic. `poisson_bag` uses the same bags as the network. The share
 of the entries that are expressed differs between the data sets, so that columns cannot be compared with each other.
 
@@ -92,10 +92,10 @@ are regions of a tissue, not types of cells.
 
 {annotation}
 
-## Ablations
+## Ablations and experiments
 
 Every network of these tables was trained once, for a short while and with one seed: small differences may be chance.
-What bags and depth change is in `docs/experiments.md`.
+The page "What was tried" of the documentation has more of them.
 
 {ablations}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
-from experiments_page import ablations, gene_order, sections, trunk, whitening
+from experiments_page import sections
 from model_cards import BENCHMARK, LICENCES, MINI, PARTS, SPATIAL
 from page_parts import ENTRIES, GENES, ROOT, by_data_set, marked, measured, require, tables, when
 from recipe import FINETUNING, PRETRAINING, PRIOR_CELLS, WHITENING
@@ -78,7 +78,7 @@ def mini_card(checkpoint: Checkpoint) -> str:
         genes_tables=tables(hidden, GENES[:2]),
         embedding=embedding_table(embedding),
         annotation=annotation_table(annotation),
-        ablations="\n\n".join("#" + section for section in sections(ablations, whitening, gene_order, trunk)),
+        ablations="\n\n".join("#" + section for section in sections("ablations", "whitening", "gene_order", "trunk")),
         labels=labels_sentence(checkpoint),
         levels=levels_sentence(checkpoint),
         parts=parts_sentence(last),

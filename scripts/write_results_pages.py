@@ -24,7 +24,7 @@ methods are told the same and asked the same. The best figure of each column is 
 where a method does not apply or was not run. 95 % intervals, other metrics and strata (zero and non-zero entries, rare
 and common genes) are in `benchmarks/results/imputation.csv.gz`.
 Choices were made while looking at these data sets (how far to follow the cell embedding, that the bag corrects each
-gene, and that network and data are blended), so expect a little less elsewhere;
+gene, and how network and data are blended), so expect a little less elsewhere;
 {{func}}`scanpy_sct.evaluate.imputation` tells for your own data.
 
 `sct` is {{func}}`scanpy_sct.tl.impute` with its defaults: the network, blended with a low-rank reconstruction of the

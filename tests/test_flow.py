@@ -30,7 +30,7 @@ ALLOWED = {
     **dict.fromkeys(VERBS, INNER | VERBS),
     "demo": INNER | VERBS,
     "_cli_options": {"read"},
-    "_cli_training": VERBS | {"files", "_cli_options"},
+    "_cli_training": {"files", "_cli_options"},
     "cli": INNER | VERBS | {"demo", "files", "_cli_options", "_cli_training"},
 }
 WHOLE = "the whole package"

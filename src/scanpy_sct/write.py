@@ -95,8 +95,8 @@ def write_imputation(
     params
         Arguments of the call; to ``.uns[key]["params"]``.
     network_share
-        Share of the network in a blended prediction of the gene, (n_vars,), NaN where there is none; as float64 to
-        ``.var[key + "_network_share"]``, and in words to ``.var[key + "_source"]``.
+        Share of the network in a blended prediction of whether the gene is expressed, (n_vars,), NaN where there is
+        none; as float64 to ``.var[key + "_network_share"]``, and in words to ``.var[key + "_source"]``.
     unmeasured
         Expected expression of genes that were not measured, cells x genes; as float32 to
         ``.obsm[key + "_unmeasured"]``.

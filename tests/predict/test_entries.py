@@ -175,13 +175,28 @@ def test_a_blend_with_an_untrained_network_follows_the_data(pbmc, tiny_checkpoin
 
     assert log_loss(blend) < log_loss(network) - 0.01
     assert np.median(blend.network_share) < 0.5
-    assert blend.level_share < 0.4
-
-    def level_error(prediction):
-        return np.abs(prediction.level[asked] - cells.log_values.toarray()[:, blend.positions][asked])[truth].mean()
-
-    assert level_error(blend) < level_error(network)
     assert network.network_share is None
+
+
+def test_levels_follow_network_and_data_by_the_share_that_was_learnt(pbmc, tiny_checkpoint, monkeypatch):
+    cells = read_expression(pbmc[:300], tiny_checkpoint.genes, token_scale="log1p_counts")
+    hidden = (np.random.default_rng(0).random(cells.log_values.shape) < 0.2) & cells.measured
+    learnt = predict_hidden(tiny_checkpoint, cells, hidden, bags="random", blend=True)
+    asked = hidden[:, learnt.positions]
+    truth = cells.log_values.toarray()[:, learnt.positions][asked]
+
+    def error_with(share):
+        monkeypatch.setattr("scanpy_sct.predict.fit.level_share", lambda levels, values: share)
+        prediction = predict_hidden(tiny_checkpoint, cells, hidden, bags="random", blend=True)
+        assert prediction.level_share == share
+        np.testing.assert_array_equal(prediction.detection, learnt.detection)
+        return np.square(prediction.level[asked] - truth)[truth > 0].mean()
+
+    # The network was never trained, so that the data are to be followed.
+    found = np.square(learnt.level[asked] - truth)[truth > 0].mean()
+    assert learnt.level_share < 0.4
+    assert error_with(0.0) < error_with(0.5) < error_with(1.0)
+    assert found < error_with(0.5)
 
 
 def test_a_gene_gets_the_same_blend_whatever_else_is_asked_for(expression, tiny_checkpoint):

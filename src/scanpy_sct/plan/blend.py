@@ -20,7 +20,8 @@ GENE_PRECISION = 100.0
 """Precision of the prior around the shared weights; below 30, held-out average precision fell on four data sets."""
 NEWTON_STEPS = 15
 LEVEL_PRECISION = 4.0
-"""Prior around equal shares of both levels: of standard deviation 0.25 where levels are off by 0.5 (0.5² / 0.25²)."""
+"""Prior around equal shares of both levels: of standard deviation 0.25 where levels are off by 0.5 on the log scale
+(0.5² / 0.25²)."""
 
 
 def shared_weights(log_odds: np.ndarray, expressed: np.ndarray) -> np.ndarray:
@@ -86,9 +87,9 @@ def blend(log_odds: np.ndarray, group: np.ndarray, weights: np.ndarray) -> np.nd
 
 
 def level_share(levels: np.ndarray, values: np.ndarray) -> float:
-    """Fit how far to follow the first of two predicted levels, the rest being followed the second.
+    """Find the share of the first of two predicted levels in their best mixture.
 
-    Ridge regression of what the second leaves over on the difference of both, around a share of one half.
+    Ridge regression of what their mean leaves over on their difference; the prior is equal shares.
 
     Parameters
     ----------

@@ -101,8 +101,9 @@ def fit_to_data(run: Run, turns: list[Turn], hide: sparse.csr_matrix | None, pro
         return Fitted()
     own = _reconstruct(run.expression, turns, seed)
     known = _entries(run, run.column[probes], counts, is_known, own)
-    shared = shared_weights(known.log_odds(known.known), known.expressed[known.known])
-    of_levels = level_share(np.stack(known.level, axis=1)[known.expressed], known.value[known.expressed])
+    expressed = known.expressed
+    shared = shared_weights(known.log_odds(known.known), expressed[known.known])
+    of_levels = level_share(np.stack([level[expressed] for level in known.level], axis=1), known.value[expressed])
     share = np.ones(len(run.positions))
     for block in _blocks(len(run.positions)):
         entries = _entries(run, block, counts, is_known, own)

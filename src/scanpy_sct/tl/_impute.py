@@ -53,7 +53,7 @@ def impute(
 
     Every measured entry is hidden in exactly one of several passes, and predicted from the other genes of its cell and
     from the other cells of its bag. What is fitted to the object (`calibrate`, `blend`) is fitted, for each pass, to
-    the entries of the other passes.
+    the entries of the other passes, but for a few numbers that all genes share.
 
     Parameters
     ----------
@@ -87,7 +87,8 @@ def impute(
         checkpoints with a direct cell embedding, how far its say is followed.
     blend
         Mix what the network says with a low-rank reconstruction of these very data, made from what is visible in each
-        pass. How much each counts is learnt for every gene from entries that were hidden. Needs `calibrate`.
+        pass. How much each counts is learnt from entries that were hidden: for every gene in whether it is expressed,
+        for all genes together in how strongly. Needs `calibrate`.
     denoise
         Combine every prediction with the value measured there, as a Gamma-Poisson posterior whose spread is learnt for
         each gene. The result keeps what was measured as far as it can be trusted; it is *not* independent of it.
@@ -119,16 +120,17 @@ def impute(
         value was hidden, both as deviations from the gene's mean in the pass that hid them (NaN for a constant gene).
         Around 0 for a gene that nobody could predict. Trust a gene as far as this goes.
     `.var[key_added + "_network_share"]` : float64
-        With `blend`: share of the network in the prediction of the gene, from 0 to 1; the rest is the reconstruction
-        from the data themselves (NaN for genes that were not predicted).
+        With `blend`: share of the network in the prediction of whether the gene is expressed, from 0 to 1; the rest is
+        the reconstruction from the data themselves (NaN for genes that were not predicted).
     `.var[key_added + "_source"]` : categorical
-        With `blend`: which of both carried the gene, "network" or "data"; "none" for genes that were not predicted.
+        With `blend`: which of both has the larger share, "network" or "data"; "none" for genes that were not predicted.
     `.obsm[key_added + "_unmeasured"]` : DataFrame of float32
         Expected expression of genes that were asked for and not measured.
     `.layers[key_added + "_bins"]` : uint8, `.layers[key_added + "_confidence"]` : float32
         With `store_bins`: the most probable bin (0: not expressed) and its probability, before calibration.
     `.uns[key_added]` : dict
-        Arguments, model, weights hash, gene counts and versions.
+        Arguments, model, weights hash, gene counts and versions; with `blend` also `"blend_weights"`, from which the
+        weights of all genes start, and `"level_share"`, the share of the network in how strongly genes are expressed.
 
     Raises
     ------
@@ -176,14 +178,14 @@ def impute(
         path=prediction.path,
         cell_weight=prediction.cell_weight,
         passes=prediction.n_passes,
-        **_of_blend(prediction),
+        **_blend_details(prediction),
     )
     fields = imputed_fields(target, prediction, expression, hide, unit, layer, labels)
     write_imputation(target, key_added, **fields, params=params | {"rng": seed}, details=details)
     return target if copy else None
 
 
-def _of_blend(prediction: Prediction) -> dict[str, Any]:
+def _blend_details(prediction: Prediction) -> dict[str, Any]:
     if prediction.blend_weights is None:
         return {}
     return {"blend_weights": prediction.blend_weights, "level_share": prediction.level_share}
