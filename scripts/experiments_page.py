@@ -89,13 +89,15 @@ How the difference that the lesion makes changed in training; below zero, the tr
 
 {course}"""
 
-# Task, metric, title.
+# Task, metric, title, which value is best.
 ABLATED = (
-    ("entries_15", "average_precision", "Average precision"),
-    ("entries_15", "gene_pearson", "Correlation of log values within a gene"),
-    ("entries_15", "level_mcc", "Matthews correlation of the bins of expressed entries"),
-    ("genes", "average_precision", "Whole genes hidden: average precision"),
-    ("embedding", "knn_accuracy", "Accuracy of the 15 nearest neighbours in the embedding"),
+    ("entries_15", "average_precision", "Average precision", "max"),
+    ("entries_15", "gene_pearson", "Correlation of log values within a gene", "max"),
+    ("entries_15", "level_mcc", "Matthews correlation of the bins of expressed entries", "max"),
+    ("entries_15", "rmse", "Root mean squared error of expressed entries", "min"),
+    ("genes", "average_precision", "Whole genes hidden: average precision", "max"),
+    ("genes", "rmse", "Whole genes hidden: root mean squared error of expressed entries", "min"),
+    ("embedding", "knn_accuracy", "Accuracy of the 15 nearest neighbours in the embedding", "max"),
 )
 NEIGHBORLY = {
     "knn_accuracy": "Accuracy of the 15 nearest neighbours",
@@ -124,9 +126,9 @@ def sections(*names: str) -> list[str]:
 
 def ablations(results: pd.DataFrame) -> str:
     parts = []
-    for task, metric, title in ABLATED:
+    for task, metric, title, best in ABLATED:
         rows = results[(results["task"] == task) & (results["metric"] == metric)]
-        parts.append(marked(in_order(rows, "variant", "data_set"), title))
+        parts.append(marked(in_order(rows, "variant", "data_set"), title, best))
     return ABLATIONS.format(
         when=when(results), steps=int(results["steps"].iloc[0]), tables="\n\n".join(filter(None, parts))
     )
