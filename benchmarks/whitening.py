@@ -3,8 +3,8 @@
     python benchmarks/whitening.py
 
 takes the first network of ablations.py, which is trained now if it is not in the cache, and writes
-results/whitening.csv. The data that set the directions are those of the training; none of them is judged on. Ten minutes
-on one core once the network is there.
+results/whitening.csv. The data that set the directions are those of the training; none of them is judged on. Once the
+network is there it takes ten minutes on one core.
 """
 
 from __future__ import annotations
