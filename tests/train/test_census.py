@@ -32,6 +32,8 @@ def cells(files, genes):
 @pytest.fixture(scope="module")
 def experiment(cells, tmp_path_factory):
     """A SOMA experiment on disk."""
+    if None in cells.layers:
+        pytest.skip("tiledbsoma 2 cannot write objects of anndata 0.13 or newer, which list X among the layers")
     uri = (tmp_path_factory.mktemp("soma") / "experiment").as_posix()
     tiledbsoma_io.from_anndata(uri, cells, measurement_name="RNA", X_layer_name="raw")
     return uri

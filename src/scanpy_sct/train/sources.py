@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -94,7 +95,10 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
         half of a smaller vocabulary) are known.
     """
     group = _open(path)
-    shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
+    with warnings.catch_warnings():
+        # Nobody asks for a cell by its name here, and of several columns of one gene one is chosen below.
+        warnings.filterwarnings("ignore", message=".*names are not unique")
+        shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
     if "spatial" in group.get("obsm", {}):
         shell.obsm["spatial"] = ad.io.read_elem(group["obsm"]["spatial"])
     matrix = _stored_matrix(group["X"], path)
