@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from common import (
     DATA_SETS,
@@ -27,7 +26,7 @@ from common import (
     hash_of_data,
     read,
 )
-from embedding import NO_LABEL
+from embedding import blank_unlabelled
 from imputation import MODEL_CODE, TASK_CODE, WHOLE
 from pretrained import prepared_files, pretrained
 from recipe import PRETRAINING
@@ -112,8 +111,7 @@ def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:
     wanted = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero", "rmse": "non-zero"}
     found = found[found["stratum"] == found["metric"].map(wanted)]
     labels_key = DATA_SETS[dataset][2]
-    labels = adata.obs[labels_key].astype(str)
-    adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
+    blank_unlabelled(adata, labels_key)
     nearest = sct.evaluate.embedding(
         adata, methods=["sct"], labels_key=labels_key, metrics=["knn_accuracy"], library_key=SAMPLE_KEY, **options
     )

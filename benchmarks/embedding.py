@@ -139,9 +139,14 @@ def read(folder: Path, spec: DataSet) -> ad.AnnData:
     if spec.samples:
         adata = adata[adata.obs[SAMPLE_KEY].isin(spec.samples)].copy()
     if spec.labels_key:
-        labels = adata.obs[spec.labels_key].astype(str)
-        adata.obs[spec.labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
+        blank_unlabelled(adata, spec.labels_key)
     return adata
+
+
+def blank_unlabelled(adata: ad.AnnData, labels_key: str) -> None:
+    """Put NaN where the label of a cell says that it has none."""
+    labels = adata.obs[labels_key].astype(str)
+    adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
 
 
 def as_markdown(results: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@
 
 takes the first network of ablations.py, which is trained now if it is not in the cache, and writes
 results/whitening.csv. The data that set the directions are those of the training; none of them is judged on. Once the
-network is there it takes ten minutes on one core.
+network is there it takes a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import anndata as ad
-import numpy as np
 import pandas as pd
 from ablations import variants
 from common import (
@@ -30,7 +29,7 @@ from common import (
     hash_of_data,
     read,
 )
-from embedding import MODEL_CODE, NO_LABEL, TASK_CODE
+from embedding import MODEL_CODE, TASK_CODE, blank_unlabelled
 from imputation import WHOLE
 from pretrained import prepared_files, pretrained
 
@@ -77,8 +76,7 @@ def main() -> None:
 def measured(checkpoint: Checkpoint, name: str, data: Path) -> pd.DataFrame:
     adata = read(name, data)
     labels_key = DATA_SETS[name][2]
-    labels = adata.obs[labels_key].astype(str)
-    adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
+    blank_unlabelled(adata, labels_key)
     found = sct.evaluate.embedding(
         adata,
         methods="sct",

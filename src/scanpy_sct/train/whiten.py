@@ -49,9 +49,8 @@ def whiten_embedding(
     What fills the largest directions of a cell embedding serves the predictions of the network, which need not be what
     tells cell types apart. The embedding is multiplied by ``C ** (-power / 2)``, C being its second moments about the
     mean over the data given, each object counting alike (ZCA whitening at `power=1`: Bell and Sejnowski, Vision
-    Research 1997). The map is the same for all cells to come,
-    so that embeddings of different objects stay comparable, and the rest of the network takes it back: predictions
-    stay as they are.
+    Research 1997). The map is the same for all cells to come, so that embeddings of different objects stay comparable,
+    and the rest of the network takes it back: predictions stay as they are.
 
     Parameters
     ----------
