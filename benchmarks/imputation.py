@@ -33,9 +33,9 @@ SPATIAL = ("her2st G, H", "heart CN73", "her2st H1")
 # Code on which the numbers depend: a change to it makes what is in the cache worthless.
 TASK_CODE = ("read", "plan/bags.py", "plan/bins.py", "evaluate/hidden.py", "evaluate/source.py", "evaluate/tasks.py")
 TASK_CODE += ("evaluate/observed.py", "evaluate/metrics")
-PREDICTION = ("entries", "fit", "inputs", "low_rank", "run", "runner", "weight")
-MODEL_CODE = ("model", "checkpoints", *(f"predict/{name}.py" for name in PREDICTION))
-MODEL_CODE += ("plan", "tl/_impute.py", "tl/_imputed_fields.py", "evaluate/methods/sct.py")
+PREDICTION = ("run", "impute", "embed")
+MODEL_CODE = ("model", "checkpoints", *PREDICTION)
+MODEL_CODE += ("plan", "tl/_impute.py", "evaluate/methods/sct.py")
 METHOD_CODE = {
     "sct_finetuned": (*MODEL_CODE, "train"),
     **dict.fromkeys(("sct", "sct_network", "sct_full"), MODEL_CODE),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from scanpy_sct import files
-from scanpy_sct._cli_options import is_known_gene
+from scanpy_sct.cli.options import is_known_gene
 
 SUFFIXES = ("h5ad", "zarr")
 

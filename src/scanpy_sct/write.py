@@ -18,6 +18,41 @@ from scanpy_sct.storable import storable, storable_name
 
 
 @dataclass(frozen=True)
+class WriteOptions:
+    """Where a result goes."""
+
+    key_added: str
+    """Name of the result."""
+    copy: bool = False
+    """Write to a copy, which is returned, and leave the object as it is."""
+
+
+def guard(adata: AnnData, options: WriteOptions) -> None:
+    """Raise an error, before anything is computed, if the result could not be written.
+
+    Raises
+    ------
+    TypeError
+        The key is not a string.
+    ValueError
+        No file could hold the key, another tool uses it, or the object is on disk and is to be copied.
+    """
+    key, uns = checked_key(options.key_added), getattr(adata, "uns", {})
+    found = uns.get(key)
+    is_ours = isinstance(found, Mapping) and "scanpy_sct" in found.get("versions", {})
+    if found is not None and not is_ours:
+        msg = (
+            f"key_added={key!r}: adata.uns[{key!r}] already exists and was not written by scanpy_sct; choose another "
+            "name."
+        )
+        raise ValueError(msg)
+    if getattr(adata, "isbacked", False) and (options.copy or adata.is_view):
+        what = "copy=True" if options.copy else "adata is a view"
+        msg = f"{what}, and the matrix of adata is on disk (backed); give adata.to_memory()."
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True)
 class ImputationKeys:
     """Names of the fields of an imputation."""
 

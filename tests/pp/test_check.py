@@ -51,7 +51,7 @@ def test_samples_empty_cells_and_unmeasured_genes_are_counted(cells, tiny_checkp
 
 
 def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoint, monkeypatch):
-    from scanpy_sct.predict.runner import Runner
+    from scanpy_sct.run.runner import Runner
 
     runs = []
     original = Runner._run

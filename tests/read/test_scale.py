@@ -5,7 +5,11 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read import scale as scale_module
-from scanpy_sct.read.scale import counts_unit, find_scale, to_log, token_values
+from scanpy_sct.read.scale import TokenValues, counts_unit, find_scale, to_log
+
+
+def token_values(matrix, scale, target):
+    return TokenValues.found_in(matrix, scale, target).of(matrix)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
-from scanpy_sct.predict import predict_embedding
+from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.tl import _name_sources as sources
 

@@ -13,7 +13,7 @@ from anndata import AnnData
 from scipy.special import softmax
 
 from scanpy_sct.evaluate._packages import how_to_install, is_installed
-from scanpy_sct.predict.labels import N_COMPONENTS, log_cp10k
+from scanpy_sct.annotate.labels import N_COMPONENTS, log_cp10k
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import find_scale, to_log
 from scanpy_sct.storable import storable_name
@@ -202,7 +202,7 @@ def ulm_by_markers(context: Context) -> Function:
 
 def marker_table(markers: Any) -> pd.DataFrame:
     """One row per type (`source`) and gene (`target`), of what `annotate` takes as markers."""
-    from scanpy_sct.tl._markers import marker_table
+    from scanpy_sct.annotate.marker_sets import marker_table
 
     return marker_table(markers).rename(columns={"name": "source", "gene": "target"}).drop_duplicates()
 

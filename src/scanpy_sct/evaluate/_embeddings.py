@@ -163,7 +163,7 @@ def _sct(
     adata: AnnData, model: str | PathLike[str] | Checkpoint, seed: int, **keys: str | None
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Prepare what `tl.embed` computes with its defaults, without writing to the object."""
-    from scanpy_sct.predict import predict_embedding
+    from scanpy_sct.embed.cells import predict_embedding
     from scanpy_sct.tl._common import read
 
     checkpoint, expression = read(adata, model, **keys)

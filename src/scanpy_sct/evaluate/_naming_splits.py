@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
-from scanpy_sct.predict.labels import MIN_CELLS, checked_labels
+from scanpy_sct.annotate.labels import MIN_CELLS, checked_labels
 from scanpy_sct.read.matrix import read_matrix
 
 LABEL = "label"

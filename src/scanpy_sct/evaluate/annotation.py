@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.tl._markers import Markers
+    from scanpy_sct.annotate.marker_sets import Markers
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,12 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from scanpy_sct.read.columns import check_is_name
+from scanpy_sct.read.gene_check import check_match
 from scanpy_sct.read.genes import GeneMatch, match_genes
-from scanpy_sct.read.matrix import check_is_name, read_matrix
+from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
-from scanpy_sct.read.scale import Scale, find_scale, to_log, token_values
+from scanpy_sct.read.scale import Scale, TokenValues, find_scale, to_log
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -127,7 +129,7 @@ def read_expression(
     measured[genes.positions] = True
     return Expression(
         log_values=pick_genes(to_log(matrix, scale), genes, n_positions),
-        token_values=pick_genes(token_values(matrix, scale, token_scale), genes, n_positions),
+        token_values=pick_genes(TokenValues.found_in(matrix, scale, token_scale).of(matrix), genes, n_positions),
         measured=measured,
         samples=samples,
         sample_names=sample_names,
@@ -187,75 +189,6 @@ def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
         msg = f"gene_names={gene_names!r} is not a column of adata.var; there are: {columns}. None uses var_names."
         raise KeyError(msg)
     return adata.var[gene_names].astype(object).reset_index(drop=True)
-
-
-def check_match(
-    match: GeneMatch,
-    names: pd.Series,
-    vocabulary: np.ndarray,
-    adata: AnnData,
-    gene_names: str | None,
-    min_genes: int,
-) -> None:
-    """Refuse mouse genes and too few matched genes; say what would help."""
-    n_matched = len(match.columns)
-    used = "adata.var_names" if gene_names is None else f"adata.var[{gene_names!r}]"
-    other = _looks_like_mouse(names, vocabulary, n_matched)
-    if n_matched >= min_genes and not other:
-        logger.debug("%d of %d genes matched by %s.", n_matched, len(names), match.id_type)
-        return
-    examples = ", ".join(map(repr, names.dropna().head(5)))
-    found = f"{n_matched} of {len(names)} names in {used} ({examples}, ...; read as {match.id_type}s)"
-    if other:
-        msg = f"{found} are human genes of the model, which knows no others. {other}"
-    else:
-        n_needed = max(min_genes, n_matched + 1)
-        msg = (
-            f"Only {found} are genes of the model, and at least {min_genes} are needed. Human gene symbols or Ensembl "
-            f"gene ids (ENSG...) are understood. {_better_names(adata, vocabulary, gene_names, n_needed)}"
-        )
-    raise ValueError(msg.strip())
-
-
-def _looks_like_mouse(names: pd.Series, vocabulary: np.ndarray, n_matched: int) -> str:
-    """Say what speaks for mouse genes, and the way out; empty for human genes.
-
-    A few dozen mouse symbols are also human ones (C3, F2), so a number of matches alone does not tell.
-    """
-    text = names.fillna("").astype(str)
-    if text.str.contains(r"ENSMUSG\d", regex=True).mean() > 0.5 and n_matched < len(text) / 10:
-        return "They are mouse Ensembl ids (ENSMUSG...): map them to human orthologues first."
-    if n_matched > len(text) / 2:
-        return ""
-    n_upper = len(match_genes(text.str.upper(), vocabulary).columns)
-    if n_upper <= 2 * max(n_matched, 5):
-        return ""
-    return (
-        f"In upper case {n_upper} names would match, so these look like genes of mouse or another species: map them to "
-        "human orthologues first (human genes written in lower case: `adata.var_names = adata.var_names.str.upper()`)."
-    )
-
-
-def _better_names(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None, n_needed: int) -> str:
-    """Say where enough gene names are: in another column of `.var`, or along the other side of the matrix."""
-    candidates = {
-        column: values
-        for column, values in adata.var.items()
-        if column != gene_names and isinstance(column, str) and not pd.api.types.is_numeric_dtype(values)
-    }
-    if gene_names is not None:
-        candidates[None] = pd.Series(adata.var_names.astype(str))
-    n_by_column = {
-        column: len(match_genes(values.astype(object), vocabulary).columns) for column, values in candidates.items()
-    }
-    best = max(n_by_column, key=n_by_column.get, default=None)
-    if n_by_column and n_by_column[best] >= n_needed:
-        where = "adata.var_names" if best is None else f"adata.var[{best!r}]"
-        return f"{n_by_column[best]} names in {where} would match: use gene_names={best!r}."
-    n_rows = len(match_genes(adata.obs_names.astype(str), vocabulary).columns)
-    if n_rows >= n_needed:
-        return f"{n_rows} names in adata.obs_names would match: the object looks transposed, use adata.T."
-    return ""
 
 
 def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_positions: int) -> sparse.csr_matrix:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from scanpy_sct.read.columns import check_is_name
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -101,13 +103,6 @@ def _check_values(matrix: sparse.csr_matrix, source: str, adata: AnnData, *, is_
             f"Counts or log-normalised values are needed. {_way_out(adata, before)}"
         )
         raise ValueError(msg)
-
-
-def check_is_name(argument: str, value: object) -> None:
-    """Refuse what cannot be the name of a layer or a column."""
-    if value is not None and not isinstance(value, str):
-        msg = f"{argument}={value!r} must be one name (str) or None, found {type(value).__name__}."
-        raise TypeError(msg)
 
 
 def _way_out(adata: AnnData, before: str) -> str:

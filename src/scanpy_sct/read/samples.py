@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.read.matrix import check_is_name
+from scanpy_sct.read.columns import check_is_name, read_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,11 +46,7 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
     check_is_name("library_key", library_key)
     if library_key is None:
         return np.zeros(adata.n_obs, dtype=np.int64), ("all",)
-    if library_key not in adata.obs:
-        columns = ", ".join(map(repr, adata.obs.columns)) or "none"
-        msg = f"library_key={library_key!r} is not a column of adata.obs; there are: {columns}."
-        raise KeyError(msg)
-    values = adata.obs[library_key]
+    values = read_column(adata.obs, library_key, "library_key", "adata.obs")
     n_missing = int(values.isna().sum())
     if n_missing:
         msg = (

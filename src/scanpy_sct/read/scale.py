@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import sparse
+
+from scanpy_sct.sparse_tools import entry_rows, log_normalise, row_totals, with_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Scale = Literal["counts", "linear", "log"]
+TokenScale = Literal["log1p_counts", "log1p_cp10k"]
 
 MAX_LOG = 20.0
 """No log expression value is larger (a million is 13.8 in natural, 19.9 in binary logarithms)."""
@@ -61,52 +65,59 @@ def to_log(matrix: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
     scale
         What :func:`find_scale` said.
     """
-    return matrix if scale == "log" else _with_values(matrix, np.log1p(matrix.data))
+    return matrix if scale == "log" else with_data(matrix, np.log1p(matrix.data))
 
 
-def token_values(
-    matrix: sparse.csr_matrix, scale: Scale, target: Literal["log1p_counts", "log1p_cp10k"]
-) -> sparse.csr_matrix:
-    """Compute the values that are cut into bins, as alike as possible for counts and log-normalised values.
+@dataclass(frozen=True)
+class TokenValues:
+    """How values become those that are cut into bins, as alike as possible for counts and log-normalised values.
 
-    Parameters
-    ----------
-    matrix
-        Cells x genes, all genes of the data set, positive entries only.
-    scale
-        What :func:`find_scale` said.
-    target
-        `"log1p_counts"`: log1p of counts; normalised values are turned back into counts where they were counts
-        (within a cell, all are integer multiples of the same unit). `"log1p_cp10k"`: log1p of values normalised to
-        10,000 a cell; log values are normalised anew only where every cell has one total, so that nothing is
-        missing from it. Log values that cannot be turned back are used as they are.
-
-    Returns
-    -------
-    CSR float32, the same entries as `matrix`.
+    What concerns the data as a whole is found once; cells are then converted one by one, so that a block of cells
+    gives the same numbers as all of them.
     """
-    if target not in ("log1p_counts", "log1p_cp10k"):
-        msg = f"target must be 'log1p_counts' or 'log1p_cp10k', found {target!r}."
-        raise ValueError(msg)
-    base, sample = None, _sample_rows(matrix)
-    if scale == "log":
-        base = _find_base(sample, _were_counts if target == "log1p_counts" else _have_one_total)
-        if base is None:
-            return matrix
-        sample = _with_values(sample, _exp1m(sample.data, base))
-    were_counts = scale != "counts" and _were_counts(sample)
 
-    values = np.empty(matrix.nnz, dtype=np.float32)
-    # Every step looks at one row at a time, so blocks of rows only limit the memory.
-    for start in range(0, matrix.shape[0], N_BLOCK_ROWS):
-        block = matrix[start : start + N_BLOCK_ROWS]
-        if base is not None:
-            block = _with_values(block, _exp1m(block.data, base))
-        block = _recover_counts(block) if were_counts else block
-        block = _with_values(block, _rounded(block.data)) if scale == "counts" else block
-        first = matrix.indptr[start]
-        values[first : first + block.nnz] = np.log1p(block.data if target == "log1p_counts" else _per_10k(block))
-    return _with_values(matrix, values)
+    scale: Scale
+    target: TokenScale
+    """`"log1p_counts"`: log1p of counts; normalised values are turned back into counts where they were counts (within
+    a cell, all are integer multiples of the same unit). `"log1p_cp10k"`: log1p of values normalised to 10,000 a cell;
+    log values are normalised anew only where every cell has one total, so that nothing is missing from it. Log values
+    that cannot be turned back are used as they are."""
+    base: float | None = None
+    """Base of the logarithm of the data, where it is undone."""
+    were_counts: bool = False
+    """Whether normalised values are turned back into counts."""
+
+    @classmethod
+    def found_in(cls, matrix: sparse.csr_matrix, scale: Scale, target: TokenScale) -> TokenValues:
+        """Find out from evenly spaced rows of ``matrix`` (cells, all genes of the data; positive entries only)."""
+        if target not in get_args(TokenScale):
+            msg = f"target must be one of {', '.join(map(repr, get_args(TokenScale)))}, found {target!r}."
+            raise ValueError(msg)
+        base, sample = None, _sample_rows(matrix)
+        if scale == "log":
+            base = _find_base(sample, _were_counts if target == "log1p_counts" else _have_one_total)
+            if base is None:
+                return cls(scale, target)
+            sample = with_data(sample, _exp1m(sample.data, base))
+        return cls(scale, target, base, scale != "counts" and _were_counts(sample))
+
+    def of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Convert the cells of ``matrix`` (cells, all genes of the data); float32, the same entries."""
+        if self.scale == "log" and self.base is None:
+            return matrix
+        values = np.empty(matrix.nnz, dtype=np.float32)
+        # Every step looks at one row at a time, so blocks of rows only limit the memory.
+        for start in range(0, matrix.shape[0], N_BLOCK_ROWS):
+            block = matrix[start : start + N_BLOCK_ROWS]
+            if self.base is not None:
+                block = with_data(block, _exp1m(block.data, self.base))
+            block = _recover_counts(block) if self.were_counts else block
+            block = with_data(block, _rounded(block.data)) if self.scale == "counts" else block
+            first = matrix.indptr[start]
+            values[first : first + block.nnz] = (
+                np.log1p(block.data) if self.target == "log1p_counts" else log_normalise(block).data
+            )
+        return with_data(matrix, values)
 
 
 def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
@@ -121,7 +132,7 @@ def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
     -------
     `(n_cells,)`, 1 for counts and for empty cells; None where the values were no counts.
     """
-    linear = _with_values(log_values, np.expm1(log_values.data.astype(np.float64)))
+    linear = with_data(log_values, np.expm1(log_values.data.astype(np.float64)))
     if not _were_counts(_sample_rows(linear)):
         return None
     unit, filled = np.ones(linear.shape[0]), np.diff(linear.indptr) > 0
@@ -150,7 +161,7 @@ def holds_counts(values: sparse.csr_matrix, scale: Scale) -> bool:
 def _find_base(sample: sparse.csr_matrix, looks_right: Callable[[sparse.csr_matrix], bool]) -> float | None:
     """First base of log(x + 1) for which the values before it look right, None if there is none."""
     for base in _LOG_BASES:
-        if looks_right(_with_values(sample, _exp1m(sample.data, base))):
+        if looks_right(with_data(sample, _exp1m(sample.data, base))):
             return base
     return None
 
@@ -160,37 +171,31 @@ def _exp1m(values: np.ndarray, base: float) -> np.ndarray:
     return np.expm1(values.astype(np.float64) * np.log(base))
 
 
-def _per_10k(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Entries normalised to 10,000 a row."""
-    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
-    return matrix.data * (1e4 / np.repeat(totals, np.diff(matrix.indptr)))
-
-
 def _have_one_total(matrix: sparse.csr_matrix) -> bool:
     """Whether at least three rows hold something, and the same total."""
-    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    totals = row_totals(matrix)
     totals = totals[totals > 0]
     return len(totals) >= 3 and np.ptp(totals) <= _SAME_TOTAL * totals.mean()
 
 
 def _were_counts(matrix: sparse.csr_matrix) -> bool:
     """Whether normalised values were counts: nearly all stand in rows of integer multiples."""
-    is_multiple = (_smallest_counts(matrix, _ratios(matrix)) > 0)[_row_of_entry(matrix)]
+    is_multiple = (_smallest_counts(matrix, _ratios(matrix)) > 0)[entry_rows(matrix)]
     return matrix.nnz > 0 and is_multiple.mean() >= _INTEGER_FRACTION
 
 
 def _recover_counts(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """Turn normalised values back into counts; rows that were no counts stay as they are."""
     ratios = _ratios(matrix)
-    smallest = _smallest_counts(matrix, ratios)[_row_of_entry(matrix)]
+    smallest = _smallest_counts(matrix, ratios)[entry_rows(matrix)]
     counts = np.rint(ratios * smallest)
     # float32 like counts that were read, so that their logarithms agree to the last bit.
-    return _with_values(matrix, np.where(smallest > 0, counts, matrix.data).astype(np.float32))
+    return with_data(matrix, np.where(smallest > 0, counts, matrix.data).astype(np.float32))
 
 
 def _smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarray:
     """Smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
-    n_rows, row_of_entry = matrix.shape[0], _row_of_entry(matrix)
+    n_rows, row_of_entry = matrix.shape[0], entry_rows(matrix)
     found = np.zeros(n_rows, dtype=np.int32)
     tested = ratios < _LARGEST_TESTED_RATIO
     # A row is settled by the first that fits, and left out of what follows.
@@ -212,11 +217,6 @@ def _ratios(matrix: sparse.csr_matrix) -> np.ndarray:
     return matrix.data.astype(np.float64) / np.repeat(smallest, sizes[sizes > 0])
 
 
-def _row_of_entry(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Row number of each entry."""
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-
-
 def _rounded(counts: np.ndarray) -> np.ndarray:
     """Remove rounding errors from counts; what would become zero stays."""
     rounded = np.rint(counts)
@@ -234,8 +234,3 @@ def _sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     if n_rows <= N_SAMPLED_ROWS:
         return matrix
     return matrix[np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)]
-
-
-def _with_values(matrix: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
-    """Keep the entries, with other values; indices are shared."""
-    return sparse.csr_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scanpy_sct.predict import predict_embedding
+from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.write import checked_key, write_embedding
 

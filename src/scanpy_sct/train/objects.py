@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from scanpy_sct.predict.inputs import check_coordinates, choose_bag_policy
+from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy
 from scanpy_sct.tl._common import read
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import scanpy_sct as sct
 from scanpy_sct.evaluate.methods.sct import sct_network, training_rates
 from scanpy_sct.evaluate.source import read_source
 from scanpy_sct.evaluate.tasks import build_task
-from scanpy_sct.predict import predict_hidden
+from scanpy_sct.impute.entries import predict_hidden
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.read.genes import to_ensembl
 

@@ -79,7 +79,7 @@ def predict_with(
     """Predict by any checkpoint, with bags of any kind; see :func:`scanpy_sct.tl.impute`."""
     if not observed.hidden.any():
         return _denoise(observed, model, blend=blend, path=path, bags=bags)
-    from scanpy_sct.predict import predict_hidden
+    from scanpy_sct.impute.entries import predict_hidden
 
     expression = _read(observed, model)
     hidden = np.zeros(expression.log_values.shape, dtype=bool)

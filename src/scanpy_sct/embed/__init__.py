@@ -1,0 +1,1 @@
+"""Cell embeddings on arrays."""

@@ -1,0 +1,210 @@
+"""An AnnData as the network needs it: facts about all cells at once, and the expression of any block of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from scanpy_sct.read.columns import check_is_name, read_column
+from scanpy_sct.read.gene_check import check_match
+from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.hide import read_hide
+from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
+from scanpy_sct.read.scale import TokenScale, TokenValues, find_scale, to_log
+from scanpy_sct.sparse_tools import without_masked
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CellBlock:
+    """Expression of some cells, for the genes of a vocabulary and in its order."""
+
+    rows: np.ndarray
+    """Row of each cell in the object, (n_cells,)."""
+    log_values: sparse.csr_matrix
+    """(n_cells, n_genes) float32, values on the input's log scale, positive entries only."""
+    token_values: sparse.csr_matrix
+    """The values that are cut into bins, same entries."""
+    measured: np.ndarray
+    """(n_genes,) bool: whether the data have the gene."""
+    samples: np.ndarray
+    """(n_cells,) number of the sample of each cell."""
+    coordinates: np.ndarray | None
+    """(n_cells, 2) float64, in the data's own unit; None without `obsm["spatial"]`."""
+    hidden: sparse.csr_matrix | None = None
+    """(n_cells, n_genes) bool: entries that the user hides; the values above lack them."""
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.rows)
+
+    def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return which measured entries of some cells of the block the user hides, dense bool."""
+        if self.hidden is None:
+            return np.zeros((len(self.rows[rows]), len(self.measured)), dtype=bool)
+        return self.hidden[rows].toarray() & self.measured
+
+
+class CellReader:
+    """Facts about all cells of an AnnData, and blocks of its rows; the object is never changed.
+
+    Cells keep their number and order; cells without any counts are rows without entries. All that can be wrong with
+    the object is found when the reader is made.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, human, counts or log-normalised values.
+    vocabulary
+        (n_genes,) Ensembl id of each gene of the network, `""` where there is none.
+    token_scale
+        Scale on which the network's bins are cut, see :class:`scanpy_sct.read.scale.TokenValues`.
+    options
+        What to read.
+    min_genes
+        Fewer matched genes raise an error.
+
+    Raises
+    ------
+    KeyError
+        `layer`, `library_key`, `gene_names` or the layer `hide` is not there.
+    TypeError
+        `adata` is not an AnnData, a name is not a string, or the matrix does not hold numbers.
+    ValueError
+        No cells, genes or expression at all, mouse genes, too few matched genes, NaN, infinite, negative or scaled
+        values, cells without a sample or coordinates.
+    """
+
+    def __init__(
+        self,
+        adata: AnnData,
+        vocabulary: np.ndarray,
+        token_scale: TokenScale,
+        options: ReadOptions | None = None,
+        *,
+        min_genes: int = 50,
+    ) -> None:
+        options = options or ReadOptions()
+        _check_object(adata)
+        hide = read_hide(adata, options.hide)
+        names = _read_names(adata, options.gene_names)
+        self.samples, self.sample_names = read_samples(adata, options.library_key)
+        self.coordinates = read_coordinates(adata)
+        # Names first: they are cheap, and a matrix on disk is read for nothing if no gene is known.
+        genes = match_genes(names, vocabulary)
+        check_match(genes, names, vocabulary, adata, options.gene_names, min_genes)
+        if options.library_key is None:
+            _warn_once(missed_samples(adata, self.coordinates))
+        matrix = read_matrix(adata, options.layer)
+        _check_not_empty(matrix, options.layer)
+        if hide is not None:
+            matrix = without_masked(matrix, hide)
+        self.scale = find_scale(matrix)
+        if genes.duplicates:
+            totals = np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()
+            genes = match_genes(names, vocabulary, totals=totals)
+        self.genes: GeneMatch = genes
+        self.measured = np.zeros(len(vocabulary), dtype=bool)
+        self.measured[genes.positions] = True
+        self.obs_names = adata.obs_names
+        self.hide = hide
+        self._matrix, self._to_tokens = matrix, TokenValues.found_in(matrix, self.scale, token_scale)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.samples)
+
+    def block(self, rows: np.ndarray | None = None) -> CellBlock:
+        """Read the cells in ``rows`` (increasing or not; None: all)."""
+        matrix = self._matrix if rows is None else self._matrix[rows]
+        rows = np.arange(self.n_cells) if rows is None else np.asarray(rows)
+        # Row totals and units come from all genes of the data, so scales are changed before genes are picked.
+        return CellBlock(
+            rows=rows,
+            log_values=self._pick_genes(to_log(matrix, self.scale)),
+            token_values=self._pick_genes(self._to_tokens.of(matrix)),
+            measured=self.measured,
+            samples=self.samples[rows],
+            coordinates=None if self.coordinates is None else self.coordinates[rows],
+            hidden=None if self.hide is None else self._pick_genes(self.hide[rows]),
+        )
+
+    def columns(self, rows: np.ndarray) -> sparse.csr_matrix:
+        """Read all columns of the object, also those that are no genes of the network, on the input's log scale."""
+        return to_log(self._matrix[rows], self.scale)
+
+    def _pick_genes(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Move the columns of the data to their genes, (n_rows, n_genes)."""
+        gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
+        gene_of_column[self.genes.columns] = self.genes.positions
+        gene_index = gene_of_column[matrix.indices]
+        kept = gene_index >= 0
+        n_before = np.concatenate([[0], np.cumsum(kept)])
+        picked = sparse.csr_matrix(
+            (matrix.data[kept], gene_index[kept], n_before[matrix.indptr]),
+            shape=(matrix.shape[0], len(self.measured)),
+        )
+        picked.sort_indices()
+        return picked
+
+
+def _check_object(adata: AnnData) -> None:
+    """Raise an error for what is not an AnnData, or an empty one."""
+    if not isinstance(adata, AnnData):
+        msg = f"adata must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
+        raise TypeError(msg)
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        msg = f"adata has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
+        raise ValueError(msg)
+
+
+def _to_anndata(found: Any) -> str:
+    """Say how to make an AnnData of something else."""
+    if isinstance(found, str | PurePath):
+        return f"Read the file first: `scanpy.read_h5ad({str(found)!r})`."
+    if isinstance(found, pd.DataFrame):
+        return "Cells x genes become one with `anndata.AnnData(df)`."
+    if isinstance(found, np.ndarray) or sparse.issparse(found):
+        return "Cells x genes become one with `anndata.AnnData(matrix)`; gene names go into its `.var_names`."
+    return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
+
+
+def _check_not_empty(matrix: sparse.csr_matrix, layer: str | None) -> None:
+    """Raise an error for data without any expression; single empty cells are allowed."""
+    if matrix.nnz:
+        return
+    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    msg = (
+        f"{source} has no positive value: all {matrix.shape[0]:,} x {matrix.shape[1]:,} are zero. "
+        "Give the object before it was emptied, or name the layer that holds the expression with `layer=`."
+    )
+    raise ValueError(msg)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Log a warning, once for each text."""
+    if text:
+        logger.warning(text)
+
+
+def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
+    """Gene name of each column, as a string."""
+    check_is_name("gene_names", gene_names)
+    if gene_names is None:
+        return pd.Series(adata.var_names.astype(str))
+    names = read_column(adata.var, gene_names, "gene_names", "adata.var", " None uses var_names.")
+    return names.astype(object).reset_index(drop=True)

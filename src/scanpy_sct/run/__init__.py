@@ -1,0 +1,1 @@
+"""Run a network over bags of cells: device, precision, batches. Knows no AnnData."""

@@ -1,0 +1,45 @@
+"""How to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+BagPolicy = Literal["auto", "spatial", "similar", "random"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Bags, device, precision, batches and seed of a computation."""
+
+    bags: BagPolicy = "auto"
+    """Which cells are read together."""
+    device: str = "auto"
+    precision: Precision = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    """Bags computed at once."""
+    seed: int = 0
+
+
+def as_seed(rng: int | np.random.Generator | None) -> int:
+    """Turn the argument ``rng`` of a public function into an integer; None asks for a fresh one.
+
+    Raises
+    ------
+    TypeError
+        It is neither an integer, nor a generator, nor None.
+    ValueError
+        It is negative or too large.
+    """
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer | np.random.Generator | None):
+        msg = f"rng={rng!r} must be an integer, a numpy.random.Generator or None."
+        raise TypeError(msg)
+    if isinstance(rng, int | np.integer):
+        if not 0 <= rng < 2**32:
+            msg = f"rng={rng} must not be negative, and smaller than 2**32."
+            raise ValueError(msg)
+        return int(rng)
+    return int((np.random.default_rng() if rng is None else rng).integers(2**31))

@@ -1,0 +1,57 @@
+"""Small operations on CSR matrices of cells x genes, each in one place. Nothing is changed in place."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+COUNTS_PER_CELL = 1e4
+"""Total to which the counts of a cell are normalised before taking logarithms, as is usual with scanpy."""
+
+
+def entry_rows(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Row number of every stored entry, (n_entries,)."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def with_data(matrix: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:
+    """Return the same entries with other values; the index arrays are shared."""
+    return sparse.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def keep_entries(matrix: sparse.csr_matrix, keep: np.ndarray) -> sparse.csr_matrix:
+    """Return a new matrix of the entries for which ``keep`` (n_entries,) is true."""
+    indptr = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
+    return sparse.csr_matrix((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
+
+
+def without_masked(matrix: sparse.csr_matrix, masked: np.ndarray | sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return a new matrix without the entries that ``masked``, boolean and of the same shape, marks."""
+    if masked.shape != matrix.shape:
+        msg = f"masked has shape {masked.shape}, expected {matrix.shape}."
+        raise ValueError(msg)
+    if sparse.issparse(masked):
+        kept = sparse.csr_matrix(matrix - matrix.multiply(masked))
+        kept.eliminate_zeros()
+        return kept
+    return keep_entries(matrix, ~masked[entry_rows(matrix), matrix.indices])
+
+
+def row_totals(matrix: sparse.csr_matrix) -> np.ndarray:
+    """Sum of each row, float64 (n_rows,)."""
+    return np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def log_normalise(counts: sparse.csr_matrix, totals: np.ndarray | None = None) -> sparse.csr_matrix:
+    """Return ``log1p`` of counts per 10,000.
+
+    Parameters
+    ----------
+    counts
+        (cells, genes) on the linear scale.
+    totals
+        (cells,) total that becomes 10,000; by default the sum of the row.
+    """
+    totals = row_totals(counts) if totals is None else totals
+    factor = COUNTS_PER_CELL / np.maximum(totals, 1e-12)
+    return with_data(counts, np.log1p(counts.data * np.repeat(factor, np.diff(counts.indptr))))

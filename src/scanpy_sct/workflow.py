@@ -1,0 +1,105 @@
+"""The five steps of every public function: guard, read, compute, write, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.read.reader import CellReader
+from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.write import WriteOptions, guard
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from anndata import AnnData
+
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.options import ReadOptions
+
+VERSIONS = ("scanpy_sct", "torch", "anndata", "numpy")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a public function has computed, ready to be written."""
+
+    write: Callable[..., None]
+    """The function of :mod:`scanpy_sct.write` that writes it."""
+    fields: Mapping[str, Any]
+    """Its keyword arguments, less those of the record."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the computation found out and is worth recording."""
+
+
+def run_workflow(
+    adata: AnnData,
+    model: str | PathLike[str] | Checkpoint,
+    options: tuple[ReadOptions, ComputeOptions, WriteOptions],
+    compute: Callable[[Checkpoint, CellReader], Result],
+    params: Mapping[str, Any],
+) -> AnnData | None:
+    """Guard, read, compute, write and record; returns the copy, if one was asked for.
+
+    Parameters
+    ----------
+    adata
+        Object to read, and to write to.
+    model
+        What the user calls the model.
+    options
+        What to read, how to compute, what to write.
+    compute
+        Computes the result; it raises its errors before it computes, and writes nothing.
+    params
+        Arguments of the public function beside those in ``options``, for the record.
+    """
+    reading, computing, writing = options
+    guard(adata, writing)
+    checkpoint, reader = open_cells(adata, model, reading)
+    result = compute(checkpoint, reader)
+    target = adata.copy() if writing.copy else adata
+    given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names")}
+    how = asdict(computing)
+    how["rng"] = how.pop("seed")
+    result.write(
+        target,
+        writing.key_added,
+        **result.fields,
+        params={**given, **how, "device": str(computing.device), "key_added": writing.key_added, **params},
+        details={**record(checkpoint, reader), **result.details},
+    )
+    return target if writing.copy else None
+
+
+def open_cells(
+    adata: AnnData, model: str | PathLike[str] | Checkpoint, options: ReadOptions | None = None
+) -> tuple[Checkpoint, CellReader]:
+    """Load a checkpoint and open an object for it."""
+    checkpoint = load_model(model)
+    return checkpoint, CellReader(adata, checkpoint.genes, checkpoint.tokens.scale, options)
+
+
+def record(checkpoint: Checkpoint, reader: CellReader) -> dict[str, Any]:
+    """Collect what is needed to trace a result: model, weights, genes, scale, versions."""
+    genes = reader.genes
+    return {
+        "model": {
+            "name": checkpoint.name,
+            "revision": checkpoint.revision or "",
+            "sha256": checkpoint.sha256,
+            "license": checkpoint.license,
+        },
+        "genes": {
+            "matched": len(genes.columns),
+            "unmatched": len(genes.unmatched),
+            "ambiguous": len(genes.ambiguous),
+            "duplicates": len(genes.duplicates),
+            "id_type": genes.id_type,
+        },
+        "scale": reader.scale,
+        "versions": {name: version(name) for name in VERSIONS},
+    }

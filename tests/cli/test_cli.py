@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+
+import anndata as ad
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import scanpy_sct as sct
+from scanpy_sct.cli.options import in_shell
+from scanpy_sct.cli.app import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def cells(tmp_path):
+    path = tmp_path / "cells.h5ad"
+    ad.AnnData(np.ones((3, 2), dtype=np.float32)).write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Verbs that only note how they were called and leave a mark."""
+    found = {}
+
+    def verb(name):
+        def call(adata, *args, **arguments):
+            found[name] = (args, arguments)
+            adata.uns["mark"] = name
+            return f"report on {adata.n_obs} cells"
+
+        return call
+
+    monkeypatch.setattr(sct, "pp", SimpleNamespace(check=verb("check")))
+    names = ("impute", "embed", "annotate")
+    monkeypatch.setattr(sct, "tl", SimpleNamespace(**{name: verb(name) for name in names}))
+    return found
+
+
+def run(*arguments: object) -> str:
+    result = runner.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fail(*arguments: object) -> str:
+    result = runner.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_check_prints_the_report_and_writes_nothing(cells, calls):
+    before = cells.read_bytes()
+    assert "report on 3 cells" in run("check", cells, "--library-key", "sample")
+    assert calls["check"][1]["library_key"] == "sample"
+    assert cells.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["impute", "embed", "annotate"])
+@pytest.mark.parametrize("extension", ["h5ad", "zarr"])
+def test_a_verb_writes_its_result_beside_the_input(cells, calls, tmp_path, verb, extension):
+    output = tmp_path / f"result.{extension}"
+    run(verb, cells, "--output", output)
+    assert getattr(ad, f"read_{extension}")(output).uns["mark"] == verb
+    assert "mark" not in ad.read_h5ad(cells).uns
+
+
+def test_options_reach_the_verb(cells, calls, tmp_path):
+    options = ["--genes", "ERBB2, KRT5", "--batch-size", "4", "--no-calibrate", "--store-bins", "--rng", "7"]
+    options += ["--no-blend", "--denoise", "--path", "full", "--hide", "mask"]
+    run("impute", cells, "-o", tmp_path / "a.h5ad", *options)
+    args, arguments = calls["impute"]
+    assert args == (["ERBB2", "KRT5"],)
+    expected = {"batch_size": 4, "calibrate": False, "store_bins": True, "rng": 7}
+    expected |= {"blend": False, "denoise": True, "path": "full", "hide": "mask"}
+    assert expected.items() <= arguments.items()
+    markers = tmp_path / "markers.json"
+    markers.write_text('{"T": ["CD3E"]}', encoding="utf-8")
+    run("annotate", cells, "-o", tmp_path / "b.h5ad", "--markers", markers, "--reference", cells, "--threshold", "0.9")
+    arguments = calls["annotate"][1]
+    assert arguments["markers"] == {"T": ["CD3E"]}
+    assert arguments["reference"].n_obs == 3
+    assert arguments["threshold"] == 0.9
+
+
+@pytest.mark.parametrize("verb", ["check", "impute", "embed", "annotate"])
+def test_the_verbs_know_what_the_command_passes(cells, tmp_path, calls, monkeypatch, verb):
+    run(verb, cells, *([] if verb == "check" else ["-o", tmp_path / "result.h5ad"]))
+    monkeypatch.undo()
+    signature = inspect.signature(getattr(sct.pp if verb == "check" else sct.tl, verb))
+    args, arguments = calls[verb]
+    signature.bind(None, *args, **arguments)
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    assert {name: defaults[name] for name in arguments} == arguments
+
+
+def test_the_input_is_not_replaced_unless_told(cells, calls):
+    assert "--overwrite" in fail("embed", cells, "-o", cells)
+    assert "embed" not in calls
+    run("embed", cells, "-o", cells, "--overwrite")
+    assert ad.read_h5ad(cells).uns["mark"] == "embed"
+
+
+def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
+    assert "nothing.h5ad does not exist" in fail("check", tmp_path / "nothing.h5ad")
+    assert "ending" in fail("embed", cells, "-o", tmp_path / "a.csv")
+    assert "--batch-size" in fail("embed", cells, "-o", tmp_path / "a.h5ad", "--batch-size", "many")
+
+    def unknown_layer(adata, **arguments):
+        msg = "layer='x' is not there"
+        raise KeyError(msg)
+
+    monkeypatch.setattr(sct, "tl", SimpleNamespace(embed=unknown_layer))
+    assert "Error: --layer 'x' is not there" in fail("embed", cells, "-o", tmp_path / "a.h5ad")
+    assert not (tmp_path / "a.h5ad").exists()
+    result = runner.invoke(app, ["--debug", "embed", str(cells), "-o", str(tmp_path / "a.h5ad")])
+    assert isinstance(result.exception, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("name a layer with `layer=`; there are: 'a'", "name a layer with `--layer`; there are: 'a'"),
+        ("reference without labels_key; name it", "reference without --labels-key; name it"),
+        ("use gene_names='gene_ids'.", "use --gene-names 'gene_ids'."),
+        ("use gene_names=None.", "use no --gene-names."),
+        ("blend=True needs calibrate=True", "--blend needs --calibrate"),
+        (
+            "a layer of adata.layers['key_added'] in /tmp/batch_size",
+            "a layer of adata.layers['key_added'] in /tmp/batch_size",
+        ),
+    ],
+)
+def test_errors_name_options_instead_of_arguments(python, shell):
+    assert in_shell(python) == shell
+
+
+def test_flags_show_no_type():
+    lines = run("impute", "--help").splitlines()
+    assert not [line for line in lines if "bool" in line and "--help" not in line]
+
+
+def test_markers_without_a_header_line_keep_their_first_type(cells, calls, tmp_path):
+    markers = tmp_path / "markers.csv"
+    markers.write_text("T,CD3E\nB,CD79A\nMono,LYZ\n", encoding="utf-8")
+    run("annotate", cells, "-o", tmp_path / "b.h5ad", "--markers", markers)
+    assert calls["annotate"][1]["markers"]["cell_type"].tolist() == ["T", "B", "Mono"]
+
+
+def test_version_and_quiet(cells, calls, monkeypatch):
+    monkeypatch.setattr(sct.settings, "progress", True)
+    assert run("--version").strip() == sct.__version__
+    run("--quiet", "check", cells)
+    assert sct.settings.progress is False
+
+
+def test_models(tmp_path):
+    assert "InstaDeepAI/sCellTransformer" in run("models", "list")
+    assert "CC BY-NC-SA 4.0" in run("models", "describe", "InstaDeepAI/sCellTransformer")
+    assert "neither a known model" in fail("models", "download", "nothing-of-that-name")
+
+
+def test_pretrain_takes_settings_from_a_file(tmp_path, monkeypatch):
+    found = {}
+    config = sct.train.PretrainConfig
+
+    def pretrain(data, config, output, **how):
+        found.update(data=data, config=config, output=output, **how)
+
+    monkeypatch.setattr(sct, "train", SimpleNamespace(pretrain=pretrain, PretrainConfig=config))
+    settings = tmp_path / "settings.toml"
+    settings.write_text("steps = 3\nbag_sizes = [4]\n[network]\nnum_layers = 1\n", encoding="utf-8")
+    run(
+        "pretrain",
+        "a.h5ad",
+        "b.h5ad",
+        "-o",
+        tmp_path / "mine",
+        "--config",
+        settings,
+        "--device",
+        "cpu",
+        "--devices",
+        "2",
+    )
+    assert [path.name for path in found["data"]] == ["a.h5ad", "b.h5ad"]
+    assert (found["config"].steps, found["config"].bag_sizes) == (3, (4,))
+    assert (found["device"], found["devices"], found["strategy"]) == ("cpu", 2, "auto")
+    assert found["config"].network.num_layers == 1
+    assert found["config"].network.embed_dim == config().network.embed_dim
+    settings.write_text("step = 3\n", encoding="utf-8")
+    assert "step;" in fail("pretrain", "a.h5ad", "-o", tmp_path / "mine", "--config", settings)
+
+
+def test_demo(tmp_path, monkeypatch):
+    demo = pytest.importorskip("scanpy_sct.demo")
+    found = {}
+    monkeypatch.setattr(demo, "run_demo", lambda output, **flags: found.update(output=output, **flags))
+    run("demo", "--quick", "--section", "-o", tmp_path / "demo")
+    assert found == {"output": tmp_path / "demo", "quick": True, "section": True}
