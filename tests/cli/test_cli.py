@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import scanpy_sct as sct
-from scanpy_sct.cli.options import in_shell
 from scanpy_sct.cli.app import app
+from scanpy_sct.cli.options import in_shell
 
 runner = CliRunner()
 

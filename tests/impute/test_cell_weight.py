@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.impute.entries import predict_entries
+from scanpy_sct.model.cell_path import CellPath
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.settings import settings
 

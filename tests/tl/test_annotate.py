@@ -14,7 +14,7 @@ import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
 from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.tl import _name_sources as sources
+from scanpy_sct.annotate import sources
 
 MARKERS = {
     "B": ["CD79A", "CD79B", "MS4A1"],

@@ -7,10 +7,10 @@ import pytest
 from scipy import sparse
 
 import scanpy_sct as sct
+from scanpy_sct.impute.fields import count_units
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.read.genes import released_vocabulary, to_ensembl
-from scanpy_sct.impute.fields import count_units
 
 
 @pytest.fixture(autouse=True)

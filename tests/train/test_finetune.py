@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import TokenSettings
 from scanpy_sct.cli.app import app
+from scanpy_sct.impute.entries import predict_hidden
 from scanpy_sct.model import Sct
 from scanpy_sct.plan.tokens import TokenRules
-from scanpy_sct.impute.entries import predict_hidden
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.train import FinetuneConfig, finetune
 from scanpy_sct.train.data import as_dataset, draw_bag, draw_company_bag

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import scanpy_sct as sct
+from scanpy_sct.annotate.classifier import fit_standardised
 from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
 from scanpy_sct.embed.cells import predict_embedding
-from scanpy_sct.annotate.classifier import fit_standardised
 from scanpy_sct.read.expression import read_expression
 from scanpy_sct.train.label_head import fit_label_head
 

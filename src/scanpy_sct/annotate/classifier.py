@@ -14,8 +14,8 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from scanpy_sct.checkpoints.checkpoint import LabelHead
 from scanpy_sct.annotate.labels import standardisation
+from scanpy_sct.checkpoints.checkpoint import LabelHead
 
 logger = logging.getLogger(__name__)
 

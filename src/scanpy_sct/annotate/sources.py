@@ -14,13 +14,13 @@ from scipy import sparse
 
 from scanpy_sct.annotate import labels as naming
 from scanpy_sct.annotate import novelty as novel
+from scanpy_sct.annotate.ensemble import fit_committee
+from scanpy_sct.annotate.marker_sets import MarkerSets, check_distinct
 from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.impute.entries import predict_entries
-from scanpy_sct.annotate.ensemble import fit_committee
+from scanpy_sct.read.expression import Expression, read_expression
 from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy
 from scanpy_sct.run.runner import Runner
-from scanpy_sct.read.expression import Expression, read_expression
-from scanpy_sct.annotate.marker_sets import MarkerSets, check_distinct
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -300,4 +300,5 @@ def _variable_genes(values: sparse.csr_matrix) -> np.ndarray:
 
 
 def has_counts(expression: Expression) -> np.ndarray:
+    """Whether each cell has any counts, (cells,) bool."""
     return np.diff(expression.log_values.indptr) > 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
+from scanpy_sct.read.expression import Expression
 from scanpy_sct.run.inputs import bag_inputs, choose_bag_policy, placed, plan, token_rules
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner
-from scanpy_sct.read.expression import Expression
 
 
 def predict_embedding(

@@ -12,8 +12,8 @@ import pandas as pd
 from anndata import AnnData
 from scipy.special import softmax
 
-from scanpy_sct.evaluate._packages import how_to_install, is_installed
 from scanpy_sct.annotate.labels import N_COMPONENTS, log_cp10k
+from scanpy_sct.evaluate._packages import how_to_install, is_installed
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import find_scale, to_log
 from scanpy_sct.storable import storable_name

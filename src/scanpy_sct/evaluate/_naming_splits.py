@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
 from scanpy_sct.annotate.labels import MIN_CELLS, checked_labels
+from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
 from scanpy_sct.read.matrix import read_matrix
 
 LABEL = "label"

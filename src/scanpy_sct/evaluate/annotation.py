@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scanpy_sct.checkpoints.checkpoint import Checkpoint
     from scanpy_sct.annotate.marker_sets import Markers
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanpy_sct.plan.bags import Bag
 from scanpy_sct.impute.calibrate import calibrate_detection
+from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.plan.tokens import TokenRules
+from scanpy_sct.read.expression import Expression
 from scanpy_sct.run.inputs import HiddenOf, bag_inputs, plan
 from scanpy_sct.run.runner import Runner
-from scanpy_sct.read.expression import Expression
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROBE_BAGS = 8

@@ -8,12 +8,12 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.passes import Passes
 from scanpy_sct.impute.fit import Fitted, fit_to_data, probe_genes
-from scanpy_sct.run.inputs import HiddenOf
 from scanpy_sct.impute.run import Run, Turn
-from scanpy_sct.run.runner import Runner
+from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.expression import Expression
+from scanpy_sct.run.inputs import HiddenOf
+from scanpy_sct.run.runner import Runner
 
 PROBE_PASSES = 12
 """Where a selection is predicted, one entry in so many of the others is hidden first, to learn from."""

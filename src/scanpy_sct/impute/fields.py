@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.impute.posterior import combine
 from scanpy_sct.impute.entries import Prediction
+from scanpy_sct.impute.posterior import combine
 from scanpy_sct.read.expression import Expression
+from scanpy_sct.read.hide import hidden_at_positions
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import counts_unit, to_log
-from scanpy_sct.read.hide import hidden_at_positions
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,13 +8,13 @@ import numpy as np
 from scipy import sparse
 from scipy.special import logit
 
-from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.impute.blend import blend, gene_weights, level_share, share_of_first, shared_weights
 from scanpy_sct.impute.calibrate import MIN_PROBABILITY, calibrate_detection, calibrate_level
-from scanpy_sct.run.inputs import HiddenOf, visible_values
 from scanpy_sct.impute.low_rank import LowRank, fit_low_rank, fit_trust, trust_evidence
 from scanpy_sct.impute.run import NOT_PREDICTED, Run, Turn
+from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.read.expression import Expression
+from scanpy_sct.run.inputs import HiddenOf, visible_values
 
 GENE_BLOCK = 500
 N_PROBES = 400

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from scanpy_sct.impute.cell_weight import choose_cell_weight
+from scanpy_sct.read.expression import Expression
 from scanpy_sct.run.inputs import (
     HiddenOf,
     bag_inputs,
@@ -18,8 +20,6 @@ from scanpy_sct.run.inputs import (
 )
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import BagInput, Runner
-from scanpy_sct.impute.cell_weight import choose_cell_weight
-from scanpy_sct.read.expression import Expression
 
 NOT_PREDICTED = 255
 

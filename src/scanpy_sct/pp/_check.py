@@ -8,10 +8,10 @@ import numpy as np
 
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.pp._time import seconds_to_impute
-from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy, choose_path, plan
-from scanpy_sct.run.runner import Runner
 from scanpy_sct.read.samples import missed_samples
 from scanpy_sct.read.scale import holds_counts
+from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy, choose_path, plan
+from scanpy_sct.run.runner import Runner
 from scanpy_sct.tl._common import read
 
 if TYPE_CHECKING:

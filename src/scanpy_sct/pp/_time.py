@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 
+from scanpy_sct.impute.cell_weight import PROBE_BAGS, WEIGHTS
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
+from scanpy_sct.read.expression import Expression
 from scanpy_sct.run.inputs import bag_inputs, token_rules
 from scanpy_sct.run.runner import Runner
-from scanpy_sct.impute.cell_weight import PROBE_BAGS, WEIGHTS
-from scanpy_sct.read.expression import Expression
 
 SECONDS_PER_PASS = 0.6
 """To learn how far to follow the data's own reconstruction; measured, like the next two, on one core of a server."""

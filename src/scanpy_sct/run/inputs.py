@@ -12,8 +12,8 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bags import Bag, in_spacings, plan_bags, similarity_points
 from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
-from scanpy_sct.run.runner import BagInput
 from scanpy_sct.read.expression import Expression
+from scanpy_sct.run.runner import BagInput
 
 HiddenOf = Callable[[np.ndarray], np.ndarray]
 """Given row numbers, which entries of these cells are hidden: (cells, positions) bool."""

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.annotate import sources
 from scanpy_sct.annotate.labels import choose_names
-from scanpy_sct.tl import _name_sources as sources
-from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.annotate.marker_sets import read_markers
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.write import checked_key, write_annotation
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scanpy_sct.checkpoints.checkpoint import Checkpoint
     from scanpy_sct.annotate.marker_sets import Markers
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 
 def annotate(

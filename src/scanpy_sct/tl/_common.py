@@ -56,7 +56,7 @@ def refuse_foreign_key(adata: AnnData, key_added: str) -> None:
     found = getattr(adata, "uns", {}).get(key_added)
     is_ours = isinstance(found, Mapping) and "scanpy_sct" in found.get("versions", {})
     if found is not None and not is_ours:
-        msg = f"key_added={key_added!r}: adata.uns[{key_added!r}] already exists and was not written by scanpy_sct; choose another name."
+        msg = f"key_added={key_added!r}: adata.uns[{key_added!r}] already exists and was not written by scanpy_sct."
         raise ValueError(msg)
 
 

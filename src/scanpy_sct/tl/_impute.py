@@ -9,11 +9,11 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.impute.entries import predict_entries
+from scanpy_sct.impute.fields import count_units, imputed_fields
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.read.hide import hidden_at_positions, read_hide
-from scanpy_sct.impute.fields import count_units, imputed_fields
+from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
 from scanpy_sct.write import checked_key, write_imputation
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, sa
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
 from scanpy_sct.model import Sct
+from scanpy_sct.read.expression import Expression
+from scanpy_sct.read.hide import hidden_at_positions, read_hide
 from scanpy_sct.run.device import choose_device
 from scanpy_sct.run.inputs import placed, token_rules
-from scanpy_sct.read.expression import Expression
 from scanpy_sct.tl._common import as_seed, read
-from scanpy_sct.read.hide import hidden_at_positions, read_hide
 from scanpy_sct.train.config import FinetuneConfig
 from scanpy_sct.train.data import Dataset, as_dataset
 from scanpy_sct.train.direct import DirectPaths, FullPath, direct_positions

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.checkpoints.registry import load_model
-from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.annotate.classifier import fit_standardised, tested_cells
 from scanpy_sct.annotate.labels import checked_labels
-from scanpy_sct.tl._common import as_seed
 from scanpy_sct.annotate.marker_sets import check_distinct
 from scanpy_sct.annotate.sources import draw_rows, has_counts, take
+from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.embed.cells import predict_embedding
+from scanpy_sct.tl._common import as_seed
 from scanpy_sct.train.objects import as_objects, name_object, read_objects
 from scanpy_sct.train.ontology import read_names
 

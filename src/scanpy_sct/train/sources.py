@@ -17,7 +17,7 @@ from scanpy_sct.read.expression import check_match, pick_genes
 from scanpy_sct.read.genes import GeneMatch, match_genes
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.samples import read_coordinates, read_samples
-from scanpy_sct.read.scale import find_scale, token_values
+from scanpy_sct.read.scale import TokenValues, find_scale
 from scanpy_sct.train.census import CensusCells
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class FileSource:
                 f"{self.name}: cells {start} to {stop} do not hold counts (whole numbers); X must be counts throughout."
             )
             raise ValueError(msg)
-        return pick_genes(token_values(rows, "counts", "log1p_counts"), self.genes, len(self.measured))
+        return pick_genes(TokenValues.found_in(rows, "counts", "log1p_counts").of(rows), self.genes, len(self.measured))
 
 
 def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sample") -> FileSource:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from scanpy_sct.annotate.sources import has_counts, take
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.tl._common import as_seed
-from scanpy_sct.annotate.sources import has_counts, take
 from scanpy_sct.train.objects import as_objects, read_objects
 
 if TYPE_CHECKING:
