@@ -1,21 +1,13 @@
-"""Matrices of low rank: what the leading directions of a data set say about each entry."""
+"""ALRA: a low-rank approximation that keeps true zeros at zero, from its paper (there is no Python package)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
+from methods.rescale import to_visible_total
 from sklearn.utils.extmath import randomized_svd
 
-from scanpy_sct.evaluate.methods.rates import gene_means, to_visible_total
-from scanpy_sct.evaluate.registry import method
+from scanpy_sct.evaluate import Observed, method
 
-if TYPE_CHECKING:
-    from scanpy_sct.evaluate.observed import Observed
-
-# Total to which `Observed.normalised` scales the depth of a cell.
-_TARGET = 1e4
 # Dense tables with all cells are made for this many genes at a time.
 _GENES_AT_ONCE = 1024
 
@@ -27,26 +19,7 @@ _GAP = 6.0
 _QUANTILE = 0.001
 
 
-@method("svd")
-def svd(observed: Observed, n_components: int = 20) -> np.ndarray:
-    """Rebuild the depth-normalised log matrix from its leading singular vectors, and undo the normalisation.
-
-    Hidden entries go in as the mean of the cells that show the gene. Taken for zeros, to be made up for by a division
-    of the result, they do worse (average precision .36 in place of .52 on 1,000 cells of pbmc3k with 90 % of the
-    entries hidden), and single counts grow beyond all bounds. Without the way back to the cell's own depth values rank
-    worse.
-    """
-    expression = observed.normalised
-    filled = (expression + observed.hidden_ones.multiply(gene_means(observed, expression))).tocsr()
-    n_components = min(n_components, min(filled.shape) - 1)
-    model = TruncatedSVD(n_components, algorithm="arpack", random_state=observed.seed)
-    scores = model.fit_transform(filled)
-    # Not the rounding errors of genes of which nothing is seen.
-    loadings = np.where(observed.counts.getnnz(axis=0) > 0, model.components_, 0)
-    return observed.at_wanted(lambda rows: _to_counts(np.maximum(scores[rows] @ loadings, 0), observed, rows))
-
-
-@method("alra")
+@method("alra", replace=True)
 def alra(observed: Observed) -> np.ndarray:
     """Adaptively thresholded low-rank approximation, Linderman et al. 2022 (Nature Communications 13, 192).
 
@@ -55,7 +28,7 @@ def alra(observed: Observed) -> np.ndarray:
     the level of cells in which the gene was counted, so that what is published gives a cell several times the counts
     that it had; here each cell is rescaled to its visible counts (a difference to no metric that normalises cells).
 
-    Hidden entries go in as zeros, which lowers a gene's rebuilt values by one factor; the threshold is lowered by the
+    Masked entries go in as zeros, which lowers a gene's rebuilt values by one factor; the threshold is lowered by the
     same factor, and the rescaling to the visible values undoes it.
     """
     expression = observed.normalised
@@ -68,7 +41,7 @@ def alra(observed: Observed) -> np.ndarray:
     for start in range(0, expression.shape[1], _GENES_AT_ONCE):
         genes = slice(start, start + _GENES_AT_ONCE)
         values[:, genes] = keep_what_stands_out(scores @ right[:rank, genes], by_gene[:, genes].toarray())
-    return observed.at_wanted(lambda rows: to_visible_total(np.expm1(values[rows]), observed, rows))
+    return observed.at_targets(lambda rows: to_visible_total(np.expm1(values[rows]), observed, rows))
 
 
 def choose_rank(sizes: np.ndarray) -> int:
@@ -128,8 +101,3 @@ def _moments_above_zero(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     mean = values.sum(axis=0, where=above) / np.maximum(n, 1)
     variance = ((values - mean) ** 2).sum(axis=0, where=above) / np.maximum(n - 1, 1)
     return n, mean, np.sqrt(variance)
-
-
-def _to_counts(values: np.ndarray, observed: Observed, rows: slice) -> np.ndarray:
-    """Undo the normalisation of `Observed.normalised` for the cells of a slice, (n_rows, n_genes)."""
-    return np.expm1(values) * (observed.depth[rows, None] / _TARGET)
