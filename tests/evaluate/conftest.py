@@ -8,9 +8,9 @@ import scanpy_sct as sct
 
 
 @pytest.fixture(scope="session")
-def model(direct_checkpoint):
+def model(compact_checkpoint):
     """A tiny compact network with random weights, for the genes of `pbmc`."""
-    return direct_checkpoint
+    return compact_checkpoint
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from scanpy_sct.evaluate.registry import Method, method
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.scale import find_scale
+from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import log_normalise
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ class EmbeddingInput:
 @method("sct", task="embedding", needs="checkpoint")
 def sct(cells: EmbeddingInput) -> np.ndarray:
     """Embed as :func:`scanpy_sct.tl.embed` does by default."""
-    from scanpy_sct.embed.cells import predict_embedding
+    from scanpy_sct.embed.cells import embed_cells
 
     checkpoint, reader = cells.opened
-    return predict_embedding(checkpoint, reader.block(), bags="random", rng=cells.seed)
+    return embed_cells(checkpoint, reader, ComputeOptions(bags="random", seed=cells.seed))
 
 
 @method("pca", task="embedding", needs="expression")

@@ -93,14 +93,14 @@ def whiten_embedding(
         msg = f"n_cells={n_cells!r} must be a whole number of at least 1, and should be hundreds."
         raise ValueError(msg)
     checkpoint = load_model(checkpoint)
-    if not checkpoint.config.cell_dim:
+    if not checkpoint.network.has_cell_embedding:
         msg = f"checkpoint={checkpoint.name!r} has no cell embedding; name one with cell_dim > 0, such as 'sct-mini'."
         raise ValueError(msg)
     keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
     expressions = read_objects(objects, checkpoint, bags, keys)
     parts = _draw_cells(expressions, n_cells, checkpoint.config.cell_dim, seed)
     computing = {"bags": bags, "device": device, "precision": precision, "batch_size": batch_size, "rng": seed}
-    vectors = [predict_embedding(checkpoint, part, source="cell", **computing) for part in parts]
+    vectors = [predict_embedding(checkpoint, part, **computing) for part in parts]
     return _rescaled(checkpoint, _whitening(vectors, power))
 
 
@@ -134,21 +134,21 @@ def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
 def _rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
     """Multiply the embedding of a copy by ``matrix``, and what reads it by the inverse."""
     network = copy.deepcopy(checkpoint.network).cpu()
-    path = network.cell_path
+    embedder, reader = network.embedder, network.cell_transformer.input
     forth = torch.from_numpy(matrix)
     back = torch.from_numpy(np.linalg.inv(matrix))
     dim = len(forth)
     with torch.no_grad():
-        path.gene_table.copy_(path.gene_table.double() @ forth)
+        embedder.gene_factors.copy_(embedder.gene_factors.double() @ forth)
         # The layer that reads it sees the vector of the cell, its deviation from the mean of the bag, and the depth.
         for first in (0, dim):
-            columns = path.input.weight[:, first : first + dim]
+            columns = reader.weight[:, first : first + dim]
             columns.copy_(columns.double() @ back)
     return replace(
         checkpoint,
         name=f"{checkpoint.name}-whitened",
         network=network,
-        label_head=None if checkpoint.embedding == "cell" else checkpoint.label_head,
+        label_head=None,
         revision=None,
         sha256="",
     )

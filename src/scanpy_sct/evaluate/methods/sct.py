@@ -11,6 +11,7 @@ from scanpy_sct.evaluate.observed import Prediction
 from scanpy_sct.evaluate.registry import method
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
+from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_totals
 
 if TYPE_CHECKING:
@@ -85,21 +86,13 @@ def predict_with(
 
 def _impute(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -> tuple[np.ndarray, np.ndarray]:
     """Run what `tl.impute(hide=...)` runs; detection probability and conditional mean, each (n_cells, n_genes)."""
-    from scanpy_sct.impute.entries import predict_entries
+    from scanpy_sct.impute import ImputeSettings, impute_cells
 
     options = ReadOptions(library_key=observed.library_key, hide=_hide(observed))
-    cells = CellReader(observed.visible, model.genes, model.tokens.scale, options).block()
-    found = predict_entries(
-        model,
-        cells,
-        positions=observed.gene_index,
-        hide=cells.hidden,
-        bags=bags,
-        calibrate=True,
-        blend=blend,
-        rng=observed.seed,
-    )
-    return found.detection, found.level
+    reader = CellReader(observed.visible, model.genes, model.tokens.scale, options)
+    settings = ImputeSettings(genes=observed.gene_index, blend=blend, keep_parts=True)
+    found = impute_cells(model, reader, ComputeOptions(bags=bags, seed=observed.seed), settings)
+    return found.detection, found.conditional_mean
 
 
 def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -> np.ndarray:
