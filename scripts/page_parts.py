@@ -74,7 +74,7 @@ def by_data_set(results: pd.DataFrame, task: str, metric: str, stratum: str = "a
 
 
 def bags_by_data_set(bags: pd.DataFrame, metric: str = "average_precision") -> pd.DataFrame:
-    """Data sets by kind and size of the bags ("spatial 50"); "default 50" is what `bags="auto"` takes."""
+    """Lay out data sets by kind and size of the bags ("spatial 50"); "default 50" is what `bags="auto"` takes."""
     rows = bags[bags["metric"] == metric]
     wide = rows.pivot(index="data_set", columns=["bags", "size"], values="value").reindex(rows["data_set"].unique())
     for size in rows["size"].unique():

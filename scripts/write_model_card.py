@@ -52,7 +52,7 @@ WAYS = {"sct_network": "alone", "sct": "blended"}
 # Kind and size of the bags on the card of sct-mini.
 SHOWN_BAGS = {"default 50": "50", "ablated 50": "50, without attention", "random 50": "50, random", "default 1": "1"}
 CHEMISTRIES = "blood chemistries"
-# Hash of weights files that hold the same numbers as others did under older names of the tensors, on which results rest.
+# Weights files with the same numbers as older ones, under new names of the tensors: hash of the file that was measured.
 RENAMED = {
     "28a0abbac0e268815245b60242a90e1923f678d077bbcb92b3788ce7bdd9cc58": (
         "f74d53f84c20790bf97dd043c722bba6470f53d810dc8f1c190ddaa757298c51"

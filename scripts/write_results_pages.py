@@ -59,7 +59,7 @@ PANELS = """
 Average precision by size of the panel. The genes outside the panel are predicted, so that they are not the same for
 each size. The tables above have the other methods.
 
-![average precision against the number of measured genes, one panel per data set, one line per method](images/panels.png)"""
+![average precision against the number of measured genes, a panel per data set, a line per method](images/panels.png)"""
 
 RECOVERY_PAGE = """\
 # Which genes can I trust?
