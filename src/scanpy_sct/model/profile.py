@@ -142,7 +142,8 @@ class BagProfile(nn.Module):
         log_zero = self._log_zero(seen, depth, background, counted)
         detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
         prior = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
-        bins, totals = background.bins + prior.T, background.bins.sum(1) + 1
+        bins = (background.bins + prior.T).expand(len(tokens), -1, -1)
+        totals = (background.bins.sum(1) + 1).expand(len(tokens), -1)
         return Profile(seen, depth, background, counted, log_zero, detection, bins, totals)
 
     def count(self, tokens: Tensor) -> Background:
