@@ -98,11 +98,10 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         is missing, unknown, or of another shape than its `config.json` says.
     """
     folder = Path(folder)
-    stored = read_json(folder)
     config = read_config(folder)
     weights = _existing(folder, WEIGHTS_FILE)
     tensors = _read_tensors(weights)
-    if stored["format_version"] == 1:
+    if read_json(folder)["format_version"] == 1:
         tensors = version_1.new_names(tensors)
     network = build_network(_network_config(config, folder), config["n_genes"], tensors, str(weights))
     mention_license(config["name"], config["license"])
