@@ -144,9 +144,11 @@ class CompactNetwork(nn.Module):
         part.n_genes = len(gene_index)
         for name in BY_GENE:
             module, _, last = name.rpartition(".")
-            values = part.get_submodule(module)._parameters if last != "log_prior" else None
-            rows = getattr(part.get_submodule(module), last).detach()[gene_index].clone()
-            setattr(part.get_submodule(module), last, rows if values is None else nn.Parameter(rows))
+            values = getattr(part.get_submodule(module), last)
+            rows = values.detach()[gene_index]
+            if isinstance(values, nn.Parameter):
+                rows = nn.Parameter(rows, requires_grad=values.requires_grad)
+            setattr(part.get_submodule(module), last, rows)
         return part
 
     def _logits_at(self, token_index: Tensor, profile: Profile, first: Tensor, step: Tensor) -> Tensor:
