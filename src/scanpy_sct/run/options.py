@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,18 @@ class ComputeOptions:
     batch_size: int | Literal["auto"] = "auto"
     """Bags computed at once."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("bags", BagPolicy), ("precision", Precision)):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                msg = f"{name}={value!r} is not known; use one of {', '.join(map(repr, get_args(choices)))}."
+                raise ValueError(msg)
+        size = self.batch_size
+        is_number = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if size != "auto" and (not is_number or size < 1):
+            msg = f"batch_size={size!r} must be a positive integer or 'auto'."
+            raise ValueError(msg)
 
 
 def as_seed(rng: int | np.random.Generator | None) -> int:
