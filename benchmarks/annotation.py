@@ -72,11 +72,11 @@ NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
 TASK_CODE = (
     "read",
     "evaluate/annotation.py",
-    "evaluate/_annotators.py",
-    "evaluate/_naming_metrics.py",
-    "evaluate/_naming_splits.py",
+    "evaluate/annotation_methods.py",
+    "evaluate/annotation_metrics.py",
+    "evaluate/annotation_splits.py",
 )
-MODEL_CODE = ("model", "checkpoints", "predict", "plan", "tl/_annotate.py", "tl/_name_sources.py", "tl/_markers.py")
+MODEL_CODE = ("model", "checkpoints", "run", "embed", "impute", "annotate", "plan", "tl/_annotate.py")
 PACKAGES = ("celltypist", "decoupler")
 SHOWN = {
     "accuracy": "max",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from scanpy_sct.annotate.features import standardisation
 from scanpy_sct.checkpoints.checkpoint import LabelHead
@@ -98,7 +97,7 @@ def fit_label_classifier(
     features = (features - mean) / scale
     different, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = np.sqrt(len(codes) / (len(different) * counts))[codes]
-    folds = cell_folds(codes, seed) if groups is None else group_folds(codes, groups, seed)
+    folds = cell_folds(codes, seed) if groups is None else group_folds(codes, groups)
     tested = testable_cells(codes, folds)
 
     def fit(strength: float, rows: np.ndarray) -> LinearClassifier:
@@ -133,30 +132,23 @@ def cell_folds(codes: np.ndarray, seed: int) -> Folds:
     return list(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes))
 
 
-def group_folds(codes: np.ndarray, groups: np.ndarray, seed: int) -> Folds:
-    """Divide groups of cells into folds that are left out in turn, with all labels in each of them as far as possible.
+def group_folds(codes: np.ndarray, groups: np.ndarray) -> Folds:
+    """Divide groups of cells into folds that are left out in turn, of nearly equal numbers of cells.
 
     Parameters
     ----------
     codes
-        Number of the label of each cell, (n_cells,); every number up to the largest occurs.
+        Number of the label of each cell, (n_cells,).
     groups
         Group of each cell, (n_cells,), at least two, such as its donor.
-    seed
-        Decides which groups make a fold.
 
     Returns
     -------
-    As many folds as there are groups, at most five. Empty folds and folds that leave a single label to learn from are
-    dropped.
+    As many folds as there are groups, at most five. Folds that leave a single label to learn from are dropped.
     """
-    n_folds = int(min(len(np.unique(groups)), np.bincount(codes).max(), MAX_FOLDS))
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A label with fewer cells than folds is allowed here: some folds lack it.
-        warnings.simplefilter("ignore", UserWarning)
-        folds = list(splitter.split(codes, codes, groups))
-    return [(train, test) for train, test in folds if len(test) and len(np.unique(codes[train])) > 1]
+    n_folds = min(len(np.unique(groups)), MAX_FOLDS)
+    folds = GroupKFold(n_folds).split(codes, groups=groups)
+    return [(train, test) for train, test in folds if len(np.unique(codes[train])) > 1]
 
 
 def testable_cells(codes: np.ndarray, folds: Folds) -> np.ndarray:

@@ -77,7 +77,7 @@ def fit_ensemble(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.nd
         Number of the sample of each cell, (n_cells,). Where most labels occur in several samples, whole samples are
         left out in turn, so that the probabilities hold for new donors; else single cells.
     seed
-        Decides which cells or samples make a fold.
+        Decides which cells make a fold.
     """
     different, codes = np.unique(labels, return_inverse=True)
 
@@ -102,7 +102,7 @@ def _fit_member(view: np.ndarray, codes: np.ndarray, n_labels: int) -> LinearCla
 def choose_folds(codes: np.ndarray, samples: np.ndarray, seed: int) -> tuple[Folds, HeldOut]:
     """Make folds of whole samples if most cells can be tested by them, else of cells; at most five."""
     if len(np.unique(samples)) > 1:
-        folds = group_folds(codes, samples, seed)
+        folds = group_folds(codes, samples)
         if testable_cells(codes, folds).mean() >= MIN_TESTABLE:
             return folds, "samples"
     return cell_folds(codes, seed), "cells"

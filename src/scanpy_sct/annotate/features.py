@@ -53,7 +53,7 @@ def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def principal_components(
     reference: sparse.csr_matrix, query: sparse.csr_matrix, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Project both on up to 50 principal components of the reference, (n_cells, n_components) float64 each.
+    """Project both on up to 50 principal components of the reference, (n_cells, n_components) each.
 
     Genes are centred on the reference and not scaled. The scores of both are divided by one number, so that those of
     the reference have a mean variance of one.

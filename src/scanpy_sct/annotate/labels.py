@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 UNKNOWN = "unknown"
 MIN_CELLS = 3
 """A label with fewer cells is left out: it cannot be learnt and tested."""
+MAX_CELLS_PER_LABEL = 5000
+"""More cells of one label add little, and each has to be embedded."""
 
 
 @dataclass(frozen=True)

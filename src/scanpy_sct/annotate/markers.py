@@ -132,8 +132,8 @@ def read_markers(
     found = {label: rows["gene_index"].to_numpy() for label, rows in table.groupby("label", sort=False)}
     if len(found) < 2:
         msg = (
-            f"markers: {len(found)} of {len(labels)} types have a gene that the model {checkpoint.name!r} knows, and at "
-            "least two are needed, to be scored against one another; give symbols or Ensembl ids of human genes."
+            f"markers: {len(found)} of {len(labels)} types have a gene that the model {checkpoint.name!r} knows, and "
+            "at least two are needed, to be scored against one another; give symbols or Ensembl ids of human genes."
         )
         raise ValueError(msg)
     missing = [label for label in labels if label not in found]
@@ -153,9 +153,7 @@ def marker_table(markers: Markers) -> pd.DataFrame:
         rows = table[columns].dropna().to_numpy().tolist()
     elif isinstance(markers, Mapping):
         rows = [
-            (label, gene)
-            for label, genes in markers.items()
-            for gene in ([genes] if isinstance(genes, str) else genes)
+            (label, gene) for label, genes in markers.items() for gene in ([genes] if isinstance(genes, str) else genes)
         ]
     else:
         msg = f"markers must be a dict of types and their genes, or a DataFrame; found {type(markers).__name__}."

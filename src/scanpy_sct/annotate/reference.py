@@ -18,7 +18,7 @@ from scanpy_sct.annotate.features import (
     standardisation,
     variable_genes,
 )
-from scanpy_sct.annotate.labels import Annotation
+from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, Annotation
 from scanpy_sct.annotate.network import embed
 from scanpy_sct.annotate.novelty import estimate_novelty
 from scanpy_sct.plan.draw import draw_per_label
@@ -42,8 +42,6 @@ SUSPICIOUS_DIFFERENCE = 0.99
 """Beyond this AUC the user is warned: another protocol cannot be distinguished from another tissue."""
 EMBEDDING_WEIGHT = 0.3
 """Standard deviation of a feature of the embedding, beside a mean of 1 for the principal components."""
-MAX_CELLS_PER_LABEL = 5000
-"""More cells of one label add little, and each has to be embedded."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,12 @@ class ReferenceAnnotator:
         # The last two views are the halves of the variable genes.
         auc = difference(np.hstack(known_views[2:]), np.hstack(views[2:]), options.seed)
         if auc <= MAX_DIFFERENCE:
-            known_vectors = embed(checkpoint, known, reference_options)
-            known_views, views = _add_embedding(known_views, views, known_vectors, embed(checkpoint, query, options))
+            vectors = embed(checkpoint, known, reference_options), embed(checkpoint, query, options)
+            known_part, part = _scaled_embeddings(*vectors)
         else:
             _log_difference(auc)
+            known_part, part = np.empty((known.n_cells, 0)), np.empty((query.n_cells, 0))
+        known_views, views = _append(known_views, known_part), _append(views, part)
         ensemble = fit_ensemble(known_views, labels, known.samples, options.seed)
         empty = empty_cells(query)
         details = {
@@ -121,13 +121,14 @@ def _component_views(known: sparse.csr_matrix, query: sparse.csr_matrix, seed: i
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def _add_embedding(
-    known_views: Views, views: Views, known_vectors: np.ndarray, vectors: np.ndarray
-) -> tuple[Views, Views]:
-    """Append the embedding, standardised by the reference, to every view."""
-    mean, scale = standardisation(known_vectors)
-    known_part, part = (EMBEDDING_WEIGHT * (each - mean) / scale for each in (known_vectors, vectors))
-    return [np.hstack([view, known_part]) for view in known_views], [np.hstack([view, part]) for view in views]
+def _scaled_embeddings(known: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standardise both embeddings by that of the reference, and give them their weight."""
+    mean, scale = standardisation(known)
+    return EMBEDDING_WEIGHT * (known - mean) / scale, EMBEDDING_WEIGHT * (query - mean) / scale
+
+
+def _append(views: Views, embedding: np.ndarray) -> Views:
+    return [np.hstack([view, embedding]) for view in views]
 
 
 def _log_difference(auc: float) -> None:

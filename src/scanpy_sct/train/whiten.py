@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scanpy_sct.annotate.sources import has_counts, take
+from scanpy_sct.annotate.cells import empty_cells, select_cells
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import predict_embedding
-from scanpy_sct.tl._common import as_seed
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.run.options import ComputeOptions, as_seed
 from scanpy_sct.train.objects import as_objects, read_objects
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.expression import Expression
+    from scanpy_sct.read.reader import CellBlock
 
 CELLS_A_DIRECTION = 2
 SMALLEST_VARIANCE = 1e-6
@@ -96,18 +97,18 @@ def whiten_embedding(
     if not checkpoint.config.cell_dim:
         msg = f"checkpoint={checkpoint.name!r} has no cell embedding; name one with cell_dim > 0, such as 'sct-mini'."
         raise ValueError(msg)
-    keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
-    expressions = read_objects(objects, checkpoint, bags, keys)
+    options = ComputeOptions(bags, device, precision, batch_size, seed)
+    expressions = read_objects(objects, checkpoint, ReadOptions(layer, library_key, gene_names), options)
     parts = _draw_cells(expressions, n_cells, checkpoint.config.cell_dim, seed)
     computing = {"bags": bags, "device": device, "precision": precision, "batch_size": batch_size, "rng": seed}
     vectors = [predict_embedding(checkpoint, part, source="cell", **computing) for part in parts]
     return _rescaled(checkpoint, _whitening(vectors, power))
 
 
-def _draw_cells(expressions: Sequence[Expression], n_cells: int, dim: int, seed: int) -> list[Expression]:
+def _draw_cells(expressions: Sequence[CellBlock], n_cells: int, dim: int, seed: int) -> list[CellBlock]:
     """Draw cells with counts from each object; few cells would say nothing of directions, and are refused."""
     rng = np.random.default_rng(seed)
-    drawn = [np.sort(rng.permutation(np.flatnonzero(has_counts(each)))[:n_cells]) for each in expressions]
+    drawn = [np.sort(rng.permutation(np.flatnonzero(~empty_cells(each)))[:n_cells]) for each in expressions]
     n_drawn = sum(map(len, drawn))
     if n_drawn < CELLS_A_DIRECTION * dim:
         msg = (
@@ -115,11 +116,7 @@ def _draw_cells(expressions: Sequence[Expression], n_cells: int, dim: int, seed:
             f"dimensions; give at least {CELLS_A_DIRECTION * dim}, better thousands."
         )
         raise ValueError(msg)
-    return [
-        take(each, rows, np.flatnonzero(each.measured))
-        for each, rows in zip(expressions, drawn, strict=True)
-        if len(rows)
-    ]
+    return [select_cells(each, rows) for each, rows in zip(expressions, drawn, strict=True) if len(rows)]
 
 
 def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
