@@ -91,14 +91,14 @@ def fit_label_classifier(
         Group of each cell, (n_cells,), such as its donor: whole groups are left out in turn, see
         :func:`group_folds`. The left-out cells of a label that the remaining groups lack cannot be tested: they count
         neither for the strength nor for the temperature. At least one cell must be testable, see
-        :func:`testable_cells`.
+        :func:`can_be_tested`.
     """
     mean, scale = standardisation(features)
     features = (features - mean) / scale
     different, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = np.sqrt(len(codes) / (len(different) * counts))[codes]
     folds = cell_folds(codes, seed) if groups is None else group_folds(codes, groups)
-    tested = testable_cells(codes, folds)
+    tested = can_be_tested(codes, folds)
 
     def fit(strength: float, rows: np.ndarray) -> LinearClassifier:
         return fit_linear(features[rows], codes[rows], len(different), strength, weights[rows])
@@ -151,7 +151,7 @@ def group_folds(codes: np.ndarray, groups: np.ndarray) -> Folds:
     return [(train, test) for train, test in folds if len(np.unique(codes[train])) > 1]
 
 
-def testable_cells(codes: np.ndarray, folds: Folds) -> np.ndarray:
+def can_be_tested(codes: np.ndarray, folds: Folds) -> np.ndarray:
     """Return which cells have a label that occurs outside of their fold, bool (n_cells,)."""
     testable = np.zeros(len(codes), dtype=bool)
     for train, test in folds:

@@ -23,7 +23,7 @@ from scanpy_sct.annotate.classifier import (
     fit_temperature,
     group_folds,
     left_out_logits,
-    testable_cells,
+    can_be_tested,
 )
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def fit_ensemble(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.nd
         return _log_mean(fit(train), [view[test] for view in views])
 
     folds, held_out = choose_folds(codes, samples, seed)
-    tested = testable_cells(codes, folds)
+    tested = can_be_tested(codes, folds)
     temperature = fit_temperature(left_out_logits(predict, folds, len(codes))[tested], codes[tested])
     logger.info("Temperature %.2f fitted to left-out %s.", temperature, held_out)
     return Ensemble(tuple(different.tolist()), fit(np.arange(len(codes))), temperature, held_out)
@@ -103,7 +103,7 @@ def choose_folds(codes: np.ndarray, samples: np.ndarray, seed: int) -> tuple[Fol
     """Make folds of whole samples if most cells can be tested by them, else of cells; at most five."""
     if len(np.unique(samples)) > 1:
         folds = group_folds(codes, samples)
-        if testable_cells(codes, folds).mean() >= MIN_TESTABLE:
+        if can_be_tested(codes, folds).mean() >= MIN_TESTABLE:
             return folds, "samples"
     return cell_folds(codes, seed), "cells"
 

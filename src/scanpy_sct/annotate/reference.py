@@ -62,7 +62,6 @@ class ReferenceAnnotator:
     def annotate(self, checkpoint: Checkpoint, cells: CellBlock, options: ComputeOptions) -> Annotation:
         """Fit an ensemble to the reference, and apply it."""
         shared = self._shared_genes(checkpoint, cells)
-        check_computable(checkpoint, cells, options)
         reference_options = replace(options, bags="random")
         check_computable(checkpoint, self.cells, reference_options)
         rows = draw_per_label(self.labels, MAX_CELLS_PER_LABEL, options.seed, self.usable)

@@ -26,7 +26,7 @@ class Annotator(Protocol):
     """Whether its probabilities are calibrated; if not, they only rank cells."""
 
     def annotate(self, checkpoint: Checkpoint, cells: CellBlock, options: ComputeOptions) -> Annotation:
-        """Annotate all cells; errors are raised before anything is computed."""
+        """Annotate all cells; the caller has checked that the network can read them with these options."""
         ...
 
 

@@ -44,7 +44,7 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         donors = query.obs[DONOR].to_numpy()
         names = np.unique(donors)
         if len(names) < 2:
-            msg = "donor_key names a single donor, and each is annotated from the others; give reference=, or leave it out."
+            msg = "donor_key names a single donor, and each is annotated from the others; give reference=, or omit it."
             raise ValueError(msg)
         parts = [donors == name for name in names]
         splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]

@@ -15,6 +15,7 @@ from scanpy_sct.annotate.reference import ReferenceAnnotator
 from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
+from scanpy_sct.run.checks import check_computable
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import Result, run_workflow
 from scanpy_sct.write import WriteOptions, write_annotation
@@ -135,6 +136,7 @@ def annotate(
     reference_reading = ReadOptions(layer=reference_layer, library_key=library_key, gene_names=gene_names)
 
     def compute(checkpoint: Checkpoint, reader: CellReader) -> Result:
+        check_computable(checkpoint, reader, computing)
         annotator: Annotator
         if reference is not None:
             annotator = _read_reference(reference, labels_key, checkpoint, reference_reading)

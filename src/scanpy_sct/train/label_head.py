@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scanpy_sct.annotate.cells import empty_cells, select_cells
-from scanpy_sct.annotate.classifier import fit_label_classifier, group_folds, testable_cells
+from scanpy_sct.annotate.classifier import fit_label_classifier, group_folds, can_be_tested
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels
 from scanpy_sct.annotate.network import embed
 from scanpy_sct.checkpoints.registry import load_model
@@ -211,7 +211,7 @@ def _check_donors(labels: np.ndarray, donors: np.ndarray, donor_key: str | None)
         msg = f"{source} all cells to learn from are of one donor; add others to calibrate on, or {fix}."
         raise ValueError(msg)
     codes = np.unique(labels, return_inverse=True)[1]
-    tested = testable_cells(codes, group_folds(codes, donors))
+    tested = can_be_tested(codes, group_folds(codes, donors))
     if not tested.any():
         msg = f"{source} no label remains when its donor is left out; harmonise labels with names=, or {fix}."
         raise ValueError(msg)
