@@ -18,12 +18,12 @@ from scipy.special import logsumexp, softmax
 from scanpy_sct.annotate.classifier import (
     Folds,
     LinearClassifier,
+    can_be_tested,
     cell_folds,
     fit_linear,
     fit_temperature,
     group_folds,
     left_out_logits,
-    can_be_tested,
 )
 
 logger = logging.getLogger(__name__)

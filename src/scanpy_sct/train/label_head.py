@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scanpy_sct.annotate.cells import empty_cells, select_cells
-from scanpy_sct.annotate.classifier import fit_label_classifier, group_folds, can_be_tested
+from scanpy_sct.annotate.classifier import can_be_tested, fit_label_classifier, group_folds
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels
 from scanpy_sct.annotate.network import embed
 from scanpy_sct.checkpoints.registry import load_model
