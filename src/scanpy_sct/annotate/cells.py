@@ -19,35 +19,18 @@ def empty_cells(cells: CellBlock) -> np.ndarray:
     return np.diff(cells.log_values.indptr) == 0
 
 
-def select_cells(cells: CellBlock, rows: np.ndarray | None = None, gene_index: np.ndarray | None = None) -> CellBlock:
-    """Take some cells, as if only some genes had been measured.
+def with_measured(cells: CellBlock, gene_index: np.ndarray) -> CellBlock:
+    """Return the cells as if only the genes in ``gene_index`` had been measured."""
+    measured = np.zeros_like(cells.measured)
+    measured[gene_index] = True
 
-    Parameters
-    ----------
-    cells
-        Where to take them from; it is not changed.
-    rows
-        Rows of the block; None: all.
-    gene_index
-        Genes that stay measured; None: all.
-    """
-    rows = np.arange(cells.n_cells) if rows is None else rows
-    measured = cells.measured
-    if gene_index is not None:
-        measured = np.zeros_like(measured)
-        measured[gene_index] = True
-
-    def select(values: sparse.csr_matrix) -> sparse.csr_matrix:
-        part = values[rows]
-        return keep_entries(part, measured[part.indices])
+    def kept(values: sparse.csr_matrix) -> sparse.csr_matrix:
+        return keep_entries(values, measured[values.indices])
 
     return replace(
         cells,
-        rows=cells.rows[rows],
-        log_values=select(cells.log_values),
-        token_values=select(cells.token_values),
+        log_values=kept(cells.log_values),
+        token_values=kept(cells.token_values),
         measured=measured,
-        samples=cells.samples[rows],
-        coordinates=None if cells.coordinates is None else cells.coordinates[rows],
-        hidden=None if cells.hidden is None else select(cells.hidden),
+        hidden=None if cells.hidden is None else kept(cells.hidden),
     )

@@ -10,11 +10,11 @@ from scipy.special import softmax
 
 from scanpy_sct.annotate.cells import empty_cells
 from scanpy_sct.annotate.labels import Annotation
-from scanpy_sct.annotate.network import embed
+from scanpy_sct.embed.cells import embed_cells
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint, LabelHead
-    from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.read.reader import CellReader
     from scanpy_sct.run.options import ComputeOptions
 
 
@@ -26,7 +26,7 @@ class LabelHeadAnnotator:
     learns: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
 
-    def annotate(self, checkpoint: Checkpoint, cells: CellBlock, options: ComputeOptions) -> Annotation:
+    def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
         """Embed the cells and apply the label head.
 
         Raises
@@ -41,8 +41,8 @@ class LabelHeadAnnotator:
                 "labels) or markers= (marker genes of each type), or fit a label head: sct.train.fit_label_head."
             )
             raise ValueError(msg)
-        probabilities = label_probabilities(head, embed(checkpoint, cells, options))
-        return Annotation(head.labels, probabilities, empty_cells(cells), details={"source": self.name})
+        probabilities = label_probabilities(head, embed_cells(checkpoint, cells, options))
+        return Annotation(head.labels, probabilities, empty_cells(cells.block()), details={"source": self.name})
 
 
 def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:

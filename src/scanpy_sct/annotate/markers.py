@@ -14,13 +14,12 @@ from scipy.special import softmax
 from scanpy_sct.annotate.cells import empty_cells
 from scanpy_sct.annotate.features import standardisation
 from scanpy_sct.annotate.labels import Annotation, check_label_names
-from scanpy_sct.annotate.network import impute_genes
+from scanpy_sct.impute import ImputeSettings, impute_cells
 from scanpy_sct.read.genes import to_ensembl
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.genes import GeneMatch
-    from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.read.reader import CellReader
     from scanpy_sct.run.options import ComputeOptions
 
 logger = logging.getLogger(__name__)
@@ -47,13 +46,15 @@ class MarkerAnnotator:
     markers: Mapping[str, np.ndarray]
     """`gene_index` of the markers of each type."""
 
-    def annotate(self, checkpoint: Checkpoint, cells: CellBlock, options: ComputeOptions) -> Annotation:
+    def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
         """Score all types in every cell; the scores are not calibrated."""
         gene_index = np.unique(np.concatenate(list(self.markers.values())))
-        values = impute_genes(checkpoint, cells, gene_index, options) + cells.log_values[:, gene_index].toarray()
+        settings = ImputeSettings(genes=gene_index, blend=False)
+        imputed = impute_cells(checkpoint, cells, options, settings).values
+        block = cells.block()
         columns = {label: np.searchsorted(gene_index, genes) for label, genes in self.markers.items()}
-        probabilities, none = score_markers(values, columns)
-        empty = empty_cells(cells)
+        probabilities, none = score_markers(imputed + block.log_values[:, gene_index].toarray(), columns)
+        empty = empty_cells(block)
         details = {
             "types": list(self.markers),
             "genes": [len(genes) for genes in self.markers.values()],
@@ -96,9 +97,7 @@ def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> t
     return softmax(SHARPNESS * scores[:, 1:], axis=1), none
 
 
-def read_markers(
-    markers: Markers, checkpoint: Checkpoint, genes: GeneMatch, column_names: Sequence[str]
-) -> dict[str, np.ndarray]:
+def read_markers(markers: Markers, checkpoint: Checkpoint, cells: CellReader) -> dict[str, np.ndarray]:
     """Find the `gene_index` of the markers of each type; types without a gene that the network knows are left out.
 
     Parameters
@@ -107,9 +106,8 @@ def read_markers(
         What the user gave.
     checkpoint
         Its vocabulary is searched.
-    genes, column_names
-        Columns of the object that are genes of the vocabulary, and the names of all its columns: a marker may have the
-        name of a column, or be a symbol or an Ensembl id.
+    cells
+        A marker may have the name of one of their columns, or be a symbol or an Ensembl id.
 
     Raises
     ------
@@ -120,8 +118,8 @@ def read_markers(
     labels = table["label"].unique()
     check_label_names(labels, "markers")
     # Of several columns with one name the first counts, as in `tl.impute`.
-    own_names = np.asarray(column_names)[genes.columns]
-    index_of_column = dict(zip(own_names[::-1], genes.positions[::-1], strict=True))
+    own_names = np.asarray(cells.var_names)[cells.genes.columns]
+    index_of_column = dict(zip(own_names[::-1], cells.genes.positions[::-1], strict=True))
     index_of_id = {ensembl_id: index for index, ensembl_id in enumerate(checkpoint.genes) if ensembl_id}
     ids = to_ensembl(table["gene"].tolist(), vocabulary=checkpoint.genes).ensembl_ids
     table["gene_index"] = [

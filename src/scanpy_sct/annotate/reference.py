@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.annotate.cells import empty_cells, select_cells
+from scanpy_sct.annotate.cells import empty_cells, with_measured
 from scanpy_sct.annotate.ensemble import fit_ensemble
 from scanpy_sct.annotate.features import (
     difference,
@@ -19,14 +19,14 @@ from scanpy_sct.annotate.features import (
     variable_genes,
 )
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, Annotation
-from scanpy_sct.annotate.network import embed
 from scanpy_sct.annotate.novelty import estimate_novelty
+from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
 from scanpy_sct.run.checks import check_computable
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.read.reader import CellBlock, CellReader
     from scanpy_sct.run.options import ComputeOptions
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class ReferenceAnnotator:
     usable: np.ndarray
     """(n_cells,) bool: cells to learn from."""
 
-    def annotate(self, checkpoint: Checkpoint, cells: CellBlock, options: ComputeOptions) -> Annotation:
+    def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
         """Fit an ensemble to the reference, and apply it."""
         shared = self._shared_genes(checkpoint, cells)
         reference_options = replace(options, bags="random")
@@ -67,13 +67,13 @@ class ReferenceAnnotator:
         rows = draw_per_label(self.labels, MAX_CELLS_PER_LABEL, options.seed, self.usable)
         labels = self.labels[rows]
         # Genes that only one side measured would separate both, so neither the components nor the network reads them.
-        query, known = select_cells(cells, None, shared), select_cells(self.cells, rows, shared)
+        query, known = (with_measured(block, shared) for block in (cells.block(), self.cells.block(rows)))
         values = [normalised_genes(part.token_values, shared) for part in (known, query)]
         known_views, views = _component_views(*values, options.seed)
         # The last two views are the halves of the variable genes.
         auc = difference(np.hstack(known_views[2:]), np.hstack(views[2:]), options.seed)
         if auc <= MAX_DIFFERENCE:
-            vectors = embed(checkpoint, known, reference_options), embed(checkpoint, query, options)
+            vectors = embed_cells(checkpoint, known, reference_options), embed_cells(checkpoint, query, options)
             known_part, part = _scaled_embeddings(*vectors)
         else:
             _log_difference(auc)
@@ -96,7 +96,7 @@ class ReferenceAnnotator:
             details={"source": self.name, "reference": details},
         )
 
-    def _shared_genes(self, checkpoint: Checkpoint, cells: CellBlock) -> np.ndarray:
+    def _shared_genes(self, checkpoint: Checkpoint, cells: CellReader) -> np.ndarray:
         """Return the `gene_index` of the genes that both measured."""
         shared = np.flatnonzero(cells.measured & self.cells.measured)
         if len(shared) < MIN_SHARED_GENES:

@@ -11,7 +11,7 @@ from scanpy_sct.annotate.reference import ReferenceAnnotator
 if TYPE_CHECKING:
     from scanpy_sct.annotate.labels import Annotation
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.read.reader import CellReader
     from scanpy_sct.run.options import ComputeOptions
 
 
@@ -25,7 +25,7 @@ class Annotator(Protocol):
     calibrated: ClassVar[bool]
     """Whether its probabilities are calibrated; if not, they only rank cells."""
 
-    def annotate(self, checkpoint: Checkpoint, cells: CellBlock, options: ComputeOptions) -> Annotation:
+    def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
         """Annotate all cells; the caller has checked that the network can read them with these options."""
         ...
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scanpy_sct.plan.bags import choose_policy
 from scanpy_sct.run.device import choose_device, choose_precision
-from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy
+from scanpy_sct.run.inputs import check_coordinates
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
     from scanpy_sct.run.options import ComputeOptions
 
 
-def check_computable(checkpoint: Checkpoint, cells: CellBlock | CellReader, options: ComputeOptions) -> None:
-    """Raise a ValueError if the network cannot read these cells in this way.
+def check_computable(checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions) -> None:
+    """Raise a ValueError if the network cannot read these cells with these options.
 
-    The device is not here or does not compute in this precision, or the network or the bag policy needs coordinates
-    that the cells lack.
+    The bag policy or the precision is unknown, the device is not available, or the network or the bag policy needs
+    coordinates that the cells lack.
     """
-    choose_bag_policy(options.bags, cells)
-    check_coordinates(checkpoint, cells)
+    check_coordinates(checkpoint, cells.coordinates)
+    choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
     choose_precision(options.precision, choose_device(options.device))

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
+from scanpy_sct.model.network import Bags
+from scanpy_sct.model.profile import Background
 from scanpy_sct.run.device import choose_device, choose_precision
+from scanpy_sct.run.inputs import BagInput
+from scanpy_sct.run.options import ComputeOptions
 
 logger = logging.getLogger(__name__)
 
 GPU_BYTES_PER_TOKEN = 6_000
-"""Device memory to reckon with for each token of a bag in the released network, bfloat16."""
+"""Device memory that each token of a bag takes in the released network, bfloat16."""
 MAX_AUTO_BATCH = 16
 
 
 @dataclass(frozen=True)
-class BagInput:
-    """One bag, ready for the network."""
+class TokenPrediction:
+    """What a network predicts at the requested tokens of a bag, each (tokens,)."""
 
-    rows: np.ndarray
-    """Rows of its targets in the data."""
-    tokens: np.ndarray
-    """(cells, positions) uint8; the targets come first."""
-    values: np.ndarray
-    """(cells, n_bins): what each bin is worth in each cell."""
-    wanted: np.ndarray
-    """Places of the flattened tokens at which a prediction is wanted."""
-    coordinates: np.ndarray | None = None
+    log_odds: np.ndarray
+    """float32: log-odds that the gene is detected."""
+    conditional_mean: np.ndarray
+    """float32: expected value if it is detected."""
+    top_bin: np.ndarray
+    """uint8: most probable bin."""
+    confidence: np.ndarray
+    """float32: probability of that bin."""
 
 
 class Runner:
@@ -40,41 +47,72 @@ class Runner:
     Parameters
     ----------
     checkpoint
-        The network, which is moved to the device.
-    device, precision, batch_size
-        As the public verbs take them.
+        The network; it stays where it is, and is copied to another device if need be.
+    options
+        Device, precision and batch size.
+    genes
+        Indices of the genes to read, for networks that can leave some out; None: all.
+
+    Raises
+    ------
+    ValueError
+        The device, the precision or the batch size cannot be used.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto", batch_size: int | str = "auto"
-    ) -> None:
-        self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+    def __init__(self, checkpoint: Checkpoint, options: ComputeOptions, genes: np.ndarray | None = None) -> None:
         self.checkpoint = checkpoint
-        self.network = checkpoint.network.to(self.device).eval()
-        if batch_size != "auto" and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
-            msg = f"batch_size={batch_size!r} must be a positive whole number or 'auto'."
-            raise ValueError(msg)
-        self.batch_size = self._auto_batch_size() if batch_size == "auto" else batch_size
-        self.cell_weight = 1.0
+        self.device = choose_device(options.device)
+        self.dtype = choose_precision(options.precision, self.device)
+        network = checkpoint.network
+        if genes is not None and len(genes) < network.n_genes:
+            network = network.at_genes(torch.from_numpy(genes))
+        elif self.device.type != "cpu" or network.training:
+            network = copy.deepcopy(network)
+        self.network = network.to(self.device).eval()
+        self.batch_size = self._auto_batch_size() if options.batch_size == "auto" else options.batch_size
 
     def _auto_batch_size(self) -> int:
         # On a processor a single bag fills the machine; more at once would only take memory.
         if self.device.type != "cuda":
             return 1
         free, _ = torch.cuda.mem_get_info(self.device)
-        tokens = self.checkpoint.config.num_cells * self.network.n_genes
+        tokens = self.checkpoint.config.bag_size * self.network.n_genes
         return int(np.clip(free // (tokens * GPU_BYTES_PER_TOKEN), 1, MAX_AUTO_BATCH))
 
-    def probabilities(self, bags: Iterable[BagInput], path: str) -> Iterator[tuple[BagInput, np.ndarray]]:
-        """Yield each bag with the probabilities of the levels at its wanted places, (places, levels) float32."""
-        for batch in self._batches(bags):
-            yield from zip(batch, self._halving(lambda part: self._probabilities(part, path), batch), strict=True)
+    def predict(
+        self, bags: Iterable[BagInput], *, cell_weight: float = 1.0, keep_bins: bool = False
+    ) -> Iterator[tuple[BagInput, TokenPrediction]]:
+        """Yield each bag with the predictions at its requested tokens.
 
-    def cell_vectors(self, bags: Iterable[BagInput], source: str) -> Iterator[tuple[BagInput, np.ndarray]]:
-        """Yield each bag with one vector per cell, (cells, dimensions) float32."""
+        Parameters
+        ----------
+        bags
+            The bags.
+        cell_weight
+            Weight of the cell embedding in the logits, for networks that have one.
+        keep_bins
+            Find the most probable bin, too.
+        """
         for batch in self._batches(bags):
-            yield from zip(batch, self._halving(lambda part: self._vectors(part, source), batch), strict=True)
+            found = self._in_parts(lambda part: self._predict(part, cell_weight, keep_bins), batch)
+            yield from zip(batch, found, strict=True)
+
+    def cell_vectors(
+        self, bags: Iterable[BagInput], background: Background | None = None
+    ) -> Iterator[tuple[BagInput, np.ndarray]]:
+        """Yield each bag with one vector per cell, (cells, dimensions) float32.
+
+        ``background`` is the profile of a sample to centre the cells on, from :meth:`background`; None: that of the bag.
+        """
+        for batch in self._batches(bags):
+            found = self._in_parts(lambda part: self._vectors(part, background), batch)
+            yield from zip(batch, found, strict=True)
+
+    @torch.inference_mode()
+    def background(self, bags: Iterable[BagInput]) -> Background:
+        """Count what the cells of all bags show, for networks that centre cells on a profile."""
+        counts = (self.network.background(torch.from_numpy(bag.tokens).to(self.device)) for bag in bags)
+        return reduce(operator.add, counts)
 
     def _batches(self, bags: Iterable[BagInput]) -> Iterator[list[BagInput]]:
         batch: list[BagInput] = []
@@ -87,7 +125,8 @@ class Runner:
         if batch:
             yield batch
 
-    def _halving(self, compute, batch: Sequence[BagInput]) -> list[np.ndarray]:
+    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list], batch: Sequence[BagInput]) -> list:
+        """Compute a batch, or its halves where the device has no memory for all of it."""
         try:
             return compute(batch)
         except torch.OutOfMemoryError:
@@ -96,34 +135,62 @@ class Runner:
         torch.cuda.empty_cache()
         half = len(batch) // 2
         self.batch_size = min(self.batch_size, half)
-        logger.warning("Out of memory on %s: going on with %d bags at once.", self.device, self.batch_size)
-        return self._halving(compute, batch[:half]) + self._halving(compute, batch[half:])
+        logger.warning("Out of memory on %s: retrying with batch_size=%d.", self.device, self.batch_size)
+        return self._in_parts(compute, batch[:half]) + self._in_parts(compute, batch[half:])
 
-    @torch.inference_mode()
-    def _run(self, batch: Sequence[BagInput], **options: object) -> dict:
-        tokens = torch.from_numpy(np.stack([bag.tokens.ravel() for bag in batch])).to(self.device)
+    def _to_device(self, batch: Sequence[BagInput]) -> Bags:
+        tokens = torch.from_numpy(np.stack([bag.tokens for bag in batch])).to(self.device)
         coordinates = None
-        if self.checkpoint.config.use_spatial_information:
+        if self.checkpoint.config.reads_coordinates:
             stacked = np.stack([bag.coordinates for bag in batch]).astype(np.float32)
             coordinates = torch.from_numpy(stacked).to(self.device)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.network(tokens, coordinates, cell_weight=self.cell_weight, **options)
+        in_background = None
+        if batch[0].in_background is not None:
+            in_background = torch.from_numpy(np.stack([bag.in_background for bag in batch])).to(self.device)
+        return Bags(tokens, coordinates, in_background)
 
-    def _probabilities(self, batch: Sequence[BagInput], path: str) -> list[np.ndarray]:
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    @torch.inference_mode()
+    def _predict(self, batch: Sequence[BagInput], cell_weight: float, keep_bins: bool) -> list[TokenPrediction]:
         size = batch[0].tokens.size
-        places = np.concatenate([number * size + bag.wanted for number, bag in enumerate(batch)])
-        positions = torch.from_numpy(places).to(self.device)
-        name = "logits" if path == "full" else "direct_logits"
-        logits = self._run(batch, outputs={name}, positions=positions)[name]
-        levels = logits[:, : self.checkpoint.config.num_bins].float() / self.checkpoint.temperature
-        result = levels.softmax(-1).cpu().numpy()
-        return np.split(result, np.cumsum([len(bag.wanted) for bag in batch])[:-1])
-
-    def _vectors(self, batch: Sequence[BagInput], source: str) -> list[np.ndarray]:
-        n_cells = len(batch[0].tokens)
-        if source == "cell":
-            vectors = self._run(batch, outputs={"cell_embedding"})["cell_embedding"]
+        index = np.concatenate([number * size + bag.token_index for number, bag in enumerate(batch)])
+        cell = np.concatenate([
+            number * len(bag.tokens) + bag.token_index // bag.tokens.shape[1] for number, bag in enumerate(batch)
+        ])
+        values = np.concatenate([bag.bin_values for bag in batch])
+        with self._autocast():
+            logits = self.network.bin_logits(
+                self._to_device(batch), torch.from_numpy(index).to(self.device), cell_weight=cell_weight
+            )
+        # Bins come first: to normalise over short rows is slow.
+        logits = logits.float().T.contiguous()
+        found = _expected(logits, torch.from_numpy(values.T.copy()).to(self.device), torch.from_numpy(cell))
+        if keep_bins:
+            confidence, top_bin = logits.softmax(0).max(0)
+            found += [top_bin.to(torch.uint8), confidence]
         else:
-            output = self._run(batch, outputs={"transformer_out"})["transformer_out"]
-            vectors = output.float().unflatten(1, (n_cells, -1)).mean(2)
+            found += [torch.zeros(0, dtype=torch.uint8), torch.zeros(0)]
+        ends = np.cumsum([len(bag.token_index) for bag in batch])[:-1]
+        return [TokenPrediction(*parts) for parts in zip(*(np.split(each.cpu().numpy(), ends) for each in found), strict=True)]
+
+    @torch.inference_mode()
+    def _vectors(self, batch: Sequence[BagInput], background: Background | None) -> list[np.ndarray]:
+        with self._autocast():
+            vectors = self.network.cell_embedding(self._to_device(batch), background)
         return list(vectors.float().cpu().numpy())
+
+
+def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
+    """Log-odds of detection and conditional mean from logits (bins, tokens).
+
+    ``values`` (bins above zero, cells) is the value of each bin in each cell, ``cell`` (tokens,) the cell of each token.
+    """
+    detected = logits[1:]
+    largest = detected.amax(0)
+    weights = (detected - largest).exp_()
+    total = weights.sum(0)
+    log_odds = total.log() + largest - logits[0]
+    conditional_mean = (weights * values.index_select(1, cell.to(values.device))).sum(0) / total
+    return [log_odds, conditional_mean]

@@ -135,16 +135,16 @@ def annotate(
     computing = ComputeOptions(bags, device, precision, batch_size, as_seed(rng))
     reference_reading = ReadOptions(layer=reference_layer, library_key=library_key, gene_names=gene_names)
 
-    def compute(checkpoint: Checkpoint, reader: CellReader) -> Result:
-        check_computable(checkpoint, reader, computing)
+    def compute(checkpoint: Checkpoint, reader: CellReader, options: ComputeOptions) -> Result:
+        check_computable(checkpoint, reader, options)
         annotator: Annotator
         if reference is not None:
             annotator = _read_reference(reference, labels_key, checkpoint, reference_reading)
         elif markers is not None:
-            annotator = MarkerAnnotator(read_markers(markers, checkpoint, reader.genes, adata.var_names))
+            annotator = MarkerAnnotator(read_markers(markers, checkpoint, reader))
         else:
             annotator = LabelHeadAnnotator()
-        annotation = annotator.annotate(checkpoint, reader.block(), computing)
+        annotation = annotator.annotate(checkpoint, reader, options)
         return Result(write_annotation, _fields(annotation, threshold, reader.obs_names), annotation.details)
 
     return run_workflow(

@@ -5,24 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import get_args
 
-from scanpy_sct.model.config import SctConfig
+from scanpy_sct.model import CompactConfig
 from scanpy_sct.plan.bins import Binning
 
 GENE_ORDERS = ("coexpression", "mean", "given")
-
-
-def _small_network() -> SctConfig:
-    return SctConfig(
-        token_embed_dim=32,
-        embed_dim=96,
-        ffn_embed_dim=192,
-        num_layers=2,
-        attention_heads=4,
-        key_size=24,
-        context=True,
-        cell_dim=64,
-        cell_layers=2,
-    )
 
 
 @dataclass(frozen=True)
@@ -34,7 +20,7 @@ class PretrainConfig:
 
     name: str = "sct"
     """Name of the checkpoint."""
-    network: SctConfig = field(default_factory=_small_network)
+    network: CompactConfig = field(default_factory=lambda: CompactConfig(bag_correction=False))
     binning: str = "uniform"
     """Bins of a cell's expressed genes, as many as `network.mask_token_id` leaves room for: `"uniform"`, of equal width
     on the log scale of the cell; `"quantile"`, of equally many genes; `"counts"`, of 1, 2, 3-4, 5-8, ... counts."""

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scanpy_sct.model import Sct
-from scanpy_sct.model.direct import direct_logits
+from scanpy_sct.model import CompactNetwork
 from scanpy_sct.plan.tokens import TokenRules
 
 BY_GENE = ("gene_table", "gene_output")
@@ -28,7 +27,7 @@ def direct_positions(rules: TokenRules, measured: np.ndarray) -> np.ndarray:
     measured
         (n_positions,) bool.
     """
-    is_level = rules.background(measured) <= rules.n_bins
+    is_level = rules.empty_cell(measured) < rules.n_bins
     has_gene = np.flatnonzero(rules.vocabulary != "")
     # The last gene stays in any case: positions behind it are padding, positions before it are not.
     is_last = np.arange(len(measured)) == (has_gene[-1] if len(has_gene) else -1)
@@ -38,7 +37,7 @@ def direct_positions(rules: TokenRules, measured: np.ndarray) -> np.ndarray:
 class FullPath(nn.Module):
     """All of a network, with the outputs of `DirectPaths`."""
 
-    def __init__(self, network: Sct) -> None:
+    def __init__(self, network: CompactNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -54,7 +53,7 @@ class FullPath(nn.Module):
 class DirectPaths(nn.Module):
     """Profile, cell path and correction of a network over some of its positions, in memory of their own."""
 
-    def __init__(self, network: Sct, positions: np.ndarray) -> None:
+    def __init__(self, network: CompactNetwork, positions: np.ndarray) -> None:
         super().__init__()
         self._network = [network]  # in a list, so that it is no part of this module
         self._positions = torch.from_numpy(positions)

@@ -18,7 +18,7 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
-from scanpy_sct.model import Sct
+from scanpy_sct.model import CompactNetwork
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.read.hide import hidden_at_positions, read_hide
 from scanpy_sct.run.device import choose_device
@@ -144,7 +144,7 @@ def _with_places(given: Checkpoint) -> Checkpoint:
         return replace(given, network=copy.deepcopy(given.network))
     config = replace(given.config, use_spatial_information=True)
     with torch.random.fork_rng(devices=[]):
-        network = Sct(config, given.network.n_genes).eval()
+        network = CompactNetwork(config, given.network.n_genes).eval()
     found = network.load_state_dict(given.network.state_dict(), strict=False)
     with torch.no_grad():
         for name in found.missing_keys:

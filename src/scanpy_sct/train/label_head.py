@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.annotate.cells import empty_cells, select_cells
+from scanpy_sct.annotate.cells import empty_cells
 from scanpy_sct.annotate.classifier import can_be_tested, fit_label_classifier, group_folds
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels
-from scanpy_sct.annotate.network import embed
 from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
 from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.options import ReadOptions
@@ -112,7 +112,7 @@ def fit_label_head(
     if donors is not None:
         _check_donors(labels, donors, donor_key)
     vectors = [
-        embed(checkpoint, select_cells(block, part), computing)
+        embed_cells(checkpoint, block.block(part), computing)
         for block, part in zip(blocks, _rows_of_objects(rows, objects), strict=True)
         if len(part)
     ]

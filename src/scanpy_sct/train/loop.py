@@ -28,7 +28,7 @@ from scanpy_sct.train.stream import BagStream
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from scanpy_sct.model import Sct
+    from scanpy_sct.model import CompactNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Pretraining:
     def __init__(
         self,
         fabric: Fabric,
-        network: Sct,
+        network: CompactNetwork,
         sources: Sequence[Source],
         held_out: Sequence[np.ndarray],
         rules: TokenRules,
@@ -219,7 +219,7 @@ def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return (logits.logsumexp(0) - logits.gather(0, truth[None])[0]).mean()
 
 
-def _parameter_groups(network: Sct, config: PretrainConfig) -> list[dict]:
+def _parameter_groups(network: CompactNetwork, config: PretrainConfig) -> list[dict]:
     matrices = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     return [

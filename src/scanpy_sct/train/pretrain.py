@@ -16,7 +16,7 @@ import torch
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
 from scanpy_sct.checkpoints.folder import check_replaceable, save_checkpoint
-from scanpy_sct.model import Sct
+from scanpy_sct.model import CompactNetwork
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.read.genes import released_vocabulary
 from scanpy_sct.train.census import CensusCells
@@ -125,7 +125,7 @@ def pretrain(
 
 
 def _save(
-    folder: Path, config: PretrainConfig, genes: np.ndarray, rules: TokenRules, network: Sct, license: str
+    folder: Path, config: PretrainConfig, genes: np.ndarray, rules: TokenRules, network: CompactNetwork, license: str
 ) -> None:
     checkpoint = Checkpoint(
         name=config.name,
@@ -261,11 +261,13 @@ def _order_genes(
     return stored["genes"], stored["vectors"]
 
 
-def _new_network(config: PretrainConfig, cells: Sequence[Dataset], rules: TokenRules, vectors: np.ndarray) -> Sct:
+def _new_network(
+    config: PretrainConfig, cells: Sequence[Dataset], rules: TokenRules, vectors: np.ndarray
+) -> CompactNetwork:
     """Make a network that starts from what is known without training: gene frequencies, and co-expression."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Sct(config.network, len(rules.vocabulary))
+        network = CompactNetwork(config.network, len(rules.vocabulary))
     if not config.network.context:
         return network
     with torch.no_grad():

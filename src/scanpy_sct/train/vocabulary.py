@@ -59,7 +59,7 @@ def level_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndar
 
     Shrunk with the weight of two cells towards the frequencies over all genes.
     """
-    n_levels = rules.n_bins + 1
+    n_levels = rules.n_bins
     counts = np.zeros((len(rules.vocabulary), n_levels))
     for dataset in datasets:
         rows = np.flatnonzero(~dataset.held_out)

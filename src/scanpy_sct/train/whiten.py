@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scanpy_sct.annotate.cells import empty_cells, select_cells
+from scanpy_sct.annotate.cells import empty_cells
 from scanpy_sct.checkpoints.registry import load_model
-from scanpy_sct.embed.cells import predict_embedding
+from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.run.options import ComputeOptions, as_seed
 from scanpy_sct.train.objects import as_objects, read_objects
@@ -94,14 +94,13 @@ def whiten_embedding(
         msg = f"n_cells={n_cells!r} must be a whole number of at least 1, and should be hundreds."
         raise ValueError(msg)
     checkpoint = load_model(checkpoint)
-    if not checkpoint.config.cell_dim:
+    if not checkpoint.network.has_cell_embedding:
         msg = f"checkpoint={checkpoint.name!r} has no cell embedding; name one with cell_dim > 0, such as 'sct-mini'."
         raise ValueError(msg)
     options = ComputeOptions(bags, device, precision, batch_size, seed)
     expressions = read_objects(objects, checkpoint, ReadOptions(layer, library_key, gene_names), options)
     parts = _draw_cells(expressions, n_cells, checkpoint.config.cell_dim, seed)
-    computing = {"bags": bags, "device": device, "precision": precision, "batch_size": batch_size, "rng": seed}
-    vectors = [predict_embedding(checkpoint, part, source="cell", **computing) for part in parts]
+    vectors = [embed_cells(checkpoint, part, options) for part in parts]
     return _rescaled(checkpoint, _whitening(vectors, power))
 
 
@@ -116,7 +115,7 @@ def _draw_cells(expressions: Sequence[CellBlock], n_cells: int, dim: int, seed: 
             f"dimensions; give at least {CELLS_A_DIRECTION * dim}, better thousands."
         )
         raise ValueError(msg)
-    return [select_cells(each, rows) for each, rows in zip(expressions, drawn, strict=True) if len(rows)]
+    return [each.block(rows) for each, rows in zip(expressions, drawn, strict=True) if len(rows)]
 
 
 def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
@@ -131,21 +130,21 @@ def _whitening(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
 def _rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
     """Multiply the embedding of a copy by ``matrix``, and what reads it by the inverse."""
     network = copy.deepcopy(checkpoint.network).cpu()
-    path = network.cell_path
+    embedder, reader = network.embedder, network.cell_transformer.input
     forth = torch.from_numpy(matrix)
     back = torch.from_numpy(np.linalg.inv(matrix))
     dim = len(forth)
     with torch.no_grad():
-        path.gene_table.copy_(path.gene_table.double() @ forth)
+        embedder.gene_factors.copy_(embedder.gene_factors.double() @ forth)
         # The layer that reads it sees the vector of the cell, its deviation from the mean of the bag, and the depth.
         for first in (0, dim):
-            columns = path.input.weight[:, first : first + dim]
+            columns = reader.weight[:, first : first + dim]
             columns.copy_(columns.double() @ back)
     return replace(
         checkpoint,
         name=f"{checkpoint.name}-whitened",
         network=network,
-        label_head=None if checkpoint.embedding == "cell" else checkpoint.label_head,
+        label_head=None,
         revision=None,
         sha256="",
     )
