@@ -56,17 +56,47 @@ def pbmc():
     return pbmc68k()
 
 
-@pytest.fixture(scope="session")
-def tiny_checkpoint(pbmc):
-    """Make a random small network that knows 509 genes of `pbmc`, on 512 positions: for plumbing, not for results."""
+def _known_genes(pbmc):
+    """512 genes of a network: 509 that `pbmc` has, and padding."""
     import numpy as np
-    import torch
 
-    from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
-    from scanpy_sct.model import Sct, SctConfig
     from scanpy_sct.read.genes import released_vocabulary, to_ensembl
 
-    config = SctConfig(
+    ids = to_ensembl(list(pbmc.var_names)).ensembl_ids
+    genes = np.full(512, "", dtype="<U15")
+    genes[:509] = np.unique(ids[np.isin(ids, released_vocabulary()) & (ids != "")])[:509]
+    return genes
+
+
+def _random_network(config, n_genes):
+    import torch
+
+    from scanpy_sct.model import make_network
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make_network(config, n_genes).eval()
+
+
+@pytest.fixture(scope="session")
+def compact_checkpoint(pbmc):
+    """Make a random small compact network with the parts of `sct-mini`: for plumbing, not for results."""
+    from scanpy_sct.checkpoints import Checkpoint, TokenSettings
+    from scanpy_sct.model import CompactConfig
+
+    config = CompactConfig(n_bins=5, bag_size=8, cell_dim=16, cell_layers=1)
+    genes = _known_genes(pbmc)
+    network = _random_network(config, len(genes))
+    return Checkpoint("tiny", network, TokenSettings(), mask_fraction=0.25, genes=genes)
+
+
+@pytest.fixture(scope="session")
+def released_checkpoint(pbmc):
+    """Make a random small network of the released architecture: for plumbing, not for results."""
+    from scanpy_sct.checkpoints import Checkpoint, TokenSettings
+    from scanpy_sct.model import ReleasedConfig
+
+    config = ReleasedConfig(
         num_downsamples=3,
         token_embed_dim=32,
         embed_dim=32,
@@ -75,38 +105,19 @@ def tiny_checkpoint(pbmc):
         attention_heads=2,
         key_size=16,
         num_cells=8,
-        context=True,
-        cell_dim=16,
-        cell_layers=1,
     )
-    ids = to_ensembl(list(pbmc.var_names)).ensembl_ids
-    genes = np.full(512, "", dtype="<U15")
-    genes[:509] = np.unique(ids[np.isin(ids, released_vocabulary()) & (ids != "")])[:509]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Sct(config, 512).eval()
-    return Checkpoint(
-        name="tiny",
-        config=config,
-        tokens=TokenSettings(),
-        mask_fraction=0.25,
-        genes=genes,
-        network=network,
-        embedding="cell",
-    )
+    genes = _known_genes(pbmc)
+    network = _random_network(config, len(genes))
+    return Checkpoint("tiny-released", network, TokenSettings(), mask_fraction=0.25, genes=genes)
 
 
 @pytest.fixture(scope="session")
-def direct_checkpoint(tiny_checkpoint):
-    """Make `tiny_checkpoint` a network without convolutions."""
-    from dataclasses import replace
+def tiny_checkpoint(compact_checkpoint):
+    """Give `compact_checkpoint` its old name."""
+    return compact_checkpoint
 
-    import torch
 
-    from scanpy_sct.model import Sct
-
-    config = replace(tiny_checkpoint.config, convolutions=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Sct(config, len(tiny_checkpoint.genes)).eval()
-    return replace(tiny_checkpoint, config=config, network=network, path="direct")
+@pytest.fixture(scope="session")
+def direct_checkpoint(compact_checkpoint):
+    """Give `compact_checkpoint` its old name."""
+    return compact_checkpoint

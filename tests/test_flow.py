@@ -26,7 +26,7 @@ ALLOWED = {
     "model": {"settings"},
     "read": {"settings", "sparse_tools"},
     "plan": {"settings", "sparse_tools"},
-    "checkpoints": {"settings", "model", "read"},
+    "checkpoints": {"settings", "model", "read", "plan"},
     "run": {"settings", "sparse_tools", "read", "plan", "model", "checkpoints"},
     "embed": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},
     "impute": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},

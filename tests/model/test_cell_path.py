@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scanpy_sct.model.cell_path import CellPath
 
 from scanpy_sct.model import Sct, SctConfig
-from scanpy_sct.model.cell_path import CellPath
 
 MASK = 5
 

@@ -11,10 +11,10 @@ from anndata.tests.helpers import assert_equal
 from sklearn.metrics import roc_auc_score
 
 import scanpy_sct as sct
+from scanpy_sct.annotate import sources
 from scanpy_sct.checkpoints import LabelHead
 from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.annotate import sources
 
 MARKERS = {
     "B": ["CD79A", "CD79B", "MS4A1"],

@@ -20,6 +20,7 @@ from scanpy_sct.embed.cells import predict_embedding
 from scanpy_sct.impute.entries import predict_entries
 from scanpy_sct.read.expression import Expression, read_expression
 from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy
+from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.runner import Runner
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def by_reference(
     choose_bag_policy(bags, expression)
     for each in (expression, reference.expression):
         check_coordinates(checkpoint, each)
-    Runner(checkpoint, computing["device"], computing["precision"], computing["batch_size"])
+    Runner(checkpoint, ComputeOptions(**{name: computing[name] for name in ("device", "precision", "batch_size")}))
     seed = computing["rng"]
     rows = draw_rows(reference.labels, reference.usable, seed)
     labels = reference.labels[rows]

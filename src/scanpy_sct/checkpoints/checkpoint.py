@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from scanpy_sct.plan.bins import Binning
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     # Imported by name only: torch takes seconds, and listing checkpoints needs none of it.
-    from scanpy_sct.model import Sct, SctConfig
+    from scanpy_sct.model import CompactConfig, CompactNetwork, ReleasedConfig, ReleasedNetwork
 
 logger = logging.getLogger(__name__)
 
-Binning = Literal["uniform", "quantile", "counts"]
 Scale = Literal["log1p_counts", "log1p_cp10k"]
-Unmeasured = Literal["mask", "zero"]
-Embedding = Literal["transformer", "cell"]
-Path = Literal["full", "direct"]
 Coordinates = Literal["given", "spacing"]
+Architecture = Literal["released", "compact"]
 
 
 @dataclass(frozen=True)
 class TokenSettings:
     """How expression values become tokens for this network."""
 
-    n_bins: int = 4
-    """Expression bins of a cell; token 0 means not expressed."""
     binning: Binning = "uniform"
-    """Bins of equal width, with equal numbers of genes, or of 1, 2, 3-4, 5-8, ... counts."""
+    """Bins of equal width, or of 1, 2, 3-4, 5-8, ... counts."""
     scale: Scale = "log1p_counts"
     """Values that are binned: log1p of counts, or of counts per 10,000."""
-    unmeasured: Unmeasured = "mask"
-    """Token of a gene that was not measured: the mask token, or 0 as if it were measured and absent."""
 
     def __post_init__(self) -> None:
-        if self.n_bins < 1:
-            msg = f"n_bins={self.n_bins} must be at least 1."
-            raise ValueError(msg)
         _check_choice("binning", self.binning, Binning)
         _check_choice("scale", self.scale, Scale)
-        _check_choice("unmeasured", self.unmeasured, Unmeasured)
         if self.binning == "counts" and self.scale != "log1p_counts":
-            msg = f"binning='counts' needs scale='log1p_counts', found {self.scale!r}: other values are no counts."
+            msg = f"binning='counts' needs scale='log1p_counts', found {self.scale!r}: other values are not counts."
             raise ValueError(msg)
 
 
@@ -92,26 +83,19 @@ class LabelHead:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained network with its genes, tokens and training facts."""
+    """A trained network with its genes and how expression becomes tokens for it."""
 
     name: str
-    config: SctConfig
+    network: CompactNetwork | ReleasedNetwork
+    """The torch module: float32, on the CPU, in evaluation mode."""
     tokens: TokenSettings
     mask_fraction: float
-    """Share of the tokens hidden during training, between 0 and 1."""
+    """Fraction of the tokens that is masked at once, between 0 and 1."""
     genes: np.ndarray
-    """(n_genes,) Ensembl id at each position of the network, "" where there is none (padding, retired genes)."""
-    network: Sct
-    """The torch module: float32, on the CPU, in evaluation mode."""
-    temperature: float = 1.0
-    """Logits are divided by it before they become probabilities."""
-    embedding: Embedding = "transformer"
-    """Which output stands for a cell: the mean of the transformer's positions, or the direct cell embedding."""
-    path: Path = "full"
-    """Part of the network that predicts unless the user says otherwise: all of it, or only the direct paths."""
+    """(n_genes,) Ensembl id of each gene of the network, "" where there is none (padding, retired genes)."""
     coordinates: Coordinates = "given"
-    """Unit of the coordinates that a network with spatial information reads: as they are given, or the median distance
-    of the cells of a sample to their nearest neighbor, from the middle of the sample."""
+    """Unit of the coordinates that a network reads: as they are given, or the median distance of the cells of a sample
+    to their nearest neighbour, from the middle of the sample."""
     label_head: LabelHead | None = None
     license: str = "unknown"
     revision: str | None = None
@@ -120,40 +104,17 @@ class Checkpoint:
     """Hash of the weights file; empty while there is none."""
 
     def __post_init__(self) -> None:
-        if self.network.config != self.config or self.genes.shape != (self.network.n_genes,):
-            msg = (
-                f"config and genes (shape {self.genes.shape}) must be those of the network, which has "
-                f"{self.network.n_genes} positions."
-            )
+        if self.genes.shape != (self.network.n_genes,):
+            msg = f"genes has shape {self.genes.shape}, and the network reads {self.network.n_genes} genes."
             raise ValueError(msg)
         named, counts = np.unique(self.genes[self.genes != ""], return_counts=True)
         if (counts > 1).any():
-            msg = f"genes has ids at more than one position: {named[counts > 1][:5].tolist()}."
-            raise ValueError(msg)
-        if self.tokens.n_bins + 1 != self.config.num_bins:
-            msg = (
-                f"tokens.n_bins={self.tokens.n_bins} does not fit the network, which has {self.config.num_bins} levels."
-            )
+            msg = f"genes has ids more than once: {named[counts > 1][:5].tolist()}."
             raise ValueError(msg)
         if not 0 < self.mask_fraction < 1:
             msg = f"mask_fraction={self.mask_fraction} must lie between 0 and 1."
             raise ValueError(msg)
-        _check_positive("temperature", self.temperature)
-        _check_choice("embedding", self.embedding, Embedding)
-        _check_choice("path", self.path, Path)
         _check_choice("coordinates", self.coordinates, Coordinates)
-        if self.path == "direct" and not self.config.context:
-            msg = "path='direct' needs a network with direct paths (context=True)."
-            raise ValueError(msg)
-        if not self.config.convolutions and (self.path, self.embedding) != ("direct", "cell"):
-            msg = (
-                f"path={self.path!r} and embedding={self.embedding!r} must be 'direct' and 'cell': the network has no "
-                "convolutions."
-            )
-            raise ValueError(msg)
-        if self.embedding == "cell" and not self.config.cell_dim:
-            msg = "embedding='cell' needs a network with a direct cell embedding (cell_dim > 0)."
-            raise ValueError(msg)
 
     def __repr__(self) -> str:
         labels = "none" if self.label_head is None else f"{len(self.label_head.labels):,} types"
@@ -162,11 +123,21 @@ class Checkpoint:
                 f"Checkpoint {self.name!r}",
                 f"    genes: {int((self.genes != '').sum()):,}",
                 f"    parameters: {self.n_parameters:,}",
-                f"    path: {self.path}, embedding: {self.embedding}",
+                f"    architecture: {self.architecture}",
                 f"    label head: {labels}",
                 f"    licence: {self.license}",
             ]
         )
+
+    @property
+    def config(self) -> CompactConfig | ReleasedConfig:
+        """Configuration of the network."""
+        return self.network.config
+
+    @property
+    def architecture(self) -> Architecture:
+        """Kind of the network."""
+        return "compact" if self.network.has_cell_embedding else "released"
 
     @property
     def n_parameters(self) -> int:
@@ -177,18 +148,17 @@ class Checkpoint:
         """Return the main facts as a few lines of Markdown."""
         tokens, config = self.tokens, self.config
         scale = "log1p of counts" if tokens.scale == "log1p_counts" else "log1p of counts per 10,000"
-        widths = {"uniform": "of equal width", "quantile": "of equal size (quantiles)", "counts": "of doubling counts"}
-        coding = "masked" if tokens.unmeasured == "mask" else "coded as zero"
+        widths = {"uniform": "of equal width", "counts": "of doubling counts"}
         lines = [
             f"- name: {self.name}",
+            f"- architecture: {self.architecture}",
             f"- parameters: {self.n_parameters:,}",
-            f"- genes: {int((self.genes != '').sum()):,} on {len(self.genes):,} positions",
-            f"- tokens: {tokens.n_bins} bins {widths[tokens.binning]} per cell, {scale}; unmeasured genes are {coding}",
+            f"- genes: {int((self.genes != '').sum()):,} of {len(self.genes):,} that the network reads",
+            f"- tokens: zero and {config.n_bins - 1} bins {widths[tokens.binning]} per cell, {scale}; unmeasured genes "
+            "are masked",
             f"- mask fraction: {self.mask_fraction:g}",
-            f"- bags in training: {config.num_cells} cells"
-            + (f", with coordinates ({self.coordinates})" if config.use_spatial_information else ""),
-            f"- embedding: {self.embedding}",
-            f"- path of predictions by default: {self.path}",
+            f"- bag size: {config.bag_size} cells"
+            + (f", with coordinates ({self.coordinates})" if config.reads_coordinates else ""),
         ]
         if self.label_head is not None:
             lines.append(f"- labels: {'; '.join(self.label_head.labels)}")
@@ -200,7 +170,9 @@ class Checkpoint:
         return "\n".join(lines)
 
 
-def build_network(config: SctConfig, n_genes: int, tensors: Mapping[str, Tensor], source: str) -> Sct:
+def build_network(
+    config: CompactConfig | ReleasedConfig, n_genes: int, tensors: Mapping[str, Tensor], source: str
+) -> CompactNetwork | ReleasedNetwork:
     """Make the network and fill it with ``tensors``, every one of which must have its place and its shape.
 
     Parameters
@@ -219,10 +191,10 @@ def build_network(config: SctConfig, n_genes: int, tensors: Mapping[str, Tensor]
     """
     import torch
 
-    from scanpy_sct.model import Sct
+    from scanpy_sct.model import make_network
 
     with torch.random.fork_rng(devices=[]):  # the random starting weights leave the user's random state as it was
-        network = Sct(config, n_genes)
+        network = make_network(config, n_genes)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_names(found, expected, source)
@@ -245,6 +217,14 @@ def check_names(found: Mapping[str, object], expected: Mapping[str, object], sou
     if missing or extra:
         parts = [f"{word}: {shorten(names)}" for word, names in (("missing", missing), ("unknown", extra)) if names]
         msg = f"{source} does not hold the weights that its config.json describes; {'; '.join(parts)}."
+        raise ValueError(msg)
+
+
+def check_keys(found: Collection[str], expected: Collection[str], where: str) -> None:
+    """Raise a ValueError that lists the keys that are missing and those that are unknown."""
+    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or unknown:
+        msg = f"{where} lacks the keys {missing} and has the unknown keys {unknown}."
         raise ValueError(msg)
 
 

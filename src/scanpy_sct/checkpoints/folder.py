@@ -9,30 +9,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.checkpoints.checkpoint import Checkpoint, LabelHead, TokenSettings, build_network, mention_license
+from scanpy_sct.checkpoints import version_1
+from scanpy_sct.checkpoints.checkpoint import (
+    Checkpoint,
+    LabelHead,
+    TokenSettings,
+    build_network,
+    check_keys,
+    mention_license,
+)
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from scanpy_sct.model import Sct
+    from torch import nn
 
-FORMAT, FORMAT_VERSION = "scanpy_sct", 1
+    from scanpy_sct.model import CompactConfig, ReleasedConfig
+
+FORMAT, FORMAT_VERSION = "scanpy_sct", 2
 CONFIG_FILE, WEIGHTS_FILE, GENES_FILE = "config.json", "model.safetensors", "genes.tsv"
 LABEL_HEAD_FILE, CARD_FILE = "label_head.safetensors", "README.md"
 REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GENES_FILE)
 ALL_FILES = (*REQUIRED_FILES, LABEL_HEAD_FILE, CARD_FILE)
 
-REQUIRED_KEYS = frozenset(
-    "format format_version name license network n_genes tokens mask_fraction temperature embedding".split()
+KEYS = frozenset(
+    "format format_version name revision license architecture network n_genes tokens mask_fraction coordinates "
+    "label_head".split()
 )
-OPTIONAL_KEYS = frozenset({"path", "coordinates", "revision", "label_head"})
 HEAD_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
+T = TypeVar("T")
 
 
 def save_checkpoint(
@@ -86,30 +97,27 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         If a file is missing or damaged, the folder was written by a newer version of the package, or anything in it
         is missing, unknown, or of another shape than its `config.json` says.
     """
-    from scanpy_sct.model import SctConfig
-
     folder = Path(folder)
+    stored = read_json(folder)
     config = read_config(folder)
-    network_config = SctConfig.from_dict(config["network"])
     weights = _existing(folder, WEIGHTS_FILE)
-    network = build_network(network_config, config["n_genes"], _read_tensors(weights), str(weights))
+    tensors = _read_tensors(weights)
+    if stored["format_version"] == 1:
+        tensors = version_1.new_names(tensors)
+    network = build_network(_network_config(config, folder), config["n_genes"], tensors, str(weights))
     mention_license(config["name"], config["license"])
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=config["name"],
-        config=network_config,
-        tokens=_token_settings(config["tokens"], folder),
+        network=network,
+        tokens=_from_fields(TokenSettings, config["tokens"], "tokens", folder),
         mask_fraction=config["mask_fraction"],
         genes=_read_genes(_existing(folder, GENES_FILE), config["n_genes"]),
-        network=network,
-        temperature=config["temperature"],
-        embedding=config["embedding"],
-        path=config.get("path", "full"),
-        coordinates=config.get("coordinates", "given"),
-        label_head=_read_label_head(folder, config.get("label_head")),
+        coordinates=config["coordinates"],
+        label_head=_read_label_head(folder, config["label_head"]),
         license=config["license"],
-        revision=config.get("revision"),
+        revision=config["revision"],
         sha256=sha256,
     )
 
@@ -117,28 +125,32 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
 def is_checkpoint(folder: str | PathLike[str]) -> bool:
     """Tell whether ``folder`` has a `config.json` of our format, of whatever version."""
     try:
-        config = json.loads((Path(folder) / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = read_json(Path(folder))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("format") == FORMAT
 
 
+def read_json(folder: Path) -> Any:
+    """Read `config.json` as it stands."""
+    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read `config.json` and check that its sections are those of this version."""
+    """Read `config.json` and check that its sections are those of this version; version 1 is brought up to it."""
     if not is_checkpoint(folder):
         msg = f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format."
         raise ValueError(msg)
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_json(folder)
+    if config.get("format_version") == 1:
+        return version_1.upgraded(config, str(folder))
     if config.get("format_version") != FORMAT_VERSION:
         msg = (
             f"The checkpoint in {str(folder)!r} has format version {config.get('format_version')!r}, this version of "
-            f"scanpy_sct reads {FORMAT_VERSION}; install the version of scanpy_sct that wrote it, or a newer one."
+            f"scanpy_sct reads {FORMAT_VERSION}; install a newer version of scanpy_sct."
         )
         raise ValueError(msg)
-    missing, unknown = sorted(REQUIRED_KEYS - set(config)), sorted(set(config) - REQUIRED_KEYS - OPTIONAL_KEYS)
-    if missing or unknown:
-        msg = f"{CONFIG_FILE} in {str(folder)!r} lacks the keys {missing} and has the unknown keys {unknown}."
-        raise ValueError(msg)
+    check_keys(config, KEYS, f"{CONFIG_FILE} in {str(folder)!r}")
     return config
 
 
@@ -198,24 +210,33 @@ def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "name": checkpoint.name,
         "revision": checkpoint.revision,
         "license": checkpoint.license,
-        "network": checkpoint.config.to_dict(),
+        "architecture": checkpoint.architecture,
+        "network": asdict(checkpoint.config),
         "n_genes": len(checkpoint.genes),
         "tokens": asdict(checkpoint.tokens),
         "mask_fraction": checkpoint.mask_fraction,
-        "temperature": checkpoint.temperature,
-        "embedding": checkpoint.embedding,
-        "path": checkpoint.path,
         "coordinates": checkpoint.coordinates,
         "label_head": None if head is None else {"labels": list(head.labels), "temperature": head.temperature},
     }
 
 
-def _token_settings(values: dict[str, Any], folder: Path) -> TokenSettings:
-    names = {field.name for field in fields(TokenSettings)}
-    if set(values) != names:
-        msg = f"tokens in {str(folder / CONFIG_FILE)!r} must have the keys {sorted(names)}; found {sorted(values)}."
+def _network_config(config: dict[str, Any], folder: Path) -> CompactConfig | ReleasedConfig:
+    from scanpy_sct.model import CompactConfig, ReleasedConfig
+
+    kinds = {"compact": CompactConfig, "released": ReleasedConfig}
+    if config["architecture"] not in kinds:
+        msg = (
+            f"architecture={config['architecture']!r} in {str(folder / CONFIG_FILE)!r} is not known; it must be "
+            "'compact' or 'released', or this version of scanpy_sct is too old."
+        )
         raise ValueError(msg)
-    return TokenSettings(**values)
+    return _from_fields(kinds[config["architecture"]], config["network"], "network", folder)
+
+
+def _from_fields(kind: type[T], values: dict[str, Any], section: str, folder: Path) -> T:
+    """Make a dataclass from a section of `config.json`, which must have its fields and no others."""
+    check_keys(values, {field.name for field in fields(kind)}, f"{section} in {str(folder / CONFIG_FILE)!r}")
+    return kind(**values)
 
 
 def _existing(folder: Path, name: str) -> Path:
@@ -226,7 +247,7 @@ def _existing(folder: Path, name: str) -> Path:
     return path
 
 
-def _write_weights(path: Path, network: Sct, dtype: str) -> None:
+def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     import torch
     from safetensors.torch import save_file
 

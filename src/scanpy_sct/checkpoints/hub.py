@@ -83,11 +83,12 @@ def fetch(repository: str, revision: str | None = None) -> Path:
     source = _download(repository, revision)
     commit = _commit_of(source, revision)
     if ours.is_checkpoint(source):
+        ours.read_config(source)  # refuses what cannot be read before anything is copied
         with ours.replaced_folder(target) as new:
             for name in ours.ALL_FILES:
                 if (source / name).exists():
                     shutil.copyfile(source / name, new / name)
-            ours.write_config(new, ours.read_config(source) | {"name": repository, "revision": commit})
+            ours.write_config(new, ours.read_json(source) | {"name": repository, "revision": commit})
     else:
         logger.info("Converting %s once, to %s", repository, target)
         checkpoint = dataclasses.replace(released.read_released(source, name=repository), revision=commit)

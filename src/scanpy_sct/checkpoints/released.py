@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,11 +32,13 @@ from scanpy_sct.checkpoints.unpickle import read_arrays
 if TYPE_CHECKING:
     from os import PathLike
 
-    from scanpy_sct.model import SctConfig
+    from scanpy_sct.model import ReleasedConfig
 
 RELEASED_LICENSE = "CC BY-NC-SA 4.0"
 RELEASED_MASK_FRACTION = 0.15
 RELEASED_POSITIONS = 19_968
+UNUSED_OPTIONS = {"interpolation_method", "max_positions", "embeddings_layers_to_save", "attention_maps_to_save"}
+"""Options of the released files that the reference never reads, or that only add outputs to it."""
 CONFIG_FILE, WEIGHTS_FILE, SUBFOLDER = "config.json", "params.joblib", "jax_params"
 PREFIXES = ("long_range_nt/", "s_ct/")
 """First part of all stored names: the network's name in the reference, or its default name."""
@@ -75,13 +78,11 @@ def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Ch
         :func:`~scanpy_sct.checkpoints.unpickle.read_arrays`), or the arrays are not exactly those that the
         configuration describes.
     """
-    from scanpy_sct.model import SctConfig
-
     source = _find_folder(folder)
     if source is None:
         msg = f"folder={str(folder)!r} holds no {CONFIG_FILE} and {WEIGHTS_FILE}, neither in a subfolder {SUBFOLDER}."
         raise ValueError(msg)
-    config = SctConfig.from_dict(json.loads((source / CONFIG_FILE).read_text(encoding="utf-8")))
+    config = _read_config(source / CONFIG_FILE)
     weights = source / WEIGHTS_FILE
     arrays = _flatten(read_arrays(weights))
     n_genes = _count_genes(arrays, weights)
@@ -92,16 +93,27 @@ def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Ch
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=name,
-        config=config,
-        # The reference's data are normalised to 10,000 counts a cell. It codes unmeasured genes as measured zeros,
-        # which misleads; hidden is what they are.
-        tokens=TokenSettings(n_bins=config.num_bins - 1, scale="log1p_cp10k", unmeasured="mask"),
+        network=network,
+        # The reference's data are normalised to 10,000 counts a cell.
+        tokens=TokenSettings(binning="uniform", scale="log1p_cp10k"),
         mask_fraction=RELEASED_MASK_FRACTION,
         genes=_genes(n_genes),
-        network=network,
         license=RELEASED_LICENSE,
         sha256=sha256,
     )
+
+
+def _read_config(path: Path) -> ReleasedConfig:
+    """Read the configuration; unknown options are an error, those without any effect here are left out."""
+    from scanpy_sct.model import ReleasedConfig
+
+    values = json.loads(path.read_text(encoding="utf-8"))
+    known = {field.name for field in fields(ReleasedConfig)}
+    unknown = sorted(set(values) - known - UNUSED_OPTIONS)
+    if unknown:
+        msg = f"{path} has the unknown options {unknown}; it is not of the released network, or of a newer one."
+        raise ValueError(msg)
+    return ReleasedConfig(**{name: value for name, value in values.items() if name in known})
 
 
 def _find_folder(folder: str | PathLike[str]) -> Path | None:
@@ -138,7 +150,7 @@ def _genes(n_genes: int) -> np.ndarray:
     return released_vocabulary()
 
 
-def _to_tensors(arrays: dict[str, np.ndarray], config: SctConfig, weights: Path) -> dict:
+def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict:
     """Convert all arrays for torch; each rule needs its array, each array its rule."""
     import torch
 
@@ -157,7 +169,7 @@ def _to_tensors(arrays: dict[str, np.ndarray], config: SctConfig, weights: Path)
     return tensors
 
 
-def _rules(config: SctConfig) -> Iterator[Rule]:
+def _rules(config: ReleasedConfig) -> Iterator[Rule]:
     """Yield the rule of every array of a network with this configuration."""
     yield Rule("~/embed embeddings", "token_embedding.weight", _as_is)
     if config.use_spatial_information:

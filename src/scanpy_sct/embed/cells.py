@@ -7,6 +7,7 @@ import numpy as np
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.run.inputs import bag_inputs, choose_bag_policy, placed, plan, token_rules
+from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner
 
@@ -15,25 +16,19 @@ def predict_embedding(
     checkpoint: Checkpoint,
     expression: Expression,
     *,
-    source: str = "auto",
     bags: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     batch_size: int | str = "auto",
     rng: int = 0,
 ) -> np.ndarray:
-    """Embed every cell from all that was measured; returns (cells, dimensions) float32.
-
-    ``source`` is ``"transformer"`` (mean over the positions of a cell), ``"cell"`` (the direct embedding), or
-    ``"auto"``, the one the checkpoint names.
-    """
-    source = checkpoint.embedding if source == "auto" else source
+    """Embed every cell from all that was measured; returns (cells, dimensions) float32."""
     expression = placed(checkpoint, expression)
-    runner = Runner(checkpoint, device, precision, batch_size)
-    bag_plan = plan(expression, checkpoint.config.num_cells, choose_bag_policy(bags, expression), rng)
+    runner = Runner(checkpoint, ComputeOptions(device=device, precision=precision, batch_size=batch_size))
+    bag_plan = plan(expression, checkpoint.config.bag_size, choose_bag_policy(bags, expression), rng)
     inputs = bag_inputs(expression, bag_plan, token_rules(checkpoint))
     result: np.ndarray | None = None
-    for bag, vectors in progress(runner.cell_vectors(inputs, source), len(bag_plan), "embed"):
+    for bag, vectors in progress(runner.cell_vectors(inputs), len(bag_plan), "embed"):
         if result is None:
             result = np.zeros((len(expression.samples), vectors.shape[1]), dtype=np.float32)
         result[bag.rows] = vectors[: len(bag.rows)]

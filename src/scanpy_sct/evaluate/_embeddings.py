@@ -168,8 +168,7 @@ def _sct(
 
     checkpoint, expression = read(adata, model, **keys)
     embed = partial(predict_embedding, checkpoint, expression, bags="random", rng=seed)
-    names = SCT_SOURCES if checkpoint.config.convolutions else {"sct": "auto"}
-    return {name: partial(embed, source=source) for name, source in names.items()}
+    return {"sct": embed}
 
 
 def _name(adata: AnnData, methods: str | Vectors | Iterable[str | Vectors]) -> dict[str, str | Vectors]:

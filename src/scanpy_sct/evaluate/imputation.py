@@ -149,8 +149,8 @@ def imputation(
     checkpoint = load_optional(model)
     available = {
         "checkpoint": checkpoint is not None,
-        "training_frequencies": checkpoint is not None and checkpoint.config.context,
-        "convolutions": checkpoint is not None and checkpoint.config.convolutions,
+        "training_frequencies": checkpoint is not None and checkpoint.network.has_cell_embedding,
+        "convolutions": False,
         "cell_types": labels_key is not None,
         "coordinates": getattr(adata, "obsm", {}).get("spatial") is not None,
     }

@@ -30,7 +30,7 @@ def choose_cell_weight(
 
     Entries in ``hidden_of`` stay hidden and take no part.
     """
-    if not runner.checkpoint.config.cell_dim:
+    if not runner.checkpoint.network.has_cell_embedding:
         return 1.0
     turn = Passes(PROBE_PASSES, seed + 1)
     n_positions = len(expression.measured)
@@ -43,13 +43,13 @@ def choose_cell_weight(
     def probe_hidden(rows: np.ndarray) -> np.ndarray:
         return known_hidden(rows) | ((turn.assigned(rows, n_positions) == 0) & expression.measured)
 
-    bags = plan(expression, runner.checkpoint.config.num_cells, policy, seed, probe_hidden)
+    bags = plan(expression, runner.checkpoint.config.bag_size, policy, seed, probe_hidden)
     rng = np.random.default_rng([seed, 1])
     probe = [bags[number] for number in rng.permutation(len(bags))[:PROBE_BAGS]]
     inputs = list(bag_inputs(expression, probe, rules, probe_hidden, expression.measured))
     truth, gene, tested = [], [], []
     for bag in inputs:
-        cell, position = np.divmod(bag.wanted, n_positions)
+        cell, position = np.divmod(bag.token_index, n_positions)
         truth.append((expression.log_values[bag.rows].toarray() > 0)[cell, position])
         gene.append(position)
         tested.append(~known_hidden(bag.rows)[cell, position])
@@ -60,8 +60,8 @@ def choose_cell_weight(
     n_expressed, n_visible = _visible_rates(expression, probe, probe_hidden)
     losses = []
     for weight in WEIGHTS:
-        runner.cell_weight = weight
-        detection = 1 - np.concatenate([each[:, 0] for _, each in runner.probabilities(inputs, "direct")])
+        predicted = runner.bin_probabilities(inputs, cell_weight=weight)
+        detection = 1 - np.concatenate([each[:, 0] for _, each in predicted])
         detection = calibrate_detection(detection, gene, n_expressed, n_visible)
         chance = np.clip(np.where(truth, detection, 1 - detection)[tested], 1e-6, 1)
         losses.append(-np.log(chance).mean())

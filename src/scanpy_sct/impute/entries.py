@@ -12,7 +12,8 @@ from scanpy_sct.impute.fit import Fitted, fit_to_data, probe_genes
 from scanpy_sct.impute.run import Run, Turn
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.expression import Expression
-from scanpy_sct.run.inputs import HiddenOf
+from scanpy_sct.run.inputs import HiddenOf, token_rules
+from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.runner import Runner
 
 PROBE_PASSES = 12
@@ -82,7 +83,8 @@ def predict_entries(
     turns = [_turn_of_pass(passes, number, expression, forbidden) for number in range(passes.n)]
     if hide is not None:
         turns.append(Turn(forbidden, forbidden, known=False))
-    runner = Runner(checkpoint, device, precision, batch_size)
+    options = ComputeOptions(device=device, precision=precision, batch_size=batch_size)
+    runner = Runner(checkpoint, options, gene_index=_genes_read(checkpoint, expression, positions))
     return _predict(runner, expression, positions, hide, turns, bags, path, calibrate, blend, keep_bins, rng)
 
 
@@ -111,8 +113,14 @@ def predict_hidden(
     if calibrate and blend:
         probe = _turn_of_pass(Passes(PROBE_PASSES, rng + 2), 0, expression, forbidden)
         turns.insert(0, Turn(probe.hidden_of, probe.asked_of, known=True, kept=False, max_bags=PROBE_BAGS))
-    runner = Runner(checkpoint, device, precision, batch_size)
+    options = ComputeOptions(device=device, precision=precision, batch_size=batch_size)
+    runner = Runner(checkpoint, options, gene_index=_genes_read(checkpoint, expression, positions))
     return _predict(runner, expression, positions, hidden, turns, bags, path, calibrate, blend, False, rng)
+
+
+def _genes_read(checkpoint: Checkpoint, expression: Expression, positions: np.ndarray | None) -> np.ndarray:
+    requested = np.zeros(0, dtype=np.int64) if positions is None else positions
+    return np.union1d(token_rules(checkpoint).visible_genes(expression.measured), requested)
 
 
 def _rows_of(hide: sparse.csr_matrix | None, expression: Expression) -> HiddenOf:
@@ -167,7 +175,7 @@ def _predict(
         at_asked(run.level),
         run.policy,
         run.path,
-        runner.cell_weight,
+        run.cell_weight,
         len(turns),
         at_asked(run.bins),
         at_asked(run.confidence),

@@ -65,19 +65,18 @@ class Run:
         self.column = np.full(len(expression.measured), -1)
         self.column[positions] = np.arange(len(positions))
         self.n_turns = 0
+        self.cell_weight = 1.0
 
     def fit_cell_weight(self, hide: sparse.csr_matrix | None) -> None:
         """Choose how far to follow the cell embedding; what is in ``hide`` stays hidden."""
         hidden_of = None if hide is None else lambda rows: hide[rows].toarray().astype(bool)
         rules = token_rules(self.runner.checkpoint)
-        self.runner.cell_weight = choose_cell_weight(
-            self.runner, self.expression, self.policy, rules, hidden_of, self.seed
-        )
+        self.cell_weight = choose_cell_weight(self.runner, self.expression, self.policy, rules, hidden_of, self.seed)
 
     def take(self, turns: list[Turn]) -> None:
         """Run all turns."""
         rules = token_rules(self.runner.checkpoint)
-        size = self.runner.checkpoint.config.num_cells
+        size = self.runner.checkpoint.config.bag_size
         wanted = self.column >= 0
         self.n_turns = len(turns)
         unmeasured = np.flatnonzero(wanted & ~self.expression.measured)
@@ -91,8 +90,9 @@ class Run:
                 drawn = np.random.default_rng([self.seed, 3]).permutation(len(bags))[: turn.max_bags]
                 bags = [bags[place] for place in np.sort(drawn)]
             inputs = bag_inputs(self.expression, bags, rules, turn.hidden_of, wanted)
+            predicted = self.runner.bin_probabilities(inputs, cell_weight=self.cell_weight)
             label = f"pass {number + 1}/{len(turns)}"
-            for bag, probabilities in progress(self.runner.probabilities(inputs, self.path), len(bags), label):
+            for bag, probabilities in progress(predicted, len(bags), label):
                 self._store(bag, probabilities, number, turn, sums)
         if sums is not None:
             columns = self.column[sums.positions]
@@ -106,7 +106,7 @@ class Run:
                 self.level[self.assigned == number] = np.nan
 
     def _store(self, bag: BagInput, probabilities: np.ndarray, number: int, turn: Turn, sums: _Sums | None) -> None:
-        cell, position = np.divmod(bag.wanted, bag.tokens.shape[1])
+        cell, position = np.divmod(bag.token_index, bag.tokens.shape[1])
         detection = 1 - probabilities[:, 0]
         level = (probabilities[:, 1:] * bag.values[cell]).sum(1) / np.maximum(probabilities[:, 1:].sum(1), 1e-9)
         asked = turn.asked_of(bag.rows)[cell, position]

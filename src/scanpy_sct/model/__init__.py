@@ -1,6 +1,17 @@
-"""The sCT network in torch. Knows nothing of AnnData, files or genes."""
+"""The networks in torch. Knows nothing of AnnData, files or genes."""
 
-from scanpy_sct.model.config import SctConfig
-from scanpy_sct.model.sct import Sct
+from scanpy_sct.model.compact import CompactConfig, CompactNetwork
+from scanpy_sct.model.network import Bags, Network, make_network
+from scanpy_sct.model.profile import Background
+from scanpy_sct.model.released import ReleasedConfig, ReleasedNetwork
 
-__all__ = ["Sct", "SctConfig"]
+__all__ = [
+    "Background",
+    "Bags",
+    "CompactConfig",
+    "CompactNetwork",
+    "Network",
+    "ReleasedConfig",
+    "ReleasedNetwork",
+    "make_network",
+]

@@ -1,54 +1,54 @@
-"""What the other cells of a bag show of a gene beyond what their own embeddings led one to expect."""
+"""The bag correction: what the other cells of a bag show of a gene beyond what was expected of them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from scanpy_sct.model.profile import Profile
+from scanpy_sct.model.profile import Background, Visible
 
 
 class BagCorrection(nn.Module):
-    """Correction of each gene's log odds of expression by the cells of the bag that show it.
+    """Correction of each gene's log odds of detection by the cells of the bag in which it is visible.
 
     A tissue, a donor or a chemistry raises or lowers single genes against what the training data say of such cells.
-    With N other cells that show the gene, O of them expressing it, and E expected to by the rest of the network::
+    With N other cells in which the gene is visible, O of them in which it is detected, and E expected to by the rest
+    of the network::
 
         log((O + k) / (E + k)) - log((N - O + k) / (N - E + k))
 
     is added, k being learnt: a difference of log odds, each of its ratios shrunk as by a gamma prior of k expected
-    cells (Clayton and Kaldor, Biometrics 1987, for relative risks). A gene that no other cell shows stays as it is, and
-    nothing of a hidden entry enters its own correction.
+    cells (Clayton and Kaldor, Biometrics 1987, for relative risks). A gene that is visible in no other cell stays as
+    it is, and nothing of a masked entry enters its own correction.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.log_prior_cells = nn.Parameter(torch.tensor(2.0))
 
-    def forward(self, profile: Profile, chance: Tensor, places: Tensor | None = None) -> Tensor:
-        """Return the correction (batch, cells, genes), or what stands at ``places`` of it when flattened.
+    def forward(self, seen: Visible, counts: Background, detection: Tensor, token_index: Tensor) -> Tensor:
+        """Return the correction at some tokens, (tokens,).
 
         Parameters
         ----------
-        profile
-            That of the bag: it knows what is visible and what is expressed.
-        chance
-            Chance of expression (batch, cells, genes) by the rest of the network. Nothing is learnt through it: the
-            rest is to be right by itself.
-        places
-            Places of the flattened (batch, cells, genes); all by default.
+        seen, counts
+            The cells of the bags, and what is counted over them.
+        detection
+            (batch, cells, genes): detection probability by the rest of the network where a gene is visible, else 0.
+            Nothing is learnt through it: the rest is to be right by itself.
+        token_index
+            Index into the flattened tokens.
         """
+        _, n_cells, n_genes = detection.shape
         with torch.no_grad():
-            visible = profile.visible.float()
-            numbers = [_among_others(each) for each in (visible, (profile.own > 0).float(), visible * chance)]
-            shown, observed, expected = numbers if places is None else [each.flatten()[places] for each in numbers]
+            gene = token_index // (n_cells * n_genes) * n_genes + token_index % n_genes
+            own_visible = seen.visible.flatten()[token_index]
+            n_others = counts.visible.flatten()[gene] - own_visible
+            not_observed = counts.zero.flatten()[gene] - seen.zero.flatten()[token_index]
+            # Rounding can put the expected number slightly outside of what is possible.
+            expected = (detection.sum(1).flatten()[gene] - detection.flatten()[token_index]).clamp_min(0)
+            not_expected = (n_others - expected).clamp_min(0)
+            observed = n_others - not_observed
         prior = self.log_prior_cells.exp()
-        # Rounding can put the expected number a trifle outside of what is possible.
-        expected = expected.clamp_min(0)
-        not_observed, not_expected = shown - observed, (shown - expected).clamp_min(0)
-        raised = torch.log((observed + prior) / (expected + prior))
-        return raised - torch.log((not_observed + prior) / (not_expected + prior))
-
-
-def _among_others(values: Tensor) -> Tensor:
-    return values.sum(1, keepdim=True) - values
+        odds = (observed + prior) * (not_expected + prior)
+        return torch.log(odds / ((expected + prior) * (not_observed + prior)))

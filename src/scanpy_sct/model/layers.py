@@ -1,4 +1,4 @@
-"""Building blocks of the network.
+"""Building blocks of the networks.
 
 Between the blocks a bag travels as ``(batch, channels, 1, length)`` in channels-last memory, the layout in which
 convolutions are fastest on processors and GPUs alike; ``length`` is the number of cells times the positions of a cell.
@@ -73,7 +73,7 @@ class NormUpConv(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """One stage of the convolutional tower: two convolutions, then the length is halved."""
+    """One block of the encoder: two convolutions, then the length is halved."""
 
     def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """One stage of the mirrored tower: the length is doubled, then the stored input of the twin stage is added."""
+    """One block of the decoder: the length is doubled, then the input of the encoder's block is added."""
 
     def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -132,18 +132,14 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, self.key_size)).transpose(1, 2)  # (batch, heads, positions, key_size)
 
-    def forward(self, x: Tensor, *, map_heads: tuple[int, ...] = ()) -> tuple[Tensor, dict[int, Tensor]]:
-        """(batch, positions, dim) -> the same shape, and the attention map (batch, positions, positions) per head."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, positions, dim) -> the same shape."""
         query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
         if self.rotary:
             cos, sin = rotary_angles(x.shape[1], self.key_size, x.device)
             query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         attended = F.scaled_dot_product_attention(query, key, value)
-        maps = {
-            head: (query[:, head].float() @ key[:, head].float().transpose(1, 2) * self.key_size**-0.5).softmax(-1)
-            for head in map_heads
-        }
-        return self.output(attended.transpose(1, 2).flatten(2)), maps
+        return self.output(attended.transpose(1, 2).flatten(2))
 
 
 class TransformerBlock(nn.Module):
@@ -159,16 +155,15 @@ class TransformerBlock(nn.Module):
         self.mlp_in = nn.Linear(dim, 2 * ffn_dim, bias=False)
         self.mlp_out = nn.Linear(ffn_dim, dim, bias=False)
 
-    def forward(self, x: Tensor, *, map_heads: tuple[int, ...] = ()) -> tuple[Tensor, dict[int, Tensor]]:
-        """(batch, positions, dim) -> the same shape, and the attention maps asked for."""
-        attended, maps = self.attention(self.attention_norm(x), map_heads=map_heads)
-        x = x + attended
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, positions, dim) -> the same shape."""
+        x = x + self.attention(self.attention_norm(x))
         gate, value = self.mlp_in(self.mlp_norm(x)).chunk(2, dim=-1)
-        return x + self.mlp_out(F.silu(gate) * value), maps
+        return x + self.mlp_out(F.silu(gate) * value)
 
 
 class SpatialEncoding(nn.Module):
-    """A vector per cell from its position on the tissue, added to all its genes."""
+    """A vector per cell from its coordinates."""
 
     def __init__(self, dim: int, num_scales: int, sigma_min: float, sigma_max: float) -> None:
         super().__init__()

@@ -1,14 +1,4 @@
-"""What the other cells of a bag, and the cell as a whole, say about a hidden gene.
-
-A small sCT trained plainly hardly uses its bag: skip connections carry each gene past the transformer. Two direct
-paths, off for the released weights, give a hidden gene what a statistician would look at first:
-
-* the *profile* of the gene: how often it shows each expression level in the bag's other cells, shrunk towards its
-  frequencies in the training data and corrected for how deeply each cell was sequenced (a Poisson argument);
-* the *cell embedding*: all visible genes of a cell, as deviations from their profile, projected on a few dimensions.
-
-:mod:`scanpy_sct.model.correction` corrects what both say by what the bag shows.
-"""
+"""The profile: in what fraction of the other cells a gene is detected, and at which level."""
 
 from __future__ import annotations
 
@@ -21,116 +11,128 @@ MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Expected frequencies of the levels of each gene in each cell, in parts.
+class Background:
+    """Counts over some cells, from which the profile of each gene is estimated. Counts of disjoint cells add up.
 
-    How the expressed levels share their frequency depends on a cell only through its own level, which is left out of
-    the count: one small table for each gene holds all of it, and most work is done on (cells, genes) only.
+    All tensors have a batch dimension, which is 1 where the cells are those of a sample and not of a bag.
     """
 
-    log_zero: Tensor
-    """(batch, cells, genes): log frequency of no expression."""
-    log_expressed: Tensor
-    """(batch, cells, genes): log frequency of any expression."""
-    log_among: Tensor
-    """(batch, genes, levels, levels - 1): log frequencies of the expressed levels among them, by the own level."""
-    own: Tensor
-    """(batch, cells, genes) integers: the cell's own level, 0 where it is hidden."""
     visible: Tensor
-    """(batch, cells, genes) bool."""
+    """(batch, genes): cells in which the gene is visible."""
+    zero: Tensor
+    """(batch, genes): cells in which it is visible and not detected."""
+    bins: Tensor
+    """(batch, n_bins - 1, genes): cells in which it is visible and in each of the other bins."""
+    depth: Tensor
+    """(batch,): sum of the depths of the cells."""
+    n_cells: int
 
-    def log_frequencies(self) -> Tensor:
-        """Return the log frequencies of all levels, (batch, cells, genes, levels)."""
-        batch, n_genes, n_levels, _ = self.log_among.shape
-        first = n_levels * torch.arange(batch * n_genes, device=self.own.device).view(batch, 1, n_genes)
-        log_among = self.log_among.flatten(0, 2)[self.own + first]
-        return torch.cat([self.log_zero[..., None], log_among + self.log_expressed[..., None]], dim=-1)
+    def __add__(self, other: Background) -> Background:
+        return Background(
+            self.visible + other.visible,
+            self.zero + other.zero,
+            self.bins + other.bins,
+            self.depth + other.depth,
+            self.n_cells + other.n_cells,
+        )
 
-    def log_frequencies_at(self, places: Tensor) -> Tensor:
-        """Return those at ``places`` of the flattened (batch, cells, genes), (levels, places)."""
-        _, n_cells, n_genes = self.own.shape
-        n_levels = self.log_among.shape[2]
-        gene = places // (n_cells * n_genes) * n_genes + places % n_genes
-        # Levels come first: to pick short rows is slow.
-        by_level = self.log_among.flatten(0, 2).T.contiguous()
-        log_among = by_level[:, gene * n_levels + self.own.flatten()[places]]
-        log_levels = log_among + self.log_expressed.flatten()[places]
-        return torch.cat([self.log_zero.flatten()[places][None], log_levels])
 
-    def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance, each (batch, cells, genes), of what the levels are worth, ``values`` (levels,)."""
-        zero, expressed = self.log_zero.exp(), self.log_expressed.exp()
-        means = [zero * power[0] + expressed * self.expected_level(power) for power in (values, values.square())]
-        return means[0], means[1] - means[0].square()
+@dataclass(frozen=True)
+class Visible:
+    """What is visible in each cell, in the forms that the network needs."""
 
-    def expected_level(self, values: Tensor) -> Tensor:
-        """Return the mean (batch, cells, genes) of ``values`` (levels,) over the levels of expression."""
-        by_own = self.log_among.exp() @ values[1:]
-        bag, cell, gene = self.own.nonzero(as_tuple=True)
-        own = self.own[bag, cell, gene]
-        # All cells alike, and then what is different for the few that have a level to leave out.
-        difference = by_own[bag, gene, own] - by_own[bag, gene, 0]
-        alike = by_own[:, None, :, 0].expand_as(self.log_zero)
-        return alike.index_put((bag, cell, gene), difference, accumulate=True)
+    visible: Tensor
+    """(batch, cells, genes) float32: 1 where the gene is visible, else 0."""
+    zero: Tensor
+    """(batch, cells, genes) float32: 1 where it is visible and not detected, else 0."""
+    detected: Tensor
+    """Index of the detected tokens in the flattened tokens, 1-d."""
+    bins: Tensor
+    """Their bins."""
+
+    @classmethod
+    def of(cls, tokens: Tensor, n_bins: int) -> Visible:
+        """Take the parts from ``tokens`` (batch, cells, genes)."""
+        tokens = tokens.contiguous()
+        detected = ((tokens > 0) & (tokens < n_bins)).flatten().nonzero().squeeze(1)
+        visible, zero = (tokens < n_bins).float(), (tokens == 0).float()
+        return cls(visible, zero, detected, tokens.flatten()[detected].long())
+
+    def gene(self) -> Tensor:
+        """Return the gene of each detected token, counted through the bags of the batch."""
+        _, n_cells, n_genes = self.visible.shape
+        return self.detected // (n_cells * n_genes) * n_genes + self.detected % n_genes
 
 
 class BagProfile(nn.Module):
-    """Expected frequencies of each gene's levels in each cell, from the other cells of its bag.
+    """Expected frequency of every bin of each gene in each cell, from the other cells of its bag or sample.
 
-    With n other cells in which the gene is visible, a share f0 of them without expression, and training frequency p0:
+    With n other cells in which the gene is visible, a fraction f0 of them without detection, and frequency p0 of no
+    detection in the training data:
 
-    * p0 is carried to the bag's mean depth d: ``p0 ** exp(d)`` (a Poisson zero probability at another depth);
-    * ``(n f0 + k p0) / (n + k)`` shrinks the bag's share towards it, k being learnt;
+    * p0 is carried to the mean depth d of the cells: ``p0 ** exp(a d)`` (a Poisson zero probability at another depth);
+    * ``(n f0 + k p0) / (n + k)`` shrinks the observed fraction towards it, k being learnt;
     * the power ``exp(a (depth - d))`` carries the result to the cell's own depth, a being learnt.
 
-    The depth of a cell is the log ratio of the genes seen expressed in it to the number expected from training.
+    The depth of a cell is the log ratio of the number of genes detected in it to that expected from training.
     """
 
-    def __init__(self, n_genes: int, num_bins: int) -> None:
+    def __init__(self, n_genes: int, n_bins: int) -> None:
         super().__init__()
-        self.num_bins = num_bins
-        # Frequencies of the levels of every gene in the training data; set once by training, never learnt.
-        self.register_buffer("log_prior", torch.full((n_genes, num_bins), 1 / num_bins).log())
+        self.n_bins = n_bins
+        # Frequencies of the bins of every gene in the training data; set once by training, never learnt.
+        self.register_buffer("log_prior", torch.full((n_genes, n_bins), 1 / n_bins).log())
         self.log_prior_weight = nn.Parameter(torch.tensor(2.0))
         self.log_depth_power = nn.Parameter(torch.tensor(0.0))
 
-    def depth(self, visible: Tensor, expressed: Tensor) -> Tensor:
-        """Depth of each cell (batch, cells) from boolean ``visible`` and ``expressed`` (batch, cells, genes)."""
-        expected = visible.float() @ (1 - self.log_prior[:, 0].exp())
-        return torch.log((expressed.sum(-1) + 1) / (expected + 1))
+    def depth(self, seen: Visible) -> Tensor:
+        """Return the depth of each cell, (batch, cells)."""
+        batch, n_cells, n_genes = seen.visible.shape
+        expected = seen.visible @ (1 - self.log_prior[:, 0].exp())
+        n_detected = torch.bincount(seen.detected // n_genes, minlength=batch * n_cells).view(batch, n_cells)
+        return torch.log((n_detected + 1) / (expected + 1))
 
-    def forward(self, tokens: Tensor) -> tuple[Profile, Tensor]:
-        """Return the profile and the depths (batch, cells) for ``tokens`` (batch, cells, genes).
+    @torch.no_grad()
+    def count(self, seen: Visible, depth: Tensor) -> Background:
+        """Count what the cells of each bag show."""
+        batch, n_cells, n_genes = seen.visible.shape
+        bag = seen.detected // (n_cells * n_genes)
+        place = (bag * self.n_bins + seen.bins) * n_genes + seen.detected % n_genes
+        bins = torch.bincount(place, minlength=batch * self.n_bins * n_genes).float()
+        bins = bins.view(batch, self.n_bins, n_genes)[:, 1:]
+        return Background(seen.visible.sum(1), seen.zero.sum(1), bins, depth.sum(1), n_cells)
 
-        A cell's own token never enters its own profile.
+    def forward(self, seen: Visible, depth: Tensor, background: Background, in_background: Tensor | None) -> Tensor:
+        """Return the log probability of no detection, (batch, cells, genes).
+
+        Parameters
+        ----------
+        seen, depth
+            The cells and their depths.
+        background
+            What is counted over the cells of the bag, or of its sample.
+        in_background
+            (batch, cells, 1) float32: 1 for a cell that is counted in the background, and left out of its own
+            profile. None: all are.
         """
-        visible = tokens < self.num_bins
-        own = (tokens * visible).long()
-        expressed = own > 0
-        depth = self.depth(visible, expressed)
-        n_cells = tokens.shape[1]
-        bag_depth = (depth.sum(1, keepdim=True) - depth) / max(n_cells - 1, 1) if n_cells > 1 else depth
+        is_zero, is_visible, own = seen.zero, seen.visible, 1.0
+        if in_background is not None:
+            is_zero, is_visible, own = is_zero * in_background, is_visible * in_background, in_background[..., 0]
+        n_others = background.n_cells - own + torch.zeros_like(depth)
+        mean_depth = (background.depth[:, None] - own * depth) / n_others.clamp_min(1)
+        mean_depth = torch.where(n_others > 0, mean_depth, depth)
         power, weight = self.log_depth_power.exp(), self.log_prior_weight.exp()
+        prior_zero = torch.exp(self.log_prior[:, 0] * (power * mean_depth).exp()[..., None])
+        zero = (torch.addcmul(background.zero[:, None] - is_zero, weight, prior_zero)) / (
+            (background.visible[:, None] + weight) - is_visible
+        )
+        ratio = (power * (depth - mean_depth)).exp()[..., None]
+        return zero.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY).log() * ratio
 
-        prior_zero = (self.log_prior[:, 0] * (power * bag_depth).exp()[..., None]).exp()
-        is_zero, is_visible = (visible & ~expressed).float(), visible.float()
-        others_zero = is_zero.sum(1, keepdim=True) - is_zero
-        n_visible = is_visible.sum(1, keepdim=True) - is_visible
-        zero = (others_zero + weight * prior_zero) / (n_visible + weight)
-        zero = zero.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-        log_zero = zero.log() * (power * (depth - bag_depth)).exp()[..., None]
-        log_expressed = torch.log((-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY))
-        return Profile(log_zero, log_expressed, self._log_among(own), own, visible), depth
+    def bin_counts(self, background: Background) -> tuple[Tensor, Tensor]:
+        """Return counts of the bins but zero (batch, n_bins - 1, genes), a prior of one cell added, and their totals.
 
-    def _log_among(self, own: Tensor) -> Tensor:
-        """Divide expression among its levels, for every own level that is left out of the count; see `Profile`."""
-        batch, _, n_genes = own.shape
-        bag, cell, gene = own.nonzero(as_tuple=True)
-        counted = (bag * n_genes + gene) * self.num_bins + own[bag, cell, gene]
-        counts = torch.bincount(counted, minlength=batch * n_genes * self.num_bins).float()
-        counts = counts.view(batch, n_genes, 1, self.num_bins)[..., 1:]
-        others = counts - torch.eye(self.num_bins, device=own.device)[:, 1:]
+        The totals are (batch, genes).
+        """
         prior = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
-        # Rows of levels that no cell has are never looked up; the lower bounds keep them finite.
-        among = (others + prior[:, None]) / (others.sum(-1, keepdim=True) + 1).clamp_min(1)
-        return among.clamp_min(MIN_PROBABILITY).log()
+        return background.bins + prior.T, background.bins.sum(1) + 1

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from scanpy_sct.sparse_tools import entry_rows
+
 CONSTANT_MARGIN = 0.1
 LAST_EDGE_MARGIN = 0.01
 WHOLE_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 1e-6
@@ -20,15 +22,10 @@ LOG_BASES = (np.e, 2.0, 10.0)
 WHOLE_SHARE = 0.95
 """A cell holds counts if at least this share of its entries are whole numbers."""
 
-Binning = Literal["uniform", "quantile", "counts"]
+Binning = Literal["uniform", "counts"]
 
 
-def entry_rows(values: sparse.csr_matrix) -> np.ndarray:
-    """Row number of every explicit entry."""
-    return np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
-
-
-def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "uniform") -> np.ndarray:
+def bin_edges(values: sparse.csr_matrix, n_bins: int = 5, binning: Binning = "uniform") -> np.ndarray:
     """Edges of each cell's bins.
 
     Parameters
@@ -36,29 +33,26 @@ def bin_edges(values: sparse.csr_matrix, n_bins: int = 4, binning: Binning = "un
     values
         (cells, genes), visible positive entries only: what is to be predicted must have no say in the edges.
     n_bins
-        Number of bins.
+        Number of bins, zero included, which has no edges.
     binning
-        ``"uniform"``: equal widths. ``"quantile"``: equal numbers of entries; equal edges make unused bins.
+        ``"uniform"``: equal widths.
         ``"counts"``: 1, 2, 3-4, 5-8, ... counts, where ``values`` are their ``log1p``, and the last bin open; in a cell
         whose values are no whole numbers (TPM, corrected counts), as many times its median value. What is visible
         decides, so that a cell on the border may be read either way.
 
     Returns
     -------
-    (cells, n_bins + 1) float64. A cell whose values are all the same has one bin, given by the first two edges around
+    (cells, n_bins) float64. A cell whose values are all the same has one bin, given by the first two edges around
     its value; the others are NaN. A cell without values has only NaN.
     """
-    edges = np.full((values.shape[0], n_bins + 1), np.nan)
+    edges = np.full((values.shape[0], n_bins), np.nan)
     if binning == "counts":
         return _count_edges(values, edges)
     filled = np.flatnonzero(np.diff(values.indptr))
     if len(filled) == 0:
         return edges
     low, high = _extremes(values, filled)
-    if binning == "uniform":
-        edges[filled] = np.linspace(low, high, n_bins + 1, axis=-1)
-    else:
-        edges[filled] = _row_quantiles(values, filled, np.linspace(0, 1, n_bins + 1))
+    edges[filled] = np.linspace(low, high, n_bins, axis=-1)
     # The last edge is open: without the margin the largest value would fall beyond the last bin.
     edges[filled, -1] += LAST_EDGE_MARGIN
     constant = filled[low == high]
@@ -92,21 +86,12 @@ def _count_units(values: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
     no_counts = np.add.reduceat(is_whole, starts, dtype=np.int64) < WHOLE_SHARE * sizes
     units = np.ones(len(rows))
     if no_counts.any():
-        units[no_counts] = np.expm1(_row_quantiles(values, rows[no_counts], np.array([0.5]))[:, 0])
+        units[no_counts] = np.expm1(_row_medians(values, rows[no_counts]))
     return units
 
 
-def _row_quantiles(values: sparse.csr_matrix, rows: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    order = np.lexsort((values.data, entry_rows(values)))
-    ordered = values.data[order].astype(np.float64)
-    counts = np.diff(values.indptr)[rows]
-    place = levels * (counts[:, None] - 1)
-    below = np.floor(place).astype(np.int64)
-    above = np.minimum(below + 1, counts[:, None] - 1)
-    start = values.indptr[rows][:, None]
-    lower, upper, weight = ordered[start + below], ordered[start + above], place - below
-    # Interpolating from the nearer end keeps the result exact at both ends.
-    return np.where(weight < 0.5, lower + (upper - lower) * weight, upper - (upper - lower) * (1 - weight))
+def _row_medians(values: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
+    return np.array([np.median(values.data[values.indptr[row] : values.indptr[row + 1]].astype(float)) for row in rows])
 
 
 def assign_bins(values: sparse.csr_matrix, edges: np.ndarray) -> np.ndarray:
@@ -119,9 +104,9 @@ def assign_bins(values: sparse.csr_matrix, edges: np.ndarray) -> np.ndarray:
 
 
 def bin_values(
-    values: sparse.csr_matrix, bins: np.ndarray, n_bins: int = 4, *, typical: np.ndarray | None = None
+    values: sparse.csr_matrix, bins: np.ndarray, n_bins: int = 5, *, typical: np.ndarray | None = None
 ) -> np.ndarray:
-    """Typical value of each bin in each cell, to turn predicted bins back into expression.
+    """Typical value of each bin but zero in each cell, to turn predicted bins back into expression.
 
     The mean of the cell's own entries in that bin; where there are none, ``typical``, by default the place of the
     bin's centre between the smallest and the largest value of the cell; for a cell without entries, the means over all
@@ -134,14 +119,15 @@ def bin_values(
     bins
         Bin of every entry of ``values``, from :func:`assign_bins`.
     n_bins
-        Number of bins.
+        Number of bins, zero included.
     typical
-        (cells, n_bins) values of empty bins, e.g. from :func:`count_bin_values`.
+        (cells, n_bins - 1) values of empty bins, e.g. from :func:`count_bin_values`.
 
     Returns
     -------
-    (cells, n_bins) float32.
+    (cells, n_bins - 1) float32.
     """
+    n_bins -= 1
     n_cells = values.shape[0]
     cell_and_bin = entry_rows(values) * n_bins + (bins.astype(np.int64) - 1)
     counts = np.bincount(cell_and_bin, minlength=n_cells * n_bins).reshape(n_cells, n_bins)
@@ -159,7 +145,7 @@ def bin_values(
 
 
 def count_bin_values(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, n_bins: int) -> np.ndarray:
-    """Value of the middle of each bin of counts, (cells, n_bins), on the scale of ``wanted``.
+    """Value of the middle of each bin of counts but zero, (cells, n_bins - 1), on the scale of ``wanted``.
 
     Parameters
     ----------
@@ -167,9 +153,9 @@ def count_bin_values(binned: sparse.csr_matrix, wanted: sparse.csr_matrix, n_bin
         (cells, genes) with the same visible positive entries: ``log1p`` of counts or other values, and logarithms, to
         base e, 2 or 10, of 1 + values times a number of each cell's own.
     n_bins
-        Number of bins.
+        Number of bins, zero included.
     """
-    highest = 2.0 ** np.arange(n_bins)
+    highest = 2.0 ** np.arange(n_bins - 1)
     lowest = np.concatenate([[1], highest[:-1] + 1])
     middle = np.sqrt(lowest * highest)
     result = np.tile(np.log1p(middle), (binned.shape[0], 1))

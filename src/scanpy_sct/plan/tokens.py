@@ -1,4 +1,4 @@
-"""The tokens of one bag: what the network sees, and what its answers are worth in units of expression."""
+"""The tokens of one bag: what the network reads, and what its predictions are worth in units of expression."""
 
 from __future__ import annotations
 
@@ -7,69 +7,77 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.plan.bins import Binning, assign_bins, bin_edges, bin_values, count_bin_values, entry_rows
+from scanpy_sct.plan.bins import Binning, assign_bins, bin_edges, bin_values, count_bin_values
+from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How a checkpoint writes expression as tokens."""
+    """How expression becomes tokens for a network."""
 
     vocabulary: np.ndarray
-    """Ensembl id at each position, "" where there is no gene."""
+    """Ensembl id of each gene of the network, "" where there is none."""
     mask: int
-    """Token of a hidden or unmeasured gene."""
+    """Token of a masked gene, measured or not."""
     pad: int
-    """Token of the positions behind the last gene."""
-    n_bins: int = 4
+    """Token behind the last gene."""
     binning: Binning = "uniform"
-    unmeasured: str = "mask"
-    """``"mask"``: a gene that was not measured is unknown; ``"zero"``: it is not expressed."""
 
-    def background(self, measured: np.ndarray) -> np.ndarray:
-        """Token of each position in a cell without any expression, (n_positions,) uint8."""
+    @property
+    def n_bins(self) -> int:
+        """Number of bins, zero included: all tokens below the mask token."""
+        return self.mask
+
+    def empty_cell(self, measured: np.ndarray) -> np.ndarray:
+        """Return the tokens of a cell in which nothing was detected, (genes,) uint8.
+
+        ``measured`` is (genes,) bool.
+        """
         has_gene = self.vocabulary != ""
         n_used = np.flatnonzero(has_gene)[-1] + 1 if has_gene.any() else 0
         tokens = np.zeros(len(self.vocabulary), dtype=np.uint8)
-        if self.unmeasured == "mask":
-            tokens[has_gene & ~measured] = self.mask
+        tokens[has_gene & ~measured] = self.mask
         tokens[n_used:] = self.pad
         return tokens
+
+    def visible_genes(self, measured: np.ndarray) -> np.ndarray:
+        """Return the index of the genes that can be visible in a cell: all others are masked, or padding, in all."""
+        return np.flatnonzero(measured | (self.empty_cell(measured) < self.n_bins))
 
 
 @dataclass(frozen=True)
 class BagTokens:
-    """Tokens (cells, positions) uint8, and the value of each bin in each cell (cells, n_bins) float32."""
+    """Tokens (cells, genes) uint8, and the value of each bin but zero in each cell (cells, n_bins - 1) float32."""
 
     tokens: np.ndarray
     values: np.ndarray
 
 
 def make_tokens(
-    binned: sparse.csr_matrix, wanted: sparse.csr_matrix, hidden: np.ndarray, measured: np.ndarray, rules: TokenRules
+    binned: sparse.csr_matrix, values: sparse.csr_matrix, masked: np.ndarray, measured: np.ndarray, rules: TokenRules
 ) -> BagTokens:
-    """Write the visible entries of some cells as tokens.
+    """Turn the visible entries of some cells into tokens.
 
     Parameters
     ----------
     binned
-        (cells, positions) values that are binned, explicit entries positive.
-    wanted
-        The same entries on the scale on which predictions are wanted.
-    hidden
-        (cells, positions) bool: replaced by the mask token, and without influence on edges and bin values.
+        (cells, genes) values that are binned, explicit entries positive.
+    values
+        The same entries on the scale on which predictions are requested.
+    masked
+        (cells, genes) bool: replaced by the mask token, and without influence on edges and bin values.
     measured
-        (positions,) bool.
+        (genes,) bool.
     rules
         Token rules of the checkpoint.
     """
     rows = entry_rows(binned)
-    visible = ~hidden[rows, binned.indices]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[visible], minlength=binned.shape[0]))])
-    seen = sparse.csr_matrix((binned.data[visible], binned.indices[visible], indptr), shape=binned.shape)
-    bins = assign_bins(seen, bin_edges(seen, rules.n_bins, rules.binning))
-    tokens = np.tile(rules.background(measured), (binned.shape[0], 1))
-    tokens[rows[visible], seen.indices] = bins
-    tokens[hidden & measured] = rules.mask
-    values = sparse.csr_matrix((wanted.data[visible], seen.indices, indptr), shape=binned.shape)
-    typical = count_bin_values(seen, values, rules.n_bins) if rules.binning == "counts" else None
-    return BagTokens(tokens, bin_values(values, bins, rules.n_bins, typical=typical))
+    is_visible = ~masked[rows, binned.indices]
+    visible = keep_entries(binned, is_visible)
+    bins = assign_bins(visible, bin_edges(visible, rules.n_bins, rules.binning))
+    tokens = np.tile(rules.empty_cell(measured), (binned.shape[0], 1))
+    tokens[rows[is_visible], visible.indices] = bins
+    tokens[masked & measured] = rules.mask
+    visible_values = keep_entries(values, is_visible)
+    typical = count_bin_values(visible, visible_values, rules.n_bins) if rules.binning == "counts" else None
+    return BagTokens(tokens, bin_values(visible_values, bins, rules.n_bins, typical=typical))

@@ -11,6 +11,7 @@ from scanpy_sct.pp._time import seconds_to_impute
 from scanpy_sct.read.samples import missed_samples
 from scanpy_sct.read.scale import holds_counts
 from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy, choose_path, plan
+from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.runner import Runner
 from scanpy_sct.tl._common import read
 
@@ -166,10 +167,10 @@ def check(
     checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names)
     check_coordinates(checkpoint, expression)
     policy, path = choose_bag_policy(bags, expression), choose_path(path, checkpoint)
-    runner = Runner(checkpoint, device, precision, batch_size=1)
+    runner = Runner(checkpoint, ComputeOptions(device=device, precision=precision, batch_size=1))
     passes = Passes.for_fraction(checkpoint.mask_fraction, seed=0)
     # Random bags are as many and as large as those of any policy, and take no time to plan.
-    planned = plan(expression, checkpoint.config.num_cells, "random", seed=0)
+    planned = plan(expression, checkpoint.config.bag_size, "random", seed=0)
     genes = expression.genes
     counts = np.bincount(expression.samples, minlength=len(expression.sample_names))
     return Report(
@@ -189,7 +190,7 @@ def check(
         samples_note=missed_samples(adata, expression.coordinates) if library_key is None else "",
         bag_policy=policy,
         n_bags=len(planned),
-        bag_size=checkpoint.config.num_cells,
+        bag_size=checkpoint.config.bag_size,
         n_passes=passes.n,
         path=path,
         device=str(runner.device),

@@ -36,7 +36,7 @@ def seconds_to_impute(runner: Runner, expression: Expression, bags: list[Bag], p
     largest = max(bags, key=lambda bag: len(bag.rows))
     seconds = seconds_for_a_bag(runner, expression, largest, passes, path)
     total = seconds * len(bags) * passes.n
-    if runner.checkpoint.config.cell_dim:
+    if runner.checkpoint.network.has_cell_embedding:
         # How far to follow the cell embedding is chosen by the direct path, whatever predicts.
         direct = seconds if path == "direct" else seconds_for_a_bag(runner, expression, largest, passes, "direct")
         total += direct * min(len(bags), PROBE_BAGS) * len(WEIGHTS)
@@ -56,6 +56,6 @@ def seconds_for_a_bag(runner: Runner, expression: Expression, bag: Bag, passes: 
     for _ in range(2):
         start = time.perf_counter()
         inputs = bag_inputs(expression, [bag], token_rules(runner.checkpoint), hidden_of, expression.measured)
-        for _bag, _probabilities in runner.probabilities(inputs, path):
+        for _bag, _probabilities in runner.bin_probabilities(inputs):
             seconds = time.perf_counter() - start
     return seconds

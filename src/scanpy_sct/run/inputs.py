@@ -10,10 +10,10 @@ from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bags import Bag, in_spacings, plan_bags, similarity_points
-from scanpy_sct.plan.bins import entry_rows
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.read.expression import Expression
 from scanpy_sct.run.runner import BagInput
+from scanpy_sct.sparse_tools import entry_rows
 
 HiddenOf = Callable[[np.ndarray], np.ndarray]
 """Given row numbers, which entries of these cells are hidden: (cells, positions) bool."""
@@ -25,11 +25,9 @@ def token_rules(checkpoint: Checkpoint) -> TokenRules:
     """Return how this checkpoint writes expression as tokens."""
     return TokenRules(
         vocabulary=checkpoint.genes,
-        mask=checkpoint.config.mask_token_id,
-        pad=checkpoint.config.pad_token_id,
-        n_bins=checkpoint.tokens.n_bins,
+        mask=checkpoint.config.mask_token,
+        pad=checkpoint.config.pad_token,
         binning=checkpoint.tokens.binning,
-        unmeasured=checkpoint.tokens.unmeasured,
     )
 
 
@@ -54,7 +52,7 @@ def choose_bag_policy(bags: str, expression: Expression) -> str:
 
 def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
     """Raise a ValueError if the network reads the place of each cell, and the data do not tell it."""
-    if checkpoint.config.use_spatial_information and expression.coordinates is None:
+    if checkpoint.config.reads_coordinates and expression.coordinates is None:
         msg = (
             f"The model {checkpoint.name!r} reads coordinates from .obsm['spatial'], and there are none; "
             "use a model that does without, such as 'sct-mini'."
@@ -65,7 +63,7 @@ def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
 def placed(checkpoint: Checkpoint, expression: Expression) -> Expression:
     """Put the coordinates in the unit in which the network reads them; refuse data that lack them."""
     check_coordinates(checkpoint, expression)
-    if not checkpoint.config.use_spatial_information or checkpoint.coordinates == "given":
+    if not checkpoint.config.reads_coordinates or checkpoint.coordinates == "given":
         return expression
     return replace(expression, coordinates=in_spacings(expression.coordinates, expression.samples))
 
@@ -81,13 +79,14 @@ def choose_path(path: str, checkpoint: Checkpoint) -> str:
     if path not in ("auto", "full", "direct"):
         msg = f"path={path!r} is not known; use 'auto', 'full' or 'direct'."
         raise ValueError(msg)
-    if path == "direct" and not checkpoint.config.context:
+    own = "direct" if checkpoint.network.has_cell_embedding else "full"
+    if path == "direct" and own != path:
         msg = f"path='direct': the model {checkpoint.name!r} has only the full path; use path='full'."
         raise ValueError(msg)
-    if path == "full" and not checkpoint.config.convolutions:
+    if path == "full" and own != path:
         msg = f"path='full': the model {checkpoint.name!r} has no convolutions; use path='direct'."
         raise ValueError(msg)
-    return checkpoint.path if path == "auto" else path
+    return own if path == "auto" else path
 
 
 def plan(expression: Expression, size: int, policy: str, seed: int, hidden_of: HiddenOf | None = None) -> list[Bag]:
@@ -134,8 +133,6 @@ def bag_inputs(
         )
         places = np.zeros(0, dtype=np.int64)
         if wanted is not None:
-            # Where unmeasured genes are coded as zero, one that is to be predicted would be seen as not expressed.
-            made.tokens[:, wanted & ~expression.measured] = rules.mask
             places = np.flatnonzero((hidden[: bag.n_targets] | ~expression.measured) & wanted)
         coordinates = None if expression.coordinates is None else expression.coordinates[bag.rows]
         yield BagInput(bag.rows[: bag.n_targets], made.tokens, made.values, places, coordinates)

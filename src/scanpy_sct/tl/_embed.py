@@ -96,16 +96,9 @@ def embed(
         raise ValueError(msg)
     seed = as_seed(rng)
     checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names)
-    if source == "transformer" and not checkpoint.config.convolutions:
-        msg = f"source='transformer': the model {checkpoint.name!r} has no convolutions; use source='cell'."
-        raise ValueError(msg)
-    if source == "cell" and not checkpoint.config.cell_dim:
-        msg = f"source='cell': the model {checkpoint.name!r} has no direct cell embedding; use source='transformer'."
-        raise ValueError(msg)
     values = predict_embedding(
         checkpoint,
         expression,
-        source=source,
         bags=bags,
         device=device,
         precision=precision,
@@ -114,7 +107,7 @@ def embed(
     )
     target = adata.copy() if copy else adata
     params = {
-        "source": checkpoint.embedding if source == "auto" else source,
+        "source": source,
         "layer": layer,
         "library_key": library_key,
         "gene_names": gene_names,
