@@ -39,7 +39,7 @@ def run_workflow(
     adata: AnnData,
     model: str | PathLike[str] | Checkpoint,
     options: tuple[ReadOptions, ComputeOptions, WriteOptions],
-    compute: Callable[[Checkpoint, CellReader], Result],
+    compute: Callable[[Checkpoint, CellReader, ComputeOptions], Result],
     params: Mapping[str, Any],
 ) -> AnnData | None:
     """Guard, read, compute, write and record; returns the copy, if one was asked for.
@@ -60,7 +60,7 @@ def run_workflow(
     reading, computing, writing = options
     guard(adata, writing)
     checkpoint, reader = open_cells(adata, model, reading)
-    result = compute(checkpoint, reader)
+    result = compute(checkpoint, reader, computing)
     target = adata.copy() if writing.copy else adata
     given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names")}
     how = asdict(computing)

@@ -66,14 +66,14 @@ class ImputationKeys:
     bins: str
     confidence: str
     """Both in `.layers`."""
-    network_share: str
+    network_fraction: str
     source: str
     """Both in `.var`."""
 
     @classmethod
     def of(cls, key: str) -> ImputationKeys:
         """Names that belong to `key_added`."""
-        suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_share", "source")
+        suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_fraction", "source")
         return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in suffixes))
 
 
@@ -103,7 +103,7 @@ def write_imputation(
     imputed: np.ndarray,
     recovery: np.ndarray,
     params: Mapping[str, Any],
-    network_share: np.ndarray | None = None,
+    network_fraction: np.ndarray | None = None,
     unmeasured: pd.DataFrame | None = None,
     bins: np.ndarray | None = None,
     confidence: np.ndarray | None = None,
@@ -129,9 +129,9 @@ def write_imputation(
         ``.var[key + "_recovery"]``.
     params
         Arguments of the call; to ``.uns[key]["params"]``.
-    network_share
-        Share of the network in a blended prediction of whether the gene is expressed, (n_vars,), NaN where there is
-        none; as float64 to ``.var[key + "_network_share"]``, and in words to ``.var[key + "_source"]``.
+    network_fraction
+        Fraction of the network in a blended prediction of whether the gene is expressed, (n_vars,), NaN where there is
+        none; as float64 to ``.var[key + "_network_fraction"]``, and in words to ``.var[key + "_source"]``.
     unmeasured
         Expected expression of genes that were not measured, cells x genes; as float32 to
         ``.obsm[key + "_unmeasured"]``.
@@ -155,8 +155,8 @@ def write_imputation(
         _Field("obsm", keys.unmeasured, _table(adata, "unmeasured", unmeasured)),
         _Field("var", keys.imputed, _vector("imputed", imputed, adata.n_vars, bool)),
         _Field("var", keys.recovery, _vector("recovery", recovery, adata.n_vars, np.float64)),
-        _Field("var", keys.network_share, _share(adata, network_share)),
-        _Field("var", keys.source, _source(adata, network_share)),
+        _Field("var", keys.network_fraction, _fraction(adata, network_fraction)),
+        _Field("var", keys.source, _source(network_fraction)),
         _Field("uns", key, _record(params, details)),
     ]
     _write(adata, fields)
@@ -276,9 +276,9 @@ def checked_key(key: str) -> str:
     return key
 
 
-def _checked_shape(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if tuple(found) != wanted:
-        msg = f"{name} has shape {tuple(found)}, the object wants {wanted}."
+def _checked_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if tuple(found) != expected:
+        msg = f"{name} has shape {tuple(found)}, expected shape {expected}."
         raise ValueError(msg)
 
 
@@ -302,22 +302,22 @@ def _vector(name: str, value: Any, length: int, dtype: type) -> np.ndarray:
     return value
 
 
-def _share(adata: AnnData, share: np.ndarray | None) -> np.ndarray | None:
-    return None if share is None else _vector("network_share", share, adata.n_vars, np.float64)
+def _fraction(adata: AnnData, share: np.ndarray | None) -> np.ndarray | None:
+    return None if fraction is None else _vector("network_fraction", fraction, adata.n_vars, np.float64)
 
 
-def _source(adata: AnnData, share: np.ndarray | None) -> pd.Categorical | None:
+def _source(fraction: np.ndarray | None) -> pd.Categorical | None:
     """Name the larger part of each gene's prediction."""
-    if share is None:
+    if fraction is None:
         return None
-    names = np.where(np.isnan(share), "none", np.where(np.asarray(share) >= 0.5, "network", "data"))
+    names = np.where(np.isnan(fraction), "none", np.where(np.asarray(fraction) >= 0.5, "network", "data"))
     return pd.Categorical(names, categories=["network", "data", "none"])
 
 
 def _vectors(name: str, value: Any, n_rows: int) -> np.ndarray:
     value = np.asarray(value, dtype=np.float32)
     if value.ndim != 2 or len(value) != n_rows:
-        msg = f"{name} has shape {value.shape}, the object wants ({n_rows}, any number of dimensions)."
+        msg = f"{name} has shape {value.shape}, expected shape ({n_rows}, dimensions)."
         raise ValueError(msg)
     return value
 

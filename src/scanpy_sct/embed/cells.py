@@ -2,34 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.read.expression import Expression
-from scanpy_sct.run.inputs import bag_inputs, choose_bag_policy, placed, plan, token_rules
+from scanpy_sct.plan.bags import Bag, choose_policy
+from scanpy_sct.plan.blocks import plan_blocks
+from scanpy_sct.read.reader import CellBlock, CellReader
+from scanpy_sct.run.inputs import (
+    BagInput,
+    bag_inputs,
+    check_coordinates,
+    genes_to_read,
+    network_coordinates,
+    plan_block,
+    token_rules,
+)
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner
 
+BACKGROUND_CELLS = 1000
+"""Cells of a sample, at most, from which the profile is estimated that its cells are centred on."""
+CELLS_AT_ONCE = 100
 
-def predict_embedding(
-    checkpoint: Checkpoint,
-    expression: Expression,
-    *,
-    bags: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    batch_size: int | str = "auto",
-    rng: int = 0,
+
+def embed_cells(
+    checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions | None = None
 ) -> np.ndarray:
-    """Embed every cell from all that was measured; returns (cells, dimensions) float32."""
-    expression = placed(checkpoint, expression)
-    runner = Runner(checkpoint, ComputeOptions(device=device, precision=precision, batch_size=batch_size))
-    bag_plan = plan(expression, checkpoint.config.bag_size, choose_bag_policy(bags, expression), rng)
-    inputs = bag_inputs(expression, bag_plan, token_rules(checkpoint))
-    result: np.ndarray | None = None
-    for bag, vectors in progress(runner.cell_vectors(inputs), len(bag_plan), "embed"):
-        if result is None:
-            result = np.zeros((len(expression.samples), vectors.shape[1]), dtype=np.float32)
-        result[bag.rows] = vectors[: len(bag.rows)]
-    return result
+    """Embed every cell from all that was measured.
+
+    A compact network centres each cell on the profile of its sample, which is estimated from a fixed draw of up to
+    1,000 cells of it: a vector does not depend on bags, seed or the order of the cells. The released network reads
+    bags.
+
+    Parameters
+    ----------
+    checkpoint
+        The network.
+    cells
+        The cells; a sample never borrows from another.
+    options
+        How to compute.
+
+    Returns
+    -------
+    (cells, dimensions) float32.
+
+    Raises
+    ------
+    ValueError
+        An option cannot be served by these data or this machine, before anything is computed.
+    """
+    options = options or ComputeOptions()
+    check_coordinates(checkpoint, cells.coordinates)
+    policy = choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
+    genes = genes_to_read(checkpoint, cells.measured, np.zeros_like(cells.measured))
+    runner = Runner(checkpoint, options, genes)
+    if checkpoint.network.has_cell_embedding:
+        found = _by_sample(runner, cells, genes)
+    else:
+        found = _by_bags(runner, cells, policy, options.seed)
+    vectors: np.ndarray | None = None
+    for rows, part in found:
+        if vectors is None:
+            vectors = np.zeros((cells.n_cells, part.shape[1]), dtype=np.float32)
+        vectors[rows] = part[: len(rows)]
+    return vectors
+
+
+def background_cells(cells: CellReader | CellBlock, sample: int) -> np.ndarray:
+    """Draw the cells of a sample that its profile is estimated from, increasing row numbers.
+
+    By a hash of the cells' names: the draw depends neither on a seed nor on the order of the cells.
+    """
+    rows = np.flatnonzero(cells.samples == sample)
+    order = np.argsort(cells.name_hashes[rows], kind="stable")
+    return np.sort(rows[order[:BACKGROUND_CELLS]])
+
+
+def _by_sample(
+    runner: Runner, cells: CellReader | CellBlock, genes: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and vectors, the cells of a sample centred on its profile."""
+    for sample in np.unique(cells.samples):
+        drawn = background_cells(cells, sample)
+        background = runner.background(bag for _, bag in _chunks(runner, cells, drawn, genes))
+        rows = np.flatnonzero(cells.samples == sample)
+        chunks = (
+            (part, replace(bag, in_background=np.isin(part, drawn)))
+            for part, bag in _chunks(runner, cells, rows, genes)
+        )
+        for part, bag in progress(chunks, -(-len(rows) // CELLS_AT_ONCE), "embed"):
+            for _, vectors in runner.cell_vectors([bag], background):
+                yield part, vectors
+
+
+def _chunks(
+    runner: Runner, cells: CellReader | CellBlock, rows: np.ndarray, genes: np.ndarray
+) -> Iterator[tuple[np.ndarray, BagInput]]:
+    """Yield some rows and their tokens."""
+    rules = token_rules(runner.checkpoint, genes)
+    for part in np.array_split(rows, max(1, -(-len(rows) // CELLS_AT_ONCE))):
+        block = cells.block(part).at_genes(genes)
+        yield part, next(bag_inputs(block, [Bag(np.arange(len(part)), len(part))], rules))
+
+
+def _by_bags(
+    runner: Runner, cells: CellReader | CellBlock, policy: str, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and vectors, each bag by itself."""
+    checkpoint = runner.checkpoint
+    coordinates = network_coordinates(checkpoint, cells.coordinates, cells.samples)
+    rules = token_rules(checkpoint)
+    for planned in plan_blocks(cells.samples, coordinates if policy == "spatial" else None, seed):
+        block = cells.block(planned.rows)
+        block = replace(block, coordinates=None if coordinates is None else coordinates[planned.rows])
+        bags = plan_block(block, checkpoint.config.bag_size, policy, seed)
+        for bag, vectors in progress(runner.cell_vectors(bag_inputs(block, bags, rules)), len(bags), "embed"):
+            yield block.rows[bag.rows], vectors

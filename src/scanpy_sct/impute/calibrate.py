@@ -1,67 +1,119 @@
-"""Fit predictions to the data at hand: the network knows which cells, the data know how often and how strongly.
+"""Calibrate predictions to the data at hand, gene by gene and pass by pass.
 
-Entries come as flat arrays. Each belongs to a *group*, one gene in one pass; a group is fitted to the entries of its
-gene that were visible in that pass.
+The network knows which cells are likely to express a gene; the visible entries of the data tell how often and how
+strongly. A group (one gene in one pass) is calibrated to the entries of its gene that were visible in that pass.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+from scanpy_sct.impute.groups import Groups
 
 PRIOR_CELLS = 2.0
 NEWTON_STEPS = 6
 MAX_STEP = 2.0
 MIN_PROBABILITY = 1e-6
+MAX_LOG_ODDS = float(np.log(1 / MIN_PROBABILITY - 1))
+CONVERGED = 1e-7
+"""Error of the mean probability of a group below which it is no longer improved."""
 
 
-def calibrate_detection(
-    detection: np.ndarray, group: np.ndarray, n_expressed: np.ndarray, n_visible: np.ndarray
-) -> np.ndarray:
-    """Shift the log-odds of each group so that it is predicted expressed as often as it is seen expressed.
+@dataclass(frozen=True)
+class VisibleCounts:
+    """What is visible of each gene in each pass, (genes, passes) float64 each."""
+
+    n_detected: np.ndarray
+    """Cells in which the gene is visible and detected."""
+    n_visible: np.ndarray
+    """Cells in which it is visible."""
+    sums: np.ndarray
+    """Sum of its visible values."""
+
+    @classmethod
+    def of(cls, values: np.ndarray, groups: Groups, is_known: np.ndarray) -> VisibleCounts:
+        """Count from the measured ``values`` (entries,) of all groups; passes that are not known are never visible."""
+        tables = (groups.sum((values > 0).astype(np.float32)), groups.sizes.astype(np.float64), groups.sum(values))
+        return cls(*(_of_other_passes(np.where(is_known, table, 0)) for table in tables))
+
+
+def _of_other_passes(table: np.ndarray) -> np.ndarray:
+    return table.sum(axis=1, keepdims=True) - table
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Correction of predictions, (genes, passes) float32 each."""
+
+    shift: np.ndarray
+    """Added to the log-odds of detection."""
+    factor: np.ndarray
+    """Multiplies the conditional mean."""
+
+
+def calibrate(
+    log_odds: np.ndarray, conditional_mean: np.ndarray, groups: Groups, visible: VisibleCounts
+) -> Calibration:
+    """Estimate the calibration of the predictions ``log_odds`` and ``conditional_mean``, (entries,) each."""
+    shift = detection_shift(log_odds, groups, visible)
+    detection = probability(log_odds + groups.spread(shift))
+    return Calibration(shift, mean_factor(conditional_mean, detection, groups, visible))
+
+
+def detection_shift(log_odds: np.ndarray, groups: Groups, visible: VisibleCounts) -> np.ndarray:
+    """Shift of the log-odds of each group after which a gene is predicted as often as it is visibly detected.
 
     Parameters
     ----------
-    detection
-        (entries,) predicted probability that a hidden entry is expressed.
-    group
-        (entries,) group of each entry.
-    n_expressed, n_visible
-        (groups,) number of cells in which the gene was visible and expressed, and visible at all. The share is shrunk
-        towards the mean prediction with the weight of two cells.
+    log_odds
+        (entries,) predicted log-odds of detection.
+    groups
+        Order of the entries.
+    visible
+        What is visible; the detection rate is shrunk towards the mean prediction with the weight of two cells.
 
     Returns
     -------
-    (entries,) float32.
+    (genes, passes) float32.
     """
-    n_groups = len(n_expressed)
-    size = np.maximum(np.bincount(group, minlength=n_groups), 1)
-    mean = np.bincount(group, detection, n_groups) / size
-    target = np.clip(
-        (n_expressed + PRIOR_CELLS * mean) / (n_visible + PRIOR_CELLS), MIN_PROBABILITY, 1 - MIN_PROBABILITY
-    )
-    log_odds = _log_odds(detection).astype(np.float32)
+    size = np.maximum(groups.sizes, 1)
+    mean = groups.sum(probability(log_odds)) / size
+    target = (visible.n_detected + PRIOR_CELLS * mean) / (visible.n_visible + PRIOR_CELLS)
+    target = np.clip(target, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     shift = _log_odds(target) - _log_odds(mean)
     for _ in range(NEWTON_STEPS):
-        p = _probability(log_odds + shift.astype(np.float32)[group])
-        slope = np.bincount(group, p * (1 - p), n_groups) / size
-        error = target - np.bincount(group, p, n_groups) / size
+        p = probability(log_odds + groups.spread(shift.astype(np.float32)))
+        error = target - groups.sum(p) / size
+        if np.abs(error[groups.sizes > 0]).max(initial=0) < CONVERGED:
+            break
+        slope = groups.sum(p * (1 - p)) / size
         shift += np.clip(error / np.maximum(slope, MIN_PROBABILITY), -MAX_STEP, MAX_STEP)
-    return _probability(log_odds + shift.astype(np.float32)[group])
+    return shift.astype(np.float32)
 
 
-def calibrate_level(
-    level: np.ndarray, detection: np.ndarray, group: np.ndarray, sum_values: np.ndarray, n_expressed: np.ndarray
+def mean_factor(
+    conditional_mean: np.ndarray, detection: np.ndarray, groups: Groups, visible: VisibleCounts
 ) -> np.ndarray:
-    """Scale the level predicted for expressing cells to the mean level seen, group by group.
+    """Factor of the conditional mean of each group that brings it to the mean that is visible.
 
-    ``sum_values`` (groups,) is the sum of the gene's visible values and ``n_expressed`` their number; the factor is
-    shrunk towards 1 with the weight of two cells. Other arguments as in :func:`calibrate_detection`.
+    Parameters
+    ----------
+    conditional_mean, detection
+        (entries,) predicted value if the gene is detected, and calibrated probability that it is.
+    groups
+        Order of the entries.
+    visible
+        What is visible; the factor is shrunk towards 1 with the weight of two cells.
+
+    Returns
+    -------
+    (genes, passes) float32.
     """
-    n_groups = len(n_expressed)
-    weight = np.maximum(np.bincount(group, detection, n_groups), MIN_PROBABILITY)
-    mean = np.maximum(np.bincount(group, detection * level, n_groups) / weight, MIN_PROBABILITY)
-    factor = (sum_values / mean + PRIOR_CELLS) / (n_expressed + PRIOR_CELLS)
-    return level * factor.astype(np.float32)[group]
+    weight = np.maximum(groups.sum(detection), MIN_PROBABILITY)
+    mean = np.maximum(groups.sum(detection * conditional_mean) / weight, MIN_PROBABILITY)
+    return ((visible.sums / mean + PRIOR_CELLS) / (visible.n_detected + PRIOR_CELLS)).astype(np.float32)
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:
@@ -69,5 +121,6 @@ def _log_odds(p: np.ndarray) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
-def _probability(log_odds: np.ndarray) -> np.ndarray:
+def probability(log_odds: np.ndarray) -> np.ndarray:
+    """Return the probability of some log-odds."""
     return 1 / (1 + np.exp(-log_odds))

@@ -1,79 +1,85 @@
-"""How far to follow the cell embedding of a network on the data at hand.
+"""Choose the weight of the cell embedding of a network for the data at hand.
 
-What a small network has learnt about whole cells holds for tissues like those it was trained on, and less elsewhere. A
-few bags tell: some of their visible entries are hidden and predicted with several weights of that part of the network,
-and the weight that predicts them best is used.
+What a small network has learnt about whole cells holds for tissues like those it was trained on, and less elsewhere.
+Some visible entries of a few bags are masked and predicted with several weights; the weight with the best predictions
+is used.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from scanpy_sct.impute.calibrate import calibrate_detection
+from scanpy_sct.impute.calibrate import MAX_LOG_ODDS, MIN_PROBABILITY, VisibleCounts, detection_shift, probability
+from scanpy_sct.impute.groups import Groups
+from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
-from scanpy_sct.plan.tokens import TokenRules
-from scanpy_sct.read.expression import Expression
-from scanpy_sct.run.inputs import HiddenOf, bag_inputs, plan
+from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.inputs import MaskedOf, bag_inputs, plan_block, token_rules
 from scanpy_sct.run.runner import Runner
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROBE_BAGS = 8
 PROBE_PASSES = 5
-"""One entry in so many is hidden for the test."""
+"""One entry in so many is masked for the test."""
 
 
 def choose_cell_weight(
-    runner: Runner, expression: Expression, policy: str, rules: TokenRules, hidden_of: HiddenOf | None, seed: int
+    runner: Runner, block: CellBlock, plan: ImputationPlan, bags: list[Bag] | None = None
 ) -> float:
-    """Return the weight in `WEIGHTS` with the smallest log loss of "is it expressed" on entries hidden for the test.
+    """Return the weight in `WEIGHTS` with the smallest log loss of "is it detected" on entries masked for the test.
 
-    Entries in ``hidden_of`` stay hidden and take no part.
+    Entries that the user hides stay masked and take no part.
+
+    Parameters
+    ----------
+    runner
+        The network.
+    block
+        Cells, with the genes in ``plan.genes``.
+    plan
+        Plan of the imputation.
+    bags
+        Bags that were fixed beforehand; None: they are planned here.
     """
-    if not runner.checkpoint.network.has_cell_embedding:
+    if not runner.network.has_cell_embedding:
         return 1.0
-    turn = Passes(PROBE_PASSES, seed + 1)
-    n_positions = len(expression.measured)
+    passes = Passes(PROBE_PASSES, plan.seed + 1)
 
-    def known_hidden(rows: np.ndarray) -> np.ndarray:
-        if hidden_of is None:
-            return np.zeros((len(rows), n_positions), dtype=bool)
-        return hidden_of(rows)
+    def masked_of(rows: np.ndarray) -> np.ndarray:
+        drawn = passes.assigned(block.rows[rows], plan.genes) == 0
+        return (drawn & block.measured) | block.hidden_rows(rows)
 
-    def probe_hidden(rows: np.ndarray) -> np.ndarray:
-        return known_hidden(rows) | ((turn.assigned(rows, n_positions) == 0) & expression.measured)
-
-    bags = plan(expression, runner.checkpoint.config.bag_size, policy, seed, probe_hidden)
-    rng = np.random.default_rng([seed, 1])
+    size = runner.checkpoint.config.bag_size
+    if bags is None:
+        bags = plan_block(block, size, plan.policy, plan.seed, masked_of, plan.genes, plan.n_genes)
+    rng = np.random.default_rng([plan.seed, 1])
     probe = [bags[number] for number in rng.permutation(len(bags))[:PROBE_BAGS]]
-    inputs = list(bag_inputs(expression, probe, rules, probe_hidden, expression.measured))
-    truth, gene, tested = [], [], []
-    for bag in inputs:
-        cell, position = np.divmod(bag.token_index, n_positions)
-        truth.append((expression.log_values[bag.rows].toarray() > 0)[cell, position])
-        gene.append(position)
-        tested.append(~known_hidden(bag.rows)[cell, position])
-    truth, gene, tested = (np.concatenate(parts) for parts in (truth, gene, tested))
-    if not tested.any():
+    inputs = list(bag_inputs(block, probe, token_rules(runner.checkpoint, plan.genes), masked_of, masked_of))
+    rows = np.concatenate([bag.rows[: bag.n_targets] for bag in probe])
+    is_masked, is_hidden = masked_of(rows), block.hidden_rows(rows)
+    if not (is_masked & ~is_hidden).any():
         return 1.0
-    # The network knows rates of its training data only; calibration takes this error out of the comparison.
-    n_expressed, n_visible = _visible_rates(expression, probe, probe_hidden)
+    detected = block.log_values[rows].toarray() > 0
     losses = []
     for weight in WEIGHTS:
-        predicted = runner.bin_probabilities(inputs, cell_weight=weight)
-        detection = 1 - np.concatenate([each[:, 0] for _, each in predicted])
-        detection = calibrate_detection(detection, gene, n_expressed, n_visible)
-        chance = np.clip(np.where(truth, detection, 1 - detection)[tested], 1e-6, 1)
-        losses.append(-np.log(chance).mean())
+        log_odds = np.concatenate([found.log_odds for _, found in runner.predict(inputs, cell_weight=weight)])
+        losses.append(_loss(log_odds, is_masked, is_hidden, detected, block.measured))
     return WEIGHTS[int(np.argmin(losses))]
 
 
-def _visible_rates(expression: Expression, bags: list[Bag], hidden_of: HiddenOf) -> tuple[np.ndarray, np.ndarray]:
-    """Cells of some bags in which each gene is visible and expressed, and visible at all."""
-    n_expressed, n_visible = np.zeros((2, len(expression.measured)))
-    for bag in bags:
-        rows = bag.rows[: bag.n_targets]
-        visible = ~hidden_of(rows) & expression.measured
-        n_visible += visible.sum(0)
-        n_expressed += (visible & (expression.log_values[rows].toarray() > 0)).sum(0)
-    return n_expressed, n_visible
+def _loss(
+    log_odds: np.ndarray, is_masked: np.ndarray, is_hidden: np.ndarray, detected: np.ndarray, measured: np.ndarray
+) -> float:
+    """Log loss of calibrated predictions ``log_odds`` at the masked entries, over those the user does not hide."""
+    cell, gene = np.nonzero(is_masked)
+    order = np.argsort(gene, kind="stable")
+    groups = Groups(is_masked.sum(axis=0)[:, None])
+    is_visible = measured & ~is_masked
+    visible = VisibleCounts(*(table.sum(axis=0)[:, None] for table in (is_visible & detected, is_visible, is_visible)))
+    # The network knows rates of its training data only; calibration takes this error out of the comparison.
+    log_odds = np.clip(log_odds[order], -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    p = probability(log_odds + groups.spread(detection_shift(log_odds, groups, visible)))
+    entries = cell[order], gene[order]
+    likelihood = np.where(detected[entries], p, 1 - p)[~is_hidden[entries]]
+    return float(-np.log(np.clip(likelihood, MIN_PROBABILITY, 1)).mean())

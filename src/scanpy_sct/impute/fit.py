@@ -1,221 +1,301 @@
-"""Fit what the network predicts to the data at hand: calibrate it, and blend it with what the data say themselves."""
+"""Everything that an imputation learns from the data, estimated on a bounded number of cells and then frozen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import logit
 
-from scanpy_sct.impute.blend import blend, gene_weights, level_share, share_of_first, shared_weights
-from scanpy_sct.impute.calibrate import MIN_PROBABILITY, calibrate_detection, calibrate_level
-from scanpy_sct.impute.low_rank import LowRank, fit_low_rank, fit_trust, trust_evidence
-from scanpy_sct.impute.run import NOT_PREDICTED, Run, Turn
-from scanpy_sct.plan.bins import entry_rows
-from scanpy_sct.read.expression import Expression
-from scanpy_sct.run.inputs import HiddenOf, visible_values
+from scanpy_sct.impute.blend import gene_weights, mean_weight, network_fraction, shared_weights
+from scanpy_sct.impute.calibrate import (
+    MAX_LOG_ODDS,
+    Calibration,
+    VisibleCounts,
+    calibrate,
+    detection_shift,
+    mean_factor,
+    probability,
+)
+from scanpy_sct.impute.cell_weight import choose_cell_weight
+from scanpy_sct.impute.denoise import NoiseModel
+from scanpy_sct.impute.groups import Groups, PassOrder
+from scanpy_sct.impute.low_rank import CellScores, LowRank, fit_low_rank, reconstruct
+from scanpy_sct.impute.predict import NetworkPrediction, predict_block
+from scanpy_sct.impute.planning import ImputationPlan
+from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.plan.bags import Bag
+from scanpy_sct.plan.passes import BlockMasks
+from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.runner import Runner
 
-GENE_BLOCK = 500
+GENES_AT_ONCE = 256
 N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
-"""In smaller data there is nothing to learn a reconstruction from."""
+"""Smaller data hold too little to estimate a reconstruction from."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What was learnt about the two sources of a blend; None where predictions were not blended."""
+class BlendFit:
+    """How the network is blended with the reconstruction from the data."""
 
-    weights: np.ndarray | None = None
-    """(3,) shared weights, see :mod:`scanpy_sct.impute.blend`."""
-    network_share: np.ndarray | None = None
-    """(genes,) share of the network."""
-    level_share: float | None = None
-    """Share of the network in the level of what is expressed, the same for all genes."""
+    low_rank: tuple[LowRank, ...]
+    """Reconstruction of each pass, for the measured genes."""
+    data: Calibration
+    """Calibration of the reconstruction, (predicted genes, passes)."""
+    weights: np.ndarray
+    """(genes, passes, 3) float32: weight of the network's log-odds, of the data's, and offset."""
+    mean_weight: np.ndarray
+    """(genes, passes) float32: weight of the network's conditional mean."""
+    factor: np.ndarray
+    """(genes, passes) float32: multiplies the blended conditional mean."""
+    shared_weights: np.ndarray
+    """(3,) weights that all genes start from."""
+    shared_mean_weight: float
+    network_fraction: np.ndarray
+    """(genes,) fraction of the network in the blend of each gene."""
 
 
 @dataclass(frozen=True)
-class _Own:
-    """Reconstructions from the data themselves, one for each turn, and how far to follow their components."""
+class ImputationFit:
+    """All that an imputation learnt from the data; nothing of it changes when it is applied to a block of cells."""
 
-    fitted: list[LowRank]
-    trust: list[np.ndarray]
-    column: np.ndarray
-    """Column of the reconstruction at each position of the vocabulary, -1 where there is none."""
+    plan: ImputationPlan
+    settings: ImputeSettings
+    cell_weight: float = 1.0
+    """Weight of the cell embedding of the network."""
+    network: Calibration | None = None
+    """Calibration of the network, (predicted genes, passes); None: not calibrated."""
+    blend: BlendFit | None = None
+    """None: the network alone."""
+    noise: NoiseModel | None = None
+    """Noise of the measured counts around the predictions, where they are combined."""
 
 
 @dataclass(frozen=True)
-class _Entries:
-    """All predicted entries of a block of genes, as flat arrays."""
+class BlockPrediction:
+    """What network and data say about a block before the fit is applied; kept for the cells of the fit."""
 
-    rows: np.ndarray
-    columns: np.ndarray
-    """Columns of the run."""
-    group: np.ndarray
-    """turn * number of genes in the block + gene."""
-    detection: list[np.ndarray]
-    """Calibrated probability of being expressed: of the network, and of the data themselves if blended."""
-    level: list[np.ndarray]
-    value: np.ndarray
-    """What was measured, on the log scale; 0 where that is not known."""
-    known: np.ndarray
-
-    @property
-    def expressed(self) -> np.ndarray:
-        """Whether an entry is known to be expressed."""
-        return self.value > 0
-
-    def log_odds(self, which: np.ndarray | slice = slice(None)) -> np.ndarray:
-        clipped = [np.clip(p[which], MIN_PROBABILITY, 1 - MIN_PROBABILITY) for p in self.detection]
-        return np.stack([logit(p).astype(np.float32) for p in clipped], axis=1)
+    network: NetworkPrediction
+    scores: list[CellScores] | None = None
+    """Of each pass, along the components of the blend."""
 
 
-def probe_genes(expression: Expression, hide: sparse.csr_matrix | None, seed: int) -> np.ndarray:
-    """Draw the genes from which the shared weights of a blend are learnt: positions, whatever else is predicted.
+def fit_imputation(
+    runner: Runner,
+    block: CellBlock,
+    plan: ImputationPlan,
+    settings: ImputeSettings,
+    bags: list[Bag] | None = None,
+) -> tuple[ImputationFit, BlockPrediction]:
+    """Estimate all that an imputation needs from a block of cells.
 
-    Genes that at least one cell in a hundred shows come first; other genes hold too few expressed entries.
+    Parameters
+    ----------
+    runner
+        The network.
+    block
+        Cells to learn from, with the genes in ``plan.genes``.
+    plan, settings
+        What is imputed.
+    bags
+        Bags that were fixed beforehand; None: they are planned here.
+
+    Returns
+    -------
+    The fit, and what was predicted for this block on the way.
     """
-    values = expression.log_values
-    n_expressed = values.getnnz(axis=0)
-    if hide is not None:
-        n_expressed = n_expressed - values.multiply(hide).getnnz(axis=0)
-    usable = np.flatnonzero(expression.measured & (n_expressed >= max(3, values.shape[0] / 100)))
-    if values.shape[0] < MIN_CELLS or expression.measured.sum() < MIN_GENES or len(usable) < MIN_GENES:
+    masks = plan.masks(block)
+    is_blended = settings.calibrate and settings.blend
+    probes = _probe_genes(block, plan.seed) if is_blended else np.zeros(0, dtype=np.int64)
+    wider = plan.predicting(np.union1d(plan.columns, probes))
+    weight = choose_cell_weight(runner, block, plan, bags) if settings.calibrate else 1.0
+    low_rank, scores = None, None
+    if len(probes):
+        # Before the network, so that its predictions and the dense matrix that is decomposed are never held together.
+        measured = np.flatnonzero(plan.measured)
+        low_rank, scores = fit_low_rank(block.log_values[:, measured], _of_genes(masks, measured), plan.seed)
+    network = predict_block(
+        runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins
+    )
+    fit = ImputationFit(plan, settings, weight)
+    if settings.calibrate:
+        estimate = _Estimate(block, masks, wider, network, low_rank, scores)
+        fit = estimate.calibration(fit) if low_rank is None else estimate.blend(fit, probes)
+    kept = np.searchsorted(wider.columns, plan.columns)
+    return fit, BlockPrediction(_of_columns(network, kept), scores)
+
+
+def _of_genes(masks: BlockMasks, genes: np.ndarray) -> BlockMasks:
+    return masks if len(genes) == masks.pass_of.shape[1] else replace(masks, pass_of=masks.pass_of[:, genes])
+
+
+def _of_columns(network: NetworkPrediction, columns: np.ndarray) -> NetworkPrediction:
+    if len(columns) == network.log_odds.shape[1]:
+        return network
+    return NetworkPrediction(*(
+        None if table is None else table[:, columns]
+        for table in (network.log_odds, network.conditional_mean, network.bins, network.confidence)
+    ))
+
+
+def _probe_genes(block: CellBlock, seed: int) -> np.ndarray:
+    """Draw the genes from which the shared weights of a blend are estimated, whatever else is predicted.
+
+    Genes that at least one cell in a hundred expresses; others hold too few detected entries.
+    """
+    n_cells = block.n_cells
+    usable = np.flatnonzero(block.measured & (block.log_values.getnnz(axis=0) >= max(3, n_cells / 100)))
+    if n_cells < MIN_CELLS or block.measured.sum() < MIN_GENES or len(usable) < MIN_GENES:
         return np.zeros(0, dtype=np.int64)
     return np.sort(np.random.default_rng([seed, 4]).permutation(usable)[:N_PROBES])
 
 
-def fit_to_data(run: Run, turns: list[Turn], hide: sparse.csr_matrix | None, probes: np.ndarray, seed: int) -> Fitted:
-    """Calibrate the predictions of ``run`` in place and, where there are ``probes``, blend them.
+@dataclass(frozen=True)
+class _Genes:
+    """All entries of some measured genes, ordered by gene and pass."""
 
-    All is learnt from entries whose values are known: those of ``hide`` have no part in it.
-    """
-    counts = _visible_counts(run, hide)
-    is_known = np.array([turn.known for turn in turns])
-    if not len(probes):
-        for block in _blocks(len(run.positions)):
-            entries = _entries(run, block, counts, is_known, None)
-            run.detection[entries.rows, entries.columns] = entries.detection[0]
-            run.level[entries.rows, entries.columns] = entries.level[0]
-        return Fitted()
-    own = _reconstruct(run.expression, turns, seed)
-    known = _entries(run, run.column[probes], counts, is_known, own)
-    expressed = known.expressed
-    shared = shared_weights(known.log_odds(known.known), expressed[known.known])
-    of_levels = level_share(np.stack([level[expressed] for level in known.level], axis=1), known.value[expressed])
-    share = np.ones(len(run.positions))
-    for block in _blocks(len(run.positions)):
-        entries = _entries(run, block, counts, is_known, own)
-        share[block] = _blend_block(run, block, entries, counts, len(turns), shared, of_levels)
-    share[~run.expression.measured[run.positions]] = 1
-    return Fitted(shared, share, of_levels)
+    groups: Groups
+    values: np.ndarray
+    """(entries,) what was measured, on the log scale; 0 where the user hides it."""
+    visible: VisibleCounts
+    network: tuple[np.ndarray, np.ndarray]
+    """Log-odds of detection and conditional mean, (entries,), not calibrated."""
+    data: tuple[np.ndarray, np.ndarray] | None
+    """The same of the reconstruction from the data."""
 
 
-def _blocks(n_genes: int) -> list[np.ndarray]:
-    return np.array_split(np.arange(n_genes), max(1, -(-n_genes // GENE_BLOCK)))
+class _Estimate:
+    """Estimates calibration and blend from the predictions for a block, some genes at a time."""
+
+    def __init__(
+        self,
+        block: CellBlock,
+        masks: BlockMasks,
+        plan: ImputationPlan,
+        network: NetworkPrediction,
+        low_rank: list[LowRank] | None,
+        scores: list[CellScores] | None,
+    ) -> None:
+        self.masks, self.plan, self.network, self.low_rank, self.scores = masks, plan, network, low_rank, scores
+        self.values = block.log_values.tocsc()
+        self.place = np.cumsum(plan.measured) - 1
+
+    def genes(self, columns: np.ndarray) -> _Genes:
+        """Collect the entries of genes of the plan, given as positions in ``plan.columns``."""
+        genes = self.plan.columns[columns]
+        pass_of = self.masks.pass_of[:, genes]
+        order = PassOrder(pass_of, self.masks.n_passes)
+        values = order.of(self.values[:, genes].toarray())
+        network = order.of(self.network.log_odds[:, columns]), order.of(self.network.conditional_mean[:, columns])
+        data = None
+        if self.low_rank is not None:
+            data = tuple(order.of(table) for table in self._reconstructed(pass_of, self.place[genes]))
+        visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
+        return _Genes(order.groups, values, visible, (_clipped(network[0]), network[1]), data)
+
+    def _reconstructed(self, pass_of: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        log_odds, conditional_mean = np.empty((2, *pass_of.shape), dtype=np.float32)
+        for number, (fit, scores) in enumerate(zip(self.low_rank, self.scores, strict=True)):
+            inside = pass_of == number
+            found = reconstruct(fit, scores, slice(None), genes)
+            log_odds[inside], conditional_mean[inside] = found[0][inside], found[1][inside]
+        return log_odds, conditional_mean
+
+    def calibration(self, fit: ImputationFit) -> ImputationFit:
+        """Add the calibration of the network alone."""
+        kept = np.searchsorted(self.plan.columns, fit.plan.columns)
+        result = Calibration(*_tables(2, len(kept), self.masks.n_passes, fill=(0, 1)))
+        for part, columns in self._blocks(kept):
+            genes = self.genes(columns)
+            _put(result, part, calibrate(*genes.network, genes.groups, genes.visible))
+        return replace(fit, network=result)
+
+    def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
+        """Add the calibrations of network and data, and how they are blended."""
+        shared, of_means = self._shared(np.searchsorted(self.plan.columns, probes))
+        kept = np.searchsorted(self.plan.columns, fit.plan.columns)
+        n_passes = self.masks.n_passes
+        network, data = (Calibration(*_tables(2, len(kept), n_passes, fill=(0, 1))) for _ in range(2))
+        weights = np.tile(NETWORK_ALONE.astype(np.float32), (len(kept), n_passes, 1))
+        mean_weights, factor = _tables(2, len(kept), n_passes, fill=(1, 1))
+        fraction = np.ones(len(kept))
+        for part, columns in self._blocks(kept):
+            genes = self.genes(columns)
+            found = _blend_genes(genes, self.masks.is_known, shared, of_means)
+            _put(network, part, found.network)
+            _put(data, part, found.data)
+            weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor
+            fraction[part] = found.network_fraction
+        blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
+        return replace(fit, network=network, blend=blend)
+
+    def _shared(self, columns: np.ndarray) -> tuple[np.ndarray, float]:
+        genes = self.genes(columns)
+        sources = _calibrated(genes)
+        is_known = genes.groups.spread(np.broadcast_to(self.masks.is_known, genes.groups.sizes.shape))
+        detected = genes.values > 0
+        log_odds = tuple(source[0][is_known] for source in sources[:2])
+        shared = shared_weights(log_odds, detected[is_known])
+        return shared, mean_weight(tuple(source[1][detected] for source in sources[:2]), genes.values[detected])
+
+    def _blocks(self, kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Positions in the result and in ``plan.columns`` of measured genes, some at a time."""
+        measured = np.flatnonzero(~self.plan.is_unmeasured[kept])
+        n_parts = max(1, -(-len(measured) // GENES_AT_ONCE))
+        return [(part, kept[part]) for part in np.array_split(measured, n_parts) if len(part)]
 
 
-def _blend_block(
-    run: Run,
-    block: np.ndarray,
-    entries: _Entries,
-    counts: tuple[np.ndarray, ...],
-    n_turns: int,
-    shared: np.ndarray,
-    of_levels: float,
-) -> np.ndarray:
-    """Blend the entries of some genes in place; returns the share of the network, (genes,)."""
-    known, log_odds = entries.known, entries.log_odds()
-    group, n_genes = entries.group, len(block)
-    weights = gene_weights(log_odds[known], entries.expressed[known], group[known], n_turns, n_genes, shared)
-    n_expressed, n_visible, sums = (table[:, block].ravel() for table in counts)
-    # Of a gene that is nowhere seen expressed the data themselves know nothing.
-    weights[n_expressed == 0] = NETWORK_ALONE
-    detection = calibrate_detection(blend(log_odds, group, weights), group, n_expressed, n_visible)
-    alone = (n_expressed == 0)[group]
-    level = np.where(alone, entries.level[0], of_levels * entries.level[0] + (1 - of_levels) * entries.level[1])
-    level = calibrate_level(level, detection, group, sums, n_expressed)
-    run.detection[entries.rows, entries.columns], run.level[entries.rows, entries.columns] = detection, level
-    n_entries = np.bincount(group, minlength=n_turns * n_genes).reshape(n_turns, n_genes)
-    share = share_of_first(weights).reshape(n_turns, n_genes)
-    return (share * n_entries).sum(0) / np.maximum(n_entries.sum(0), 1)
+@dataclass(frozen=True)
+class _GeneBlend:
+    network: Calibration
+    data: Calibration
+    weights: np.ndarray
+    mean_weight: np.ndarray
+    factor: np.ndarray
+    network_fraction: np.ndarray
 
 
-def _entries(
-    run: Run, block: np.ndarray, counts: tuple[np.ndarray, ...], is_known: np.ndarray, own: _Own | None
-) -> _Entries:
-    """Collect the entries of some columns of the run, and calibrate what each source says about them."""
-    assigned = run.assigned[:, block]
-    rows, within = np.nonzero(assigned != NOT_PREDICTED)
-    turn = assigned[rows, within].astype(np.int64)
-    group = turn * len(block) + within
-    columns = block[within]
-    n_expressed, n_visible, sums = (table[:, block].ravel() for table in counts)
-    sources = [(run.detection[rows, columns], run.level[rows, columns])]
-    if own is not None:
-        sources.append(_own_entries(own, run.positions[block], rows, within, turn))
-    detection, level = [], []
-    for chance, value in sources:
-        detection.append(calibrate_detection(chance, group, n_expressed, n_visible))
-        level.append(calibrate_level(value, detection[-1], group, sums, n_expressed))
-    known = is_known[turn]
-    measured = run.expression.log_values[:, run.positions[block]].toarray()[rows, within]
-    return _Entries(rows, columns, group, detection, level, np.where(known, measured, 0), known)
+def _calibrated(genes: _Genes) -> tuple[tuple, tuple, Calibration, Calibration]:
+    """Calibrate both sources; log-odds, conditional mean and calibration of each."""
+    groups = genes.groups
+    fits = [calibrate(*source, groups, genes.visible) for source in (genes.network, genes.data)]
+    sources = [
+        (_clipped(log_odds + groups.spread(fit.shift)), mean * groups.spread(fit.factor))
+        for (log_odds, mean), fit in zip((genes.network, genes.data), fits, strict=True)
+    ]
+    return *sources, *fits
 
 
-def _own_entries(
-    own: _Own, positions: np.ndarray, rows: np.ndarray, within: np.ndarray, turn: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    detection, level = np.empty((2, len(rows)), dtype=np.float32)
-    for number, (fitted, trust) in enumerate(zip(own.fitted, own.trust, strict=True)):
-        mine = turn == number
-        detection[mine], level[mine] = fitted.entries(rows[mine], within[mine], own.column[positions], trust)
-    return detection, level
+def _blend_genes(genes: _Genes, is_known: np.ndarray, shared: np.ndarray, of_means: float) -> _GeneBlend:
+    """Estimate the blend of some genes: weights of log-odds, then the calibration of what is blended."""
+    groups, visible = genes.groups, genes.visible
+    network, data, of_network, of_data = _calibrated(genes)
+    weights = gene_weights((network[0], data[0]), genes.values > 0, groups, is_known, shared)
+    # The data hold nothing about a gene that is nowhere visibly detected.
+    is_alone = visible.n_detected == 0
+    weights[is_alone] = NETWORK_ALONE
+    fraction = (network_fraction(weights) * groups.sizes).sum(axis=1) / np.maximum(groups.sizes.sum(axis=1), 1)
+    first, second, offset = (groups.spread(weights[..., number].astype(np.float32)) for number in range(3))
+    log_odds = _clipped(first * network[0] + second * data[0] + offset)
+    shift = detection_shift(log_odds, groups, visible)
+    detection = probability(log_odds + groups.spread(shift))
+    mean_weights = np.where(is_alone, 1, of_means).astype(np.float32)
+    of_entries = groups.spread(mean_weights)
+    mean = of_entries * network[1] + (1 - of_entries) * data[1]
+    factor = mean_factor(mean, detection, groups, visible)
+    weights[..., 2] += shift
+    return _GeneBlend(of_network, of_data, weights.astype(np.float32), mean_weights, factor, fraction)
 
 
-def _reconstruct(expression: Expression, turns: list[Turn], seed: int) -> _Own:
-    """Fit a reconstruction for each turn; the trust of each rests on the known entries of the others."""
-    positions = np.flatnonzero(expression.measured)
-    column = np.full(len(expression.measured), -1)
-    column[positions] = np.arange(len(positions))
-    truth = expression.log_values[:, positions].tocsr()
-
-    def of_measured(chosen: HiddenOf) -> HiddenOf:
-        return lambda rows: chosen(rows)[:, positions]
-
-    fitted, squares, products = [], [], []
-    for turn in turns:
-        visible = visible_values(truth, of_measured(turn.hidden_of))
-        fitted.append(fit_low_rank(visible, of_measured(turn.hidden_of), seed))
-        n = len(fitted[-1].components)
-        evidence = (np.zeros((n, n)), np.zeros(n))
-        if turn.known:
-            evidence = trust_evidence(fitted[-1], truth, of_measured(turn.asked_of), seed)
-        squares.append(evidence[0])
-        products.append(evidence[1])
-    trust = []
-    for number, turn in enumerate(turns):
-        own_part = 1.0 if turn.known and sum(each.known for each in turns) > 1 else 0.0
-        trust.append(fit_trust(sum(squares) - own_part * squares[number], sum(products) - own_part * products[number]))
-    return _Own(fitted, trust, column)
+def _clipped(log_odds: np.ndarray) -> np.ndarray:
+    return np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
 
 
-def _visible_counts(run: Run, hide: sparse.csr_matrix | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per turn and gene: cells in which it is visible and expressed, visible at all, and the sum of its values."""
-    values = run.expression.log_values[:, run.positions].tocsr()
-    allowed = np.ones(run.assigned.shape, dtype=bool)
-    if hide is not None:
-        allowed &= ~hide[:, run.positions].toarray().astype(bool)
-    rows, columns = entry_rows(values), values.indices
-    keep = allowed[rows, columns]
-    rows, columns, data = rows[keep], columns[keep], values.data[keep]
-    entry_turn = run.assigned[rows, columns]
-    n_genes = len(run.positions)
-    expressed, visible, sums = (np.zeros((run.n_turns, n_genes)) for _ in range(3))
-    for number in range(run.n_turns):
-        seen = entry_turn != number
-        expressed[number] = np.bincount(columns[seen], minlength=n_genes)
-        sums[number] = np.bincount(columns[seen], weights=data[seen], minlength=n_genes)
-        visible[number] = (allowed & (run.assigned != number)).sum(0)
-    return expressed, visible, sums
+def _tables(number: int, *shape: int, fill: tuple[float, ...]) -> list[np.ndarray]:
+    return [np.full(shape, value, dtype=np.float32) for _, value in zip(range(number), fill, strict=True)]
+
+
+def _put(into: Calibration, part: np.ndarray, found: Calibration) -> None:
+    into.shift[part], into.factor[part] = found.shift, found.factor

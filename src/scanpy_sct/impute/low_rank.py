@@ -1,8 +1,8 @@
-"""What the data at hand say about their hidden entries by themselves: a low-rank reconstruction.
+"""What the data at hand say about their masked entries by themselves: a low-rank reconstruction.
 
-Cells x genes of log-normalised values, each gene centred on the mean of its visible entries, hidden entries at that
-mean, are approximated by their leading singular vectors. How much of each component holds for entries that were hidden
-is learnt from such entries, so that the number of components need not be chosen: noise is weighted down.
+Cells x genes of log-normalised values, each gene centred on the mean of its visible entries, masked entries at that
+mean, are approximated by their leading singular vectors. The weight of each component is estimated from entries that
+were masked, so that the number of components need not be chosen: components of noise get little weight.
 """
 
 from __future__ import annotations
@@ -14,161 +14,204 @@ from scipy import sparse
 from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.extmath import randomized_svd
 
-from scanpy_sct.plan.bins import entry_rows
-from scanpy_sct.run.inputs import HiddenOf
+from scanpy_sct.impute.calibrate import MAX_LOG_ODDS
+from scanpy_sct.plan.passes import BlockMasks
+from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_totals, with_data, without_masked
 
 N_COMPONENTS = 100
-MAX_CELLS = 8000
-"""Components are found from at most so many cells, drawn at random (640 MB for 20,000 genes)."""
-CELLS_AT_ONCE = 1000
-TOTAL = 1e4
+CELLS_AT_ONCE = 500
 CHECKED_CELLS = 500
 CHECKED_ENTRIES = 200_000
+SMALLEST, LARGEST = 1e-9, 30.0
+"""Range of expected counts; outside it the probability of detection is 0 or 1 to float32."""
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """Low-rank reconstruction of all entries from those that are visible in one pass."""
+    """Components of one pass, and how much of each holds for masked entries."""
 
-    scores: np.ndarray
-    """(cells, components) float32."""
     components: np.ndarray
     """(components, genes) float32."""
     mean: np.ndarray
     """(genes,) float32: mean of the visible log-normalised values."""
+    visible_fraction: float
+    """Fraction of the entries that is visible; masked entries add nothing to a score."""
+    weights: np.ndarray
+    """(components,) float32 between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """Where cells lie along the components of one pass."""
+
+    scores: np.ndarray
+    """(cells, components) float32, before weights."""
     total: np.ndarray
     """(cells,) visible total, in linear units of the input."""
     unit: np.ndarray
-    """(cells,) what one count is worth in these units: the cell's smallest visible value."""
-
-    def normalised(self, columns: np.ndarray | slice, trust: np.ndarray) -> np.ndarray:
-        """Reconstruct `log1p` of the values per 10,000, (cells, columns) float32."""
-        return (self.scores * trust) @ self.components[:, columns] + self.mean[columns]
-
-    def entries(
-        self, rows: np.ndarray, columns: np.ndarray, genes: np.ndarray | slice, trust: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Predict entries as Poisson counts.
-
-        Parameters
-        ----------
-        rows, columns
-            Entries; columns are counted within ``genes``.
-        genes
-            Genes to reconstruct.
-        trust
-            (components,) from :func:`fit_trust`.
-
-        Returns
-        -------
-        Probability of being expressed, and expected value if so on the log scale of the input; (entries,) float32.
-        """
-        value = np.maximum(self.normalised(genes, trust)[rows, columns], 0)
-        unit = self.unit[rows]
-        expected = np.expm1(value) * (self.total[rows] / (TOTAL * unit))
-        expected = np.maximum(expected, 1e-9).astype(np.float32)
-        detection = -np.expm1(-expected)
-        return detection, np.log1p(unit * expected / detection).astype(np.float32)
+    """(cells,) value of a single count in these units: the cell's smallest visible value."""
 
 
-def fit_low_rank(visible: sparse.csr_matrix, is_hidden: HiddenOf, seed: int) -> LowRank:
-    """Find the components of what is visible.
+@dataclass(frozen=True)
+class _Visible:
+    """What some cells show in one pass."""
+
+    centred: np.ndarray
+    """(cells, genes) float32: visible log-normalised values less the gene's mean, masked entries 0."""
+    total: np.ndarray
+    unit: np.ndarray
+
+
+def fit_low_rank(
+    values: sparse.csr_matrix, masks: BlockMasks, seed: int
+) -> tuple[list[LowRank], list[CellScores]]:
+    """Find the components of each pass, and their weights.
 
     Parameters
     ----------
-    visible
-        (cells, genes) visible values on the log scale of the input.
-    is_hidden
-        Given row numbers, which of their entries are hidden: (rows, genes) bool.
+    values
+        (cells, genes) values on the log scale of the input, of measured genes.
+    masks
+        In which pass each of these entries is masked.
     seed
-        Seed of the draw of cells and of the randomised decomposition.
-    """
-    n_cells, n_genes = visible.shape
-    linear = visible.astype(np.float32, copy=True)
-    linear.data = np.expm1(linear.data)
-    total = np.asarray(linear.sum(axis=1, dtype=np.float64)).ravel()
-    values = linear.copy()
-    values.data = np.log1p(values.data * (TOTAL / np.maximum(total, 1e-12))[entry_rows(values)]).astype(np.float32)
-
-    n_hidden = np.zeros(n_genes)
-    for rows in _chunks(n_cells):
-        n_hidden += is_hidden(rows).sum(axis=0)
-    sums = np.asarray(values.sum(axis=0, dtype=np.float64)).ravel()
-    mean = (sums / np.maximum(n_cells - n_hidden, 1)).astype(np.float32)
-
-    def centred(rows: np.ndarray) -> np.ndarray:
-        block = values[rows].toarray() - mean
-        block[is_hidden(rows)] = 0
-        return block
-
-    rows = np.arange(n_cells)
-    if n_cells > MAX_CELLS:
-        rows = np.sort(np.random.default_rng(seed).choice(n_cells, MAX_CELLS, replace=False))
-    n_components = max(1, min(N_COMPONENTS, len(rows) - 1, n_genes - 1))
-    block = np.concatenate([centred(part) for part in np.array_split(rows, max(1, len(rows) // CELLS_AT_ONCE))])
-    _, _, components = randomized_svd(block, n_components, n_iter=4, random_state=seed)
-    components = components.astype(np.float32)
-    if n_cells > MAX_CELLS:
-        scores = np.concatenate([centred(part) @ components.T for part in _chunks(n_cells)])
-    else:
-        scores = block @ components.T
-    # Hidden entries add nothing to a score: it is made up for by the share that is visible.
-    scores /= max(1 - n_hidden.sum() / max(n_cells * n_genes, 1), 1e-6)
-    return LowRank(scores, components, mean, total, _units(linear))
-
-
-def trust_evidence(
-    fitted: LowRank, truth: sparse.csr_matrix, is_asked: HiddenOf, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Set up the regression of hidden values on components (normal equations), from a sample of entries.
-
-    Parameters
-    ----------
-    fitted
-        Reconstruction from a pass.
-    truth
-        (cells, genes) values on the log scale of the input, hidden ones included.
-    is_asked
-        Given row numbers, which of their entries were hidden in that pass and may be used: (rows, genes) bool.
-    seed
-        Seed of the sample.
+        Seed of the randomised decomposition, and of the entries from which weights are estimated.
 
     Returns
     -------
-    (components, components) and (components,).
+    For each pass its components, and the scores of the cells. The weights of a pass rest on the entries of the others.
     """
+    fits, scores, evidence = [], [], []
+    for number in range(masks.n_passes):
+        fit, found = _fit_pass(values, masks, number, seed)
+        fits.append(fit)
+        scores.append(found)
+        evidence.append(_weight_evidence(fit, found, values, masks, number, seed))
+    is_known = masks.is_known
+    weighted = []
+    for number, fit in enumerate(fits):
+        others = [each for other, each in enumerate(evidence) if is_known[other] and other != number]
+        others = others or [each for other, each in enumerate(evidence) if is_known[other]]
+        weights = component_weights(*(sum(parts) for parts in zip(*others, strict=True)))
+        weighted.append(LowRank(fit.components, fit.mean, fit.visible_fraction, weights))
+    return weighted, scores
+
+
+def cell_scores(fit: LowRank, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> CellScores:
+    """Find the scores of other cells along the components of pass ``number``; arguments as in :func:`fit_low_rank`."""
+    n_cells = values.shape[0]
+    result = CellScores(
+        np.empty((n_cells, len(fit.components)), dtype=np.float32), np.empty(n_cells), np.empty(n_cells)
+    )
+    for rows in _chunks(n_cells):
+        visible = _visible(values[rows], masks.masked(number, rows), fit.mean)
+        result.scores[rows] = visible.centred @ fit.components.T / fit.visible_fraction
+        result.total[rows], result.unit[rows] = visible.total, visible.unit
+    return result
+
+
+def reconstruct(
+    fit: LowRank, cells: CellScores, rows: np.ndarray | slice, genes: np.ndarray | slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict all entries of some cells and genes as Poisson counts.
+
+    Returns
+    -------
+    Log-odds of detection, and expected value if the gene is detected on the log scale of the input; (cells, genes)
+    float32 each.
+    """
+    normalised = (cells.scores[rows] * fit.weights) @ fit.components[:, genes] + fit.mean[genes]
+    unit = cells.unit[rows][:, None]
+    per_count = (cells.total[rows][:, None] / (COUNTS_PER_CELL * unit)).astype(np.float32)
+    expected = np.expm1(np.maximum(normalised, 0, out=normalised), out=normalised)
+    expected *= per_count
+    np.maximum(expected, np.float32(SMALLEST), out=expected)
+    log_odds = np.log(np.expm1(np.minimum(expected, np.float32(LARGEST))))
+    np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=log_odds)
+    detection = -np.expm1(-expected)
+    expected *= unit.astype(np.float32)
+    expected /= detection
+    return log_odds, np.log1p(expected, out=expected)
+
+
+def _fit_pass(values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: int) -> tuple[LowRank, CellScores]:
+    n_cells, n_genes = values.shape
+    sums, n_masked = np.zeros((2, n_genes))
+    for rows in _chunks(n_cells):
+        masked = masks.masked(number, rows)
+        n_masked += masked.sum(axis=0)
+        sums += np.asarray(_log_normalised(values[rows], masked)[0].sum(axis=0, dtype=np.float64)).ravel()
+    mean = (sums / np.maximum(n_cells - n_masked, 1)).astype(np.float32)
+    centred = np.empty((n_cells, n_genes), dtype=np.float32)
+    total, unit = np.empty((2, n_cells))
+    for rows in _chunks(n_cells):
+        visible = _visible(values[rows], masks.masked(number, rows), mean)
+        centred[rows], total[rows], unit[rows] = visible.centred, visible.total, visible.unit
+    n_components = max(1, min(N_COMPONENTS, n_cells - 1, n_genes - 1))
+    _, _, components = randomized_svd(centred, n_components, n_iter=4, random_state=seed)
+    components = components.astype(np.float32)
+    visible_fraction = max(1 - n_masked.sum() / max(n_cells * n_genes, 1), 1e-6)
+    scores = centred @ components.T
+    scores /= visible_fraction
+    fit = LowRank(components, mean, visible_fraction, np.ones(len(components), dtype=np.float32))
+    return fit, CellScores(scores, total, unit)
+
+
+def _log_normalised(
+    values: sparse.csr_matrix, masked: np.ndarray
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
+    """Visible log-normalised values, visible linear values, and their totals."""
+    linear = without_masked(values, masked)
+    linear = with_data(linear, np.expm1(linear.data.astype(np.float32)))
+    total = row_totals(linear)
+    return log_normalise(linear, total).astype(np.float32), linear, total
+
+
+def _visible(values: sparse.csr_matrix, masked: np.ndarray, mean: np.ndarray) -> _Visible:
+    normalised, linear, total = _log_normalised(values, masked)
+    centred = normalised.toarray() - mean
+    centred[masked] = 0
+    return _Visible(centred, total, _smallest_values(linear))
+
+
+def _weight_evidence(
+    fit: LowRank, cells: CellScores, values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set up the regression of masked values on components (normal equations), from a sample of entries."""
     rng = np.random.default_rng([seed, 2])
-    n_cells = truth.shape[0]
+    n_cells = values.shape[0]
     rows = np.sort(rng.choice(n_cells, min(n_cells, CHECKED_CELLS), replace=False))
-    cell, gene = np.nonzero(is_asked(rows))
+    cell, gene = np.nonzero(masks.targets(number, rows))
     if len(cell) > CHECKED_ENTRIES:
         drawn = rng.choice(len(cell), CHECKED_ENTRIES, replace=False)
         cell, gene = cell[drawn], gene[drawn]
-    per_total = TOTAL / np.maximum(fitted.total[rows], 1e-12)
-    measured = np.log1p(np.expm1(truth[rows].toarray()[cell, gene]) * per_total[cell]) - fitted.mean[gene]
-    parts = fitted.scores[rows][cell] * fitted.components[:, gene].T
+    factor = COUNTS_PER_CELL / np.maximum(cells.total[rows], 1e-12)
+    measured = np.log1p(np.expm1(values[rows].toarray()[cell, gene]) * factor[cell]) - fit.mean[gene]
+    parts = cells.scores[rows][cell] * fit.components[:, gene].T
     return parts.T @ parts, parts.T @ measured
 
 
-def fit_trust(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """How far to follow each component, between 0 and 1 and falling from the first to the last; (components,)."""
+def component_weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Weight of each component from the normal equations ``squares`` (components, components) and ``products``.
+
+    Between 0 and 1 and falling from the first component to the last: later ones explain less of the visible values, so
+    that a larger weight would be due to noise.
+    """
     n = len(products)
     ridge = 1e-3 * max(np.trace(squares) / n, 1e-9)
     found = np.linalg.solve(squares + ridge * np.eye(n), products)
-    # Later components explain less of the visible values; that they should hold for hidden ones better is chance.
-    weights = np.maximum(np.diag(squares), 1e-12)
+    precision = np.maximum(np.diag(squares), 1e-12)
     falling = IsotonicRegression(y_min=0, y_max=1, increasing=False)
-    return falling.fit(np.arange(n), found, sample_weight=weights).predict(np.arange(n)).astype(np.float32)
+    return falling.fit(np.arange(n), found, sample_weight=precision).predict(np.arange(n)).astype(np.float32)
 
 
 def _chunks(n_cells: int) -> list[np.ndarray]:
     return np.array_split(np.arange(n_cells), max(1, -(-n_cells // CELLS_AT_ONCE)))
 
 
-def _units(linear: sparse.csr_matrix) -> np.ndarray:
+def _smallest_values(linear: sparse.csr_matrix) -> np.ndarray:
     """Smallest positive value of each cell; 1 for an empty one."""
     filled = np.flatnonzero(np.diff(linear.indptr))
-    unit = np.ones(linear.shape[0])
+    smallest = np.ones(linear.shape[0])
     if len(filled):
-        unit[filled] = np.minimum.reduceat(linear.data, linear.indptr[filled])
-    return np.maximum(unit, 1e-12)
+        smallest[filled] = np.minimum.reduceat(linear.data, linear.indptr[filled])
+    return np.maximum(smallest, 1e-12)

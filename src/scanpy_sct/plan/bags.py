@@ -1,24 +1,77 @@
 """Which cells are read together.
 
-To add a policy, write a function that gives every cell a point, and call :func:`plan_bags` with these points: cells
-whose points are close share a bag.
+To add a policy, write a function that gives every cell a point, and enter it in `POLICIES`: cells whose points are close
+share a bag. Prediction, training and evaluation look policies up there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from scanpy_sct.sparse_tools import log_normalise, with_data
+
 
 @dataclass(frozen=True)
 class Bag:
-    """Rows of the cells of one bag; the first ``n_targets`` are predicted, the rest only keep them company."""
+    """Rows of the cells of one bag; the first ``n_targets`` are target cells, the rest context cells."""
 
     rows: np.ndarray
     n_targets: int
+
+
+@dataclass(frozen=True)
+class CellsToPlan:
+    """What a policy may look at."""
+
+    coordinates: np.ndarray | None
+    """(cells, 2) on the tissue, if there are any."""
+    visible_values: Callable[[], sparse.csr_matrix]
+    """Gives the visible log values, (cells, genes)."""
+    seed: int
+
+
+def _spatial_points(cells: CellsToPlan) -> np.ndarray | None:
+    return cells.coordinates
+
+
+def _similar_points(cells: CellsToPlan) -> np.ndarray | None:
+    return similarity_points(cells.visible_values(), cells.seed)
+
+
+def _no_points(cells: CellsToPlan) -> np.ndarray | None:
+    return None
+
+
+POLICIES: dict[str, Callable[[CellsToPlan], np.ndarray | None]] = {
+    "spatial": _spatial_points,
+    "similar": _similar_points,
+    "random": _no_points,
+}
+"""From the name of a policy to the points of the cells; None: cells at random."""
+
+
+def choose_policy(bags: str, *, has_coordinates: bool) -> str:
+    """Turn the argument ``bags`` into a policy; ``"auto"``: neighbours on the tissue if possible, else similar cells.
+
+    Raises
+    ------
+    ValueError
+        The policy is unknown, or ``"spatial"`` without coordinates.
+    """
+    if bags == "auto":
+        return "spatial" if has_coordinates else "similar"
+    if bags not in POLICIES:
+        msg = f"bags={bags!r} is not known; use one of {', '.join(map(repr, ('auto', *POLICIES)))}."
+        raise ValueError(msg)
+    if bags == "spatial" and not has_coordinates:
+        msg = "bags='spatial' needs coordinates in .obsm['spatial'], and there are none; use 'similar' or 'random'."
+        raise ValueError(msg)
+    return bags
 
 
 def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: np.ndarray | None = None) -> list[Bag]:
@@ -69,21 +122,21 @@ def divide(points: np.ndarray, rows: np.ndarray, n_parts: int) -> list[np.ndarra
 def _top_up_at_random(part: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> Bag:
     # Twice the size of a bag holds enough others, whatever the size of the sample.
     drawn = rng.choice(sample, min(2 * size, len(sample)), replace=False)
-    return _with_company(part, drawn, size)
+    return _with_context(part, drawn, size)
 
 
 def _top_up_with_nearest(part: np.ndarray, sample: np.ndarray, size: int, points: np.ndarray, tree: cKDTree) -> Bag:
     _, nearest = tree.query(points[part].mean(0), k=min(2 * size, len(sample)))
-    return _with_company(part, sample[np.atleast_1d(nearest)], size)
+    return _with_context(part, sample[np.atleast_1d(nearest)], size)
 
 
-def _with_company(part: np.ndarray, candidates: np.ndarray, size: int) -> Bag:
+def _with_context(part: np.ndarray, candidates: np.ndarray, size: int) -> Bag:
     others = candidates[~np.isin(candidates, part)]
     return Bag(np.concatenate([part, others[: size - len(part)]]), len(part))
 
 
 def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: int = 20) -> np.ndarray:
-    """Place cells by their expression: truncated SVD of depth-normalised log values.
+    """Give cells points by their expression: truncated SVD of depth-normalised log values.
 
     Parameters
     ----------
@@ -100,22 +153,19 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
     """
     from sklearn.decomposition import TruncatedSVD
 
-    linear = log_values.astype(np.float32, copy=True)
-    linear.data = np.expm1(linear.data)
-    totals = np.maximum(np.asarray(linear.sum(1)).ravel(), 1e-12)
-    linear.data *= np.repeat(1e4 / totals, np.diff(linear.indptr)).astype(np.float32)
-    linear.data = np.log1p(linear.data)
-    n_components = min(n_components, min(linear.shape) - 1)
-    if n_components < 1 or linear.nnz == 0:
-        return np.zeros((linear.shape[0], 1))
-    return TruncatedSVD(n_components, random_state=seed).fit_transform(linear)
+    linear = with_data(log_values, np.expm1(log_values.data.astype(np.float32)))
+    values = log_normalise(linear, totals=np.asarray(linear.sum(axis=1)).ravel())
+    n_components = min(n_components, min(values.shape) - 1)
+    if n_components < 1 or values.nnz == 0:
+        return np.zeros((values.shape[0], 1))
+    return TruncatedSVD(n_components, random_state=seed).fit_transform(values)
 
 
 def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Divide places by the median distance of a cell to its nearest neighbor, from the middle of each sample.
+    """Divide coordinates by the median distance of a cell to its nearest neighbour, from the middle of each sample.
 
-    So places in pixels, micrometres or rows of an array come out alike: one is the distance between two spots, and the
-    median place of a sample is its origin.
+    Coordinates in pixels, micrometres or rows of an array become alike: one is the distance between two spots, and the
+    median position of a sample is its origin.
 
     Parameters
     ----------

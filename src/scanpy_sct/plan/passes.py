@@ -1,4 +1,4 @@
-"""What is hidden when: every entry in exactly one of several passes."""
+"""What is masked when: every entry in exactly one of several passes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 _SHIFTS = (np.uint32(16), np.uint32(15), np.uint32(16))
 _FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
+ROWS_AT_ONCE = 256
+"""Numbers of so many cells are scrambled at a time: they stay in the cache of a processor."""
 
 
 def _scramble(x: np.ndarray) -> np.ndarray:
@@ -19,12 +21,16 @@ def _scramble(x: np.ndarray) -> np.ndarray:
     return x
 
 
+NOT_MASKED = 255
+"""Stands in the place of a pass where an entry is never masked: a gene that was not measured is unknown anyway."""
+
+
 @dataclass(frozen=True)
 class Passes:
-    """Assigns each entry (cell, gene) to the one pass in which it is hidden.
+    """Assigns each entry (cell, gene) to the one pass in which it is masked.
 
     The assignment is a hash of cell, gene and seed: it needs no memory, and it is the same however the cells are
-    divided into bags, batches or workers.
+    divided into blocks, bags, batches or workers.
     """
 
     n: int
@@ -33,17 +39,76 @@ class Passes:
 
     @classmethod
     def for_fraction(cls, mask_fraction: float, seed: int) -> Passes:
-        """Make as few passes as possible with no more than ``mask_fraction`` of the entries hidden in each."""
+        """Make as few passes as possible with no more than ``mask_fraction`` of the entries masked in each."""
         return cls(max(2, int(np.ceil(1 / mask_fraction - 1e-9))), seed)
 
-    def assigned(self, cells: np.ndarray, n_positions: int) -> np.ndarray:
-        """Pass in which each entry is hidden, (len(cells), n_positions) uint8; ``cells`` are row numbers."""
-        return (entry_hash(cells, n_positions, self.seed) % np.uint32(self.n)).astype(np.uint8)
+    def assigned(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """Pass in which each entry is masked, (cells, genes) uint8, for row numbers and indices into the vocabulary."""
+        return (entry_hash(cells, genes, self.seed) % np.uint32(self.n)).astype(np.uint8)
 
 
-def entry_hash(cells: np.ndarray, n_positions: int, seed: int) -> np.ndarray:
-    """Random 32-bit number for each entry (cell, position), (len(cells), n_positions) uint32."""
+@dataclass(frozen=True)
+class BlockMasks:
+    """In which pass each entry of a block of cells is masked.
+
+    Entries that the user hides are masked in all passes; where there are any, they are predicted in a pass of their
+    own, the last one, in which nothing else is masked.
+    """
+
+    pass_of: np.ndarray
+    """(cells, genes) uint8, `NOT_MASKED` for genes that were not measured."""
+    n_passes: int
+    """Number of passes, that of the hidden entries included."""
+    hidden_pass: int | None = None
+    """The pass of the entries that the user hides."""
+
+    @classmethod
+    def of(
+        cls, passes: Passes, cells: np.ndarray, genes: np.ndarray, measured: np.ndarray, hidden: np.ndarray | None
+    ) -> BlockMasks:
+        """Assign the entries of a block.
+
+        Parameters
+        ----------
+        passes
+            The passes.
+        cells, genes
+            Row numbers in the whole object, and indices into the vocabulary.
+        measured
+            (genes,) bool.
+        hidden
+            (cells, genes) bool: entries that the user hides; None: nowhere in the object.
+        """
+        pass_of = np.empty((len(cells), len(genes)), dtype=np.uint8)
+        for start in range(0, len(cells), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            pass_of[rows] = passes.assigned(cells[rows], genes)
+        pass_of[:, ~measured] = NOT_MASKED
+        if hidden is None:
+            return cls(pass_of, passes.n)
+        pass_of[hidden & measured] = passes.n
+        return cls(pass_of, passes.n + 1, passes.n)
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether the values of the entries of each pass may be learnt from, (passes,) bool."""
+        return np.arange(self.n_passes) != (-1 if self.hidden_pass is None else self.hidden_pass)
+
+    def targets(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Entries that are predicted in a pass, (rows, genes) bool."""
+        return self.pass_of[rows] == number
+
+    def masked(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Entries that are masked in a pass, (rows, genes) bool."""
+        pass_of = self.pass_of[rows]
+        if self.hidden_pass is None:
+            return pass_of == number
+        return (pass_of == number) | (pass_of == self.hidden_pass)
+
+
+def entry_hash(cells: np.ndarray, genes: np.ndarray, seed: int) -> np.ndarray:
+    """Random 32-bit number for each entry (cell, gene), (cells, genes) uint32."""
     offsets = np.random.SeedSequence(seed).generate_state(2)
-    starts = _scramble(np.asarray(cells).astype(np.uint32) + offsets[0])
-    places = _scramble(np.arange(n_positions, dtype=np.uint32) + offsets[1])
-    return _scramble(starts[:, None] + places)
+    of_cells = _scramble(np.asarray(cells).astype(np.uint32) + offsets[0])
+    of_genes = _scramble(np.asarray(genes).astype(np.uint32) + offsets[1])
+    return _scramble(of_cells[:, None] + of_genes)

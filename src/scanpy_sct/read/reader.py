@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -20,7 +20,7 @@ from scanpy_sct.read.hide import read_hide
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
-from scanpy_sct.read.scale import TokenScale, TokenValues, find_scale, to_log
+from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
 from scanpy_sct.sparse_tools import without_masked
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class CellBlock:
     """(n_cells,) number of the sample of each cell."""
     coordinates: np.ndarray | None
     """(n_cells, 2) float64, in the data's own unit; None without `obsm["spatial"]`."""
+    name_hashes: np.ndarray
+    """(n_cells,) uint64 hash of the name of each cell."""
     hidden: sparse.csr_matrix | None = None
     """(n_cells, n_genes) bool: entries that the user hides; the values above lack them."""
 
@@ -49,6 +51,34 @@ class CellBlock:
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.rows)
+
+    def block(self, rows: np.ndarray) -> CellBlock:
+        """Take some of the cells, by their position within the block."""
+        return replace(
+            self,
+            rows=self.rows[rows],
+            log_values=self.log_values[rows],
+            token_values=self.token_values[rows],
+            samples=self.samples[rows],
+            coordinates=None if self.coordinates is None else self.coordinates[rows],
+            name_hashes=self.name_hashes[rows],
+            hidden=None if self.hidden is None else self.hidden[rows],
+        )
+
+    def at_genes(self, genes: np.ndarray) -> CellBlock:
+        """Keep some genes, increasing indices into the vocabulary."""
+        is_all = len(genes) == len(self.measured)
+
+        def kept(matrix: sparse.csr_matrix | None) -> sparse.csr_matrix | None:
+            return matrix if matrix is None or is_all else matrix[:, genes]
+
+        return replace(
+            self,
+            log_values=kept(self.log_values),
+            token_values=kept(self.token_values),
+            measured=self.measured[genes],
+            hidden=kept(self.hidden),
+        )
 
     def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return which measured entries of some cells of the block the user hides, dense bool."""
@@ -118,7 +148,9 @@ class CellReader:
         self.genes: GeneMatch = genes
         self.measured = np.zeros(len(vocabulary), dtype=bool)
         self.measured[genes.positions] = True
-        self.obs_names = adata.obs_names
+        self.vocabulary = vocabulary
+        self.obs_names, self.var_names = adata.obs_names, adata.var_names.astype(str)
+        self.name_hashes = pd.util.hash_array(adata.obs_names.astype(str).to_numpy(dtype=object))
         self.hide = hide
         self._matrix, self._to_tokens = matrix, TokenValues.found_in(matrix, self.scale, token_scale)
 
@@ -126,6 +158,14 @@ class CellReader:
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.samples)
+
+    @cached_property
+    def holds_counts(self) -> bool:
+        """Whether the values are counts, or `log1p` of normalised counts."""
+        if self.scale == "counts":
+            return True
+        rows = sampled_rows(self.n_cells)
+        return counts_unit(self.block(rows).log_values) is not None
 
     def block(self, rows: np.ndarray | None = None) -> CellBlock:
         """Read the cells in ``rows`` (increasing or not; None: all)."""
@@ -139,6 +179,7 @@ class CellReader:
             measured=self.measured,
             samples=self.samples[rows],
             coordinates=None if self.coordinates is None else self.coordinates[rows],
+            name_hashes=self.name_hashes[rows],
             hidden=None if self.hide is None else self._pick(self.hide[rows]),
         )
 

@@ -121,21 +121,32 @@ class TokenValues:
 
 
 def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
-    """Tell what one count of each cell is worth on the linear scale of `log1p` values.
+    """Return :func:`count_units` of `log1p` values if they were counts, else None."""
+    sample = _sample_rows(log_values)
+    if not _were_counts(with_data(sample, np.expm1(sample.data.astype(np.float64)))):
+        return None
+    return count_units(log_values, "log")
+
+
+def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
+    """Find the value of a single count in each cell, on the linear scale of `log1p` values that were counts.
 
     Parameters
     ----------
     log_values
         Cells x genes, natural logarithm of 1 + value, positive entries only.
+    scale
+        What :func:`find_scale` said.
 
     Returns
     -------
-    `(n_cells,)`, 1 for counts and for empty cells; None where the values were no counts.
+    `(n_cells,)`, 1 for counts and for empty cells.
     """
+    unit = np.ones(log_values.shape[0])
+    if scale == "counts" or log_values.nnz == 0:
+        return unit
     linear = with_data(log_values, np.expm1(log_values.data.astype(np.float64)))
-    if not _were_counts(_sample_rows(linear)):
-        return None
-    unit, filled = np.ones(linear.shape[0]), np.diff(linear.indptr) > 0
+    filled = np.diff(linear.indptr) > 0
     smallest = np.maximum(_smallest_counts(linear, _ratios(linear)), 1)
     unit[filled] = np.minimum.reduceat(linear.data, linear.indptr[:-1][filled]) / smallest[filled]
     return unit
@@ -228,9 +239,13 @@ def _are_integers(values: np.ndarray) -> bool:
     return bool(np.all(np.abs(values - np.rint(values)) <= INTEGER_TOLERANCE))
 
 
-def _sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Evenly spaced rows, all of them in small data; always the same ones."""
-    n_rows = matrix.shape[0]
+def sampled_rows(n_rows: int) -> np.ndarray | None:
+    """Evenly spaced rows by which questions about all data are answered; None: all of them, in small data."""
     if n_rows <= N_SAMPLED_ROWS:
-        return matrix
-    return matrix[np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)]
+        return None
+    return np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)
+
+
+def _sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    rows = sampled_rows(matrix.shape[0])
+    return matrix if rows is None else matrix[rows]

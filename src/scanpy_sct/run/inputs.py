@@ -1,58 +1,81 @@
-"""From expression and a plan to the tokens of each bag."""
+"""From a block of cells and a plan to the tokens of each bag."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import Bag, in_spacings, plan_bags, similarity_points
+from scanpy_sct.plan.bags import Bag, CellsToPlan, POLICIES, in_spacings, plan_bags
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
-from scanpy_sct.read.expression import Expression
-from scanpy_sct.run.runner import BagInput
-from scanpy_sct.sparse_tools import entry_rows
+from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
-HiddenOf = Callable[[np.ndarray], np.ndarray]
-"""Given row numbers, which entries of these cells are hidden: (cells, positions) bool."""
+MaskedOf = Callable[[np.ndarray], np.ndarray]
+"""Given row numbers within a block, which entries of these cells are masked: (cells, genes) bool."""
 
-BAG_POLICIES = ("auto", "spatial", "similar", "random")
+ROWS_AT_ONCE = 1000
 
 
-def token_rules(checkpoint: Checkpoint) -> TokenRules:
-    """Return how this checkpoint writes expression as tokens."""
+@dataclass(frozen=True)
+class BagInput:
+    """One bag, ready for the network."""
+
+    rows: np.ndarray
+    """Rows of its target cells within the block."""
+    tokens: np.ndarray
+    """(cells, genes) uint8; the target cells come first."""
+    bin_values: np.ndarray
+    """(cells, n_bins) value of each bin in each cell, bin 0 left out."""
+    token_index: np.ndarray
+    """Indices into the flattened tokens at which a prediction is requested."""
+    coordinates: np.ndarray | None = None
+    """(cells, 2)."""
+    in_background: np.ndarray | None = None
+    """(cells,) bool, where cells are centred on the profile of a sample: which of them it was estimated from."""
+
+
+def genes_to_read(checkpoint: Checkpoint, measured: np.ndarray, requested: np.ndarray) -> np.ndarray:
+    """Find the genes that a network has to read, increasing indices into its vocabulary.
+
+    A gene that is masked, or padding, in every cell adds nothing to what a network says of the others, as long as its
+    place does not count: the compact network leaves such genes out.
+
+    Parameters
+    ----------
+    checkpoint
+        The network.
+    measured, requested
+        (n_genes,) bool.
+    """
+    if not checkpoint.network.can_leave_out_genes:
+        return np.arange(len(measured))
+    has_gene = checkpoint.genes != ""
+    # Positions without a gene before the last one are written as not expressed; behind it they are padding.
+    last = int(np.flatnonzero(has_gene)[-1])
+    is_empty_gene = ~has_gene & (np.arange(len(measured)) < last)
+    is_last = np.arange(len(measured)) == last
+    return np.flatnonzero(measured | requested | is_empty_gene | is_last)
+
+
+def token_rules(checkpoint: Checkpoint, genes: np.ndarray | slice = slice(None)) -> TokenRules:
+    """Return how a checkpoint writes the expression of some genes (indices into its vocabulary) as tokens."""
+    config = checkpoint.config
     return TokenRules(
-        vocabulary=checkpoint.genes,
-        mask=checkpoint.config.mask_token,
-        pad=checkpoint.config.pad_token,
+        vocabulary=checkpoint.genes[genes],
+        mask=config.mask_token,
+        pad=config.pad_token,
+        n_bins=config.n_bins - 1,
         binning=checkpoint.tokens.binning,
     )
 
 
-def choose_bag_policy(bags: str, expression: Expression) -> str:
-    """Turn ``bags="auto"`` into a policy: neighbours on the tissue where there is one, else similar cells.
-
-    Raises
-    ------
-    ValueError
-        If the policy is unknown, or ``"spatial"`` without coordinates.
-    """
-    if bags not in BAG_POLICIES:
-        msg = f"bags={bags!r} is not known; use one of {', '.join(map(repr, BAG_POLICIES))}."
-        raise ValueError(msg)
-    if bags == "spatial" and expression.coordinates is None:
-        msg = "bags='spatial' needs coordinates in .obsm['spatial'], and there are none; use 'similar' or 'random'."
-        raise ValueError(msg)
-    if bags == "auto":
-        return "similar" if expression.coordinates is None else "spatial"
-    return bags
-
-
-def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
-    """Raise a ValueError if the network reads the place of each cell, and the data do not tell it."""
-    if checkpoint.config.reads_coordinates and expression.coordinates is None:
+def check_coordinates(checkpoint: Checkpoint, coordinates: np.ndarray | None) -> None:
+    """Raise a ValueError if the network reads coordinates, and the data have none."""
+    if checkpoint.config.reads_coordinates and coordinates is None:
         msg = (
             f"The model {checkpoint.name!r} reads coordinates from .obsm['spatial'], and there are none; "
             "use a model that does without, such as 'sct-mini'."
@@ -60,79 +83,105 @@ def check_coordinates(checkpoint: Checkpoint, expression: Expression) -> None:
         raise ValueError(msg)
 
 
-def placed(checkpoint: Checkpoint, expression: Expression) -> Expression:
-    """Put the coordinates in the unit in which the network reads them; refuse data that lack them."""
-    check_coordinates(checkpoint, expression)
-    if not checkpoint.config.reads_coordinates or checkpoint.coordinates == "given":
-        return expression
-    return replace(expression, coordinates=in_spacings(expression.coordinates, expression.samples))
-
-
-def choose_path(path: str, checkpoint: Checkpoint) -> str:
-    """Turn ``path="auto"`` into what the checkpoint says.
+def network_coordinates(
+    checkpoint: Checkpoint, coordinates: np.ndarray | None, samples: np.ndarray
+) -> np.ndarray | None:
+    """Return the coordinates of all cells in the unit in which the network reads them.
 
     Raises
     ------
     ValueError
-        If the path is unknown, or the network lacks it.
+        The network reads coordinates, and there are none.
     """
-    if path not in ("auto", "full", "direct"):
-        msg = f"path={path!r} is not known; use 'auto', 'full' or 'direct'."
-        raise ValueError(msg)
-    own = "direct" if checkpoint.network.has_cell_embedding else "full"
-    if path == "direct" and own != path:
-        msg = f"path='direct': the model {checkpoint.name!r} has only the full path; use path='full'."
-        raise ValueError(msg)
-    if path == "full" and own != path:
-        msg = f"path='full': the model {checkpoint.name!r} has no convolutions; use path='direct'."
-        raise ValueError(msg)
-    return own if path == "auto" else path
+    check_coordinates(checkpoint, coordinates)
+    if not checkpoint.config.reads_coordinates or checkpoint.coordinates == "given":
+        return coordinates
+    return in_spacings(coordinates, samples)
 
 
-def plan(expression: Expression, size: int, policy: str, seed: int, hidden_of: HiddenOf | None = None) -> list[Bag]:
-    """Plan bags of ``size`` cells. What ``hidden_of`` hides has no say in which cells are similar."""
-    points = None
-    if policy == "spatial":
-        points = expression.coordinates
-    elif policy == "similar":
-        points = similarity_points(visible_values(expression.log_values, hidden_of), seed)
-    return plan_bags(expression.samples, size, np.random.default_rng(seed), points)
+def plan_block(
+    block: CellBlock,
+    size: int,
+    policy: str,
+    seed: int,
+    masked_of: MaskedOf | None = None,
+    genes: np.ndarray | None = None,
+    n_genes: int | None = None,
+) -> list[Bag]:
+    """Plan the bags of a block; masked entries do not count in which cells are similar.
+
+    Parameters
+    ----------
+    block
+        The cells.
+    size
+        Cells of a bag.
+    policy
+        One of :data:`scanpy_sct.plan.bags.POLICIES`.
+    seed
+        Seed of the plan.
+    masked_of
+        Masked entries; None: there are none.
+    genes, n_genes
+        Where the block has only some genes of a vocabulary: their indices, and how many there are in all. Bags then do
+        not depend on which genes were requested.
+    """
+
+    def visible() -> sparse.csr_matrix:
+        values = visible_values(block.log_values, masked_of)
+        if genes is None:
+            return values
+        shape = (values.shape[0], n_genes)
+        return sparse.csr_matrix((values.data, genes[values.indices], values.indptr), shape=shape)
+
+    points = POLICIES[policy](CellsToPlan(block.coordinates, visible, seed))
+    return plan_bags(block.samples, size, np.random.default_rng(seed), points)
 
 
-def visible_values(values: sparse.csr_matrix, hidden_of: HiddenOf | None, chunk: int = 1000) -> sparse.csr_matrix:
-    """Return ``values`` without its hidden entries."""
-    if hidden_of is None:
+def visible_values(values: sparse.csr_matrix, masked_of: MaskedOf | None) -> sparse.csr_matrix:
+    """Return ``values`` without the masked entries."""
+    if masked_of is None:
         return values
-    parts = []
-    for start in range(0, values.shape[0], chunk):
-        part = values[start : start + chunk].copy()
-        hidden = hidden_of(np.arange(start, start + part.shape[0]))
-        part.data[hidden[entry_rows(part), part.indices]] = 0
-        part.eliminate_zeros()
-        parts.append(part)
-    return sparse.vstack(parts, format="csr")
+    keep = np.empty(values.nnz, dtype=bool)
+    for start in range(0, values.shape[0], ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, values.shape[0]))
+        part = values[rows]
+        keep[values.indptr[start] : values.indptr[rows[-1] + 1]] = ~masked_of(rows)[entry_rows(part), part.indices]
+    return keep_entries(values, keep)
 
 
 def bag_inputs(
-    expression: Expression,
+    block: CellBlock,
     bags: list[Bag],
     rules: TokenRules,
-    hidden_of: HiddenOf | None = None,
-    wanted: np.ndarray | None = None,
+    masked_of: MaskedOf | None = None,
+    requested_of: MaskedOf | None = None,
 ) -> Iterator[BagInput]:
     """Make the tokens of each bag.
 
-    A prediction is wanted for the targets of the bag, at the positions where ``wanted`` (positions,) is true and that
-    are hidden or were not measured.
+    Parameters
+    ----------
+    block
+        The cells.
+    bags
+        Bags of rows of the block.
+    rules
+        Token rules for the genes of the block.
+    masked_of
+        Masked entries; None: there are none.
+    requested_of
+        Entries of target cells whose prediction is requested; None: there are none.
     """
     for bag in bags:
-        shape = (len(bag.rows), len(expression.measured))
-        hidden = np.zeros(shape, dtype=bool) if hidden_of is None else hidden_of(bag.rows)
+        targets = bag.rows[: bag.n_targets]
+        masked = np.zeros((len(bag.rows), len(block.measured)), dtype=bool)
+        if masked_of is not None:
+            masked = masked_of(bag.rows)
         made = make_tokens(
-            expression.token_values[bag.rows], expression.log_values[bag.rows], hidden, expression.measured, rules
+            block.token_values[bag.rows], block.log_values[bag.rows], masked, block.measured, rules
         )
-        places = np.zeros(0, dtype=np.int64)
-        if wanted is not None:
-            places = np.flatnonzero((hidden[: bag.n_targets] | ~expression.measured) & wanted)
-        coordinates = None if expression.coordinates is None else expression.coordinates[bag.rows]
-        yield BagInput(bag.rows[: bag.n_targets], made.tokens, made.values, places, coordinates)
+        requested = np.zeros(0, dtype=np.int64)
+        if requested_of is not None:
+            requested = np.flatnonzero(requested_of(targets))
+        coordinates = None if block.coordinates is None else block.coordinates[bag.rows]
+        yield BagInput(targets, made.tokens, made.values, requested, coordinates)

@@ -23,6 +23,12 @@ class ComputeOptions:
     """Bags computed at once."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        size = self.batch_size
+        if size != "auto" and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
+            msg = f"batch_size={size!r} must be a positive integer or 'auto'."
+            raise ValueError(msg)
+
 
 def as_seed(rng: int | np.random.Generator | None) -> int:
     """Turn the argument ``rng`` of a public function into an integer; None asks for a fresh one.

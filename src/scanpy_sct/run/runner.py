@@ -4,85 +4,72 @@ from __future__ import annotations
 
 import copy
 import logging
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.model import Background, Bags
+from scanpy_sct.model.network import Bags
+from scanpy_sct.model.profile import Background
 from scanpy_sct.run.device import choose_device, choose_precision
+from scanpy_sct.run.inputs import BagInput
 from scanpy_sct.run.options import ComputeOptions
 
 logger = logging.getLogger(__name__)
 
 GPU_BYTES_PER_TOKEN = 6_000
-"""Device memory for each token of a bag in the released network, bfloat16."""
+"""Device memory that each token of a bag takes in the released network, bfloat16."""
 MAX_AUTO_BATCH = 16
 
 
 @dataclass(frozen=True)
-class BagInput:
-    """One bag, ready for the network."""
+class TokenPrediction:
+    """What a network predicts at the requested tokens of a bag, each (tokens,)."""
 
-    rows: np.ndarray
-    """Rows of its target cells in the data."""
-    tokens: np.ndarray
-    """(cells, genes) uint8; the target cells come first."""
-    values: np.ndarray
-    """(cells, n_bins - 1): what each bin but zero is worth in each cell."""
-    token_index: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Index into the flattened tokens at which predictions are requested."""
-    coordinates: np.ndarray | None = None
-    in_background: np.ndarray | None = None
-    """(cells,) bool: which of the cells were counted in the background, where there is one."""
+    log_odds: np.ndarray
+    """float32: log-odds that the gene is detected."""
+    conditional_mean: np.ndarray
+    """float32: expected value if it is detected."""
+    top_bin: np.ndarray
+    """uint8: most probable bin."""
+    confidence: np.ndarray
+    """float32: probability of that bin."""
 
 
 class Runner:
-    """A network on a device. The network of the checkpoint stays where it is.
+    """A network on a device.
 
     Parameters
     ----------
     checkpoint
-        The network and what belongs to it.
+        The network; it stays where it is, and is copied to another device if need be.
     options
         Device, precision and batch size.
-    gene_index
-        Genes that are visible in a cell or requested; all others must be masked, or padding, in every cell. A compact
-        network leaves these out, which changes its predictions by rounding only. Input and token index stay as they
-        are. By default all genes are read.
+    genes
+        Indices of the genes to read, for networks that can leave some out; None: all.
 
     Raises
     ------
     ValueError
-        If device, precision or batch size cannot be used.
+        The device, the precision or the batch size cannot be used.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, options: ComputeOptions | None = None, *, gene_index: np.ndarray | None = None
-    ) -> None:
-        options = options or ComputeOptions()
-        size = options.batch_size
-        if size != "auto" and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
-            msg = f"batch_size={size!r} must be an integer of at least 1, or 'auto'."
-            raise ValueError(msg)
+    def __init__(self, checkpoint: Checkpoint, options: ComputeOptions, genes: np.ndarray | None = None) -> None:
         self.checkpoint = checkpoint
         self.device = choose_device(options.device)
         self.dtype = choose_precision(options.precision, self.device)
-        self.gene_index = gene_index if checkpoint.network.has_cell_embedding else None
-        self.network = self._network()
-        self.batch_size = self._auto_batch_size() if size == "auto" else int(size)
-
-    def _network(self) -> torch.nn.Module:
-        network = self.checkpoint.network
-        if self.gene_index is not None:
-            network = network.at_genes(torch.from_numpy(self.gene_index))
-        elsewhere = next(network.parameters()).device != torch.empty(0, device=self.device).device
-        if self.gene_index is None and (elsewhere or network.training):
+        network = checkpoint.network
+        if genes is not None and len(genes) < network.n_genes:
+            network = network.at_genes(torch.from_numpy(genes))
+        elif self.device.type != "cpu":
             network = copy.deepcopy(network)
-        return network.to(self.device).eval()
+        self.network = network.to(self.device).eval()
+        self.batch_size = self._auto_batch_size() if options.batch_size == "auto" else options.batch_size
 
     def _auto_batch_size(self) -> int:
         # On a processor a single bag fills the machine; more at once would only take memory.
@@ -92,39 +79,40 @@ class Runner:
         tokens = self.checkpoint.config.bag_size * self.network.n_genes
         return int(np.clip(free // (tokens * GPU_BYTES_PER_TOKEN), 1, MAX_AUTO_BATCH))
 
-    def bin_probabilities(
-        self, bags: Iterable[BagInput], *, cell_weight: float = 1.0
-    ) -> Iterator[tuple[BagInput, np.ndarray]]:
-        """Yield each bag with the probability of every bin at its token index, (tokens, n_bins) float32.
+    def predict(
+        self, bags: Iterable[BagInput], *, cell_weight: float = 1.0, keep_bins: bool = False
+    ) -> Iterator[tuple[BagInput, TokenPrediction]]:
+        """Yield each bag with the predictions at its requested tokens.
 
-        ``cell_weight`` is the weight of the cell embedding in the logits of a compact network.
+        Parameters
+        ----------
+        bags
+            The bags.
+        cell_weight
+            Weight of the cell embedding in the logits, for networks that have one.
+        keep_bins
+            Find the most probable bin, too.
         """
-
-        def compute(batch: Sequence[BagInput]) -> list[np.ndarray]:
-            return self._probabilities(batch, cell_weight)
-
         for batch in self._batches(bags):
-            yield from zip(batch, self._halving(compute, batch), strict=True)
+            found = self._in_parts(lambda part: self._predict(part, cell_weight, keep_bins), batch)
+            yield from zip(batch, found, strict=True)
 
     def cell_vectors(
         self, bags: Iterable[BagInput], background: Background | None = None
     ) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with one vector per cell, (cells, dimensions) float32.
 
-        A compact network centres the cells on the profile of ``background``, which a released one ignores; see
-        :meth:`scanpy_sct.model.CompactNetwork.cell_embedding`.
+        ``background`` is the profile of a sample to centre the cells on, from :meth:`background`; None: that of the bag.
         """
-
-        def compute(batch: Sequence[BagInput]) -> list[np.ndarray]:
-            return self._vectors(batch, background)
-
         for batch in self._batches(bags):
-            yield from zip(batch, self._halving(compute, batch), strict=True)
+            found = self._in_parts(lambda part: self._vectors(part, background), batch)
+            yield from zip(batch, found, strict=True)
 
     @torch.inference_mode()
-    def background(self, tokens: np.ndarray) -> Background:
-        """Count what some cells show, ``tokens`` (cells, genes); only for a compact network."""
-        return self.network.background(self._on_device(tokens))
+    def background(self, bags: Iterable[BagInput]) -> Background:
+        """Count what the cells of all bags show, for networks that centre cells on a profile."""
+        counts = (self.network.background(torch.from_numpy(bag.tokens).to(self.device)) for bag in bags)
+        return reduce(operator.add, counts)
 
     def _batches(self, bags: Iterable[BagInput]) -> Iterator[list[BagInput]]:
         batch: list[BagInput] = []
@@ -137,10 +125,8 @@ class Runner:
         if batch:
             yield batch
 
-    def _halving(
-        self, compute: Callable[[Sequence[BagInput]], list[np.ndarray]], batch: Sequence[BagInput]
-    ) -> list[np.ndarray]:
-        """Compute a batch, or its halves where the memory of the device does not hold it."""
+    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list], batch: Sequence[BagInput]) -> list:
+        """Compute a batch, or its halves where the device has no memory for all of it."""
         try:
             return compute(batch)
         except torch.OutOfMemoryError:
@@ -150,53 +136,61 @@ class Runner:
         half = len(batch) // 2
         self.batch_size = min(self.batch_size, half)
         logger.warning("Out of memory on %s: retrying with batch_size=%d.", self.device, self.batch_size)
-        return self._halving(compute, batch[:half]) + self._halving(compute, batch[half:])
+        return self._in_parts(compute, batch[:half]) + self._in_parts(compute, batch[half:])
+
+    def _to_device(self, batch: Sequence[BagInput]) -> Bags:
+        tokens = torch.from_numpy(np.stack([bag.tokens for bag in batch])).to(self.device)
+        coordinates = None
+        if self.checkpoint.config.reads_coordinates:
+            stacked = np.stack([bag.coordinates for bag in batch]).astype(np.float32)
+            coordinates = torch.from_numpy(stacked).to(self.device)
+        in_background = None
+        if batch[0].in_background is not None:
+            in_background = torch.from_numpy(np.stack([bag.in_background for bag in batch])).to(self.device)
+        return Bags(tokens, coordinates, in_background)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @torch.inference_mode()
-    def _probabilities(self, batch: Sequence[BagInput], cell_weight: float) -> list[np.ndarray]:
-        indices = self._token_indices(batch)
-        token_index = torch.from_numpy(np.concatenate(indices)).to(self.device)
+    def _predict(self, batch: Sequence[BagInput], cell_weight: float, keep_bins: bool) -> list[TokenPrediction]:
+        size = batch[0].tokens.size
+        index = np.concatenate([number * size + bag.token_index for number, bag in enumerate(batch)])
+        cell = np.concatenate([
+            number * len(bag.tokens) + bag.token_index // bag.tokens.shape[1] for number, bag in enumerate(batch)
+        ])
+        values = np.concatenate([bag.bin_values for bag in batch])
         with self._autocast():
-            logits = self.network.bin_logits(self._bags(batch), token_index, cell_weight=cell_weight)
-        # Bins first: to normalise many short rows is slow.
-        result = logits.T.contiguous().softmax(0).cpu().numpy().T
-        return np.split(result, np.cumsum([len(index) for index in indices])[:-1])
+            logits = self.network.bin_logits(
+                self._to_device(batch), torch.from_numpy(index).to(self.device), cell_weight=cell_weight
+            )
+        # Bins come first: to normalise over short rows is slow.
+        logits = logits.float().T.contiguous()
+        found = _expected(logits, torch.from_numpy(values.T.copy()).to(self.device), torch.from_numpy(cell))
+        if keep_bins:
+            confidence, top_bin = logits.softmax(0).max(0)
+            found += [top_bin.to(torch.uint8), confidence]
+        else:
+            found += [torch.zeros(0, dtype=torch.uint8), torch.zeros(0)]
+        ends = np.cumsum([len(bag.token_index) for bag in batch])[:-1]
+        return [TokenPrediction(*parts) for parts in zip(*(np.split(each.cpu().numpy(), ends) for each in found), strict=True)]
 
     @torch.inference_mode()
     def _vectors(self, batch: Sequence[BagInput], background: Background | None) -> list[np.ndarray]:
         with self._autocast():
-            return list(self.network.cell_embedding(self._bags(batch), background).float().cpu().numpy())
+            vectors = self.network.cell_embedding(self._to_device(batch), background)
+        return list(vectors.float().cpu().numpy())
 
-    def _token_indices(self, batch: Sequence[BagInput]) -> list[np.ndarray]:
-        """Return the token index of each bag, counted through the batch and the genes that the network reads."""
-        n_all, n_genes = batch[0].tokens.shape[1], self.network.n_genes
-        column = np.arange(n_all)
-        if self.gene_index is not None:
-            column = np.full(n_all, -1)
-            column[self.gene_index] = np.arange(n_genes)
-        first, result = 0, []
-        for bag in batch:
-            cell, gene = np.divmod(bag.token_index, n_all)
-            if (column[gene] < 0).any():
-                msg = "token_index names genes that are not in gene_index; add them to gene_index."
-                raise ValueError(msg)
-            result.append(first + cell * n_genes + column[gene])
-            first += len(bag.tokens) * n_genes
-        return result
 
-    def _bags(self, batch: Sequence[BagInput]) -> Bags:
-        coordinates = in_background = None
-        if self.checkpoint.config.reads_coordinates:
-            stacked = np.stack([bag.coordinates for bag in batch]).astype(np.float32)
-            coordinates = torch.from_numpy(stacked).to(self.device)
-        if batch[0].in_background is not None:
-            in_background = torch.from_numpy(np.stack([bag.in_background for bag in batch])).to(self.device)
-        return Bags(self._on_device(np.stack([bag.tokens for bag in batch])), coordinates, in_background)
+def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
+    """Log-odds of detection and conditional mean from logits (bins, tokens).
 
-    def _on_device(self, tokens: np.ndarray) -> Tensor:
-        if self.gene_index is not None:
-            tokens = np.take(tokens, self.gene_index, axis=-1)
-        return torch.from_numpy(tokens).to(self.device)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    ``values`` (bins above zero, cells) is the value of each bin in each cell, ``cell`` (tokens,) the cell of each token.
+    """
+    detected = logits[1:]
+    largest = detected.amax(0)
+    weights = (detected - largest).exp_()
+    total = weights.sum(0)
+    log_odds = total.log() + largest - logits[0]
+    conditional_mean = (weights * values.index_select(1, cell.to(values.device))).sum(0) / total
+    return [log_odds, conditional_mean]

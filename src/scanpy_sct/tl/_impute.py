@@ -1,30 +1,25 @@
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import sparse
 
-from scanpy_sct.impute.entries import predict_entries
-from scanpy_sct.impute.fields import count_units, imputed_fields
-from scanpy_sct.read.expression import Expression
-from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.read.hide import hidden_at_positions, read_hide
-from scanpy_sct.tl._common import as_seed, read, record, refuse_backed_copy, refuse_foreign_key
-from scanpy_sct.write import checked_key, write_imputation
+from scanpy_sct.impute import ImputeSettings
+from scanpy_sct.impute.fields import imputed_fields
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.requested import as_gene_list
+from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
+from scanpy_sct.workflow import Result, run_workflow
+from scanpy_sct.write import WriteOptions, write_imputation
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from scipy import sparse
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.impute.entries import Prediction
-
-logger = logging.getLogger(__name__)
 
 
 def impute(
@@ -35,17 +30,16 @@ def impute(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
-    bags: str = "auto",
+    bags: BagPolicy = "auto",
     hide: str | np.ndarray | sparse.spmatrix | None = None,
-    path: str = "auto",
     calibrate: bool = True,
     blend: bool = True,
     denoise: bool = False,
     store_bins: bool = False,
     key_added: str = "sct",
     device: str = "auto",
-    precision: str = "auto",
-    batch_size: int | str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | Literal["auto"] = "auto",
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -78,10 +72,6 @@ def impute(
         Entries to treat as not known: boolean cells x genes, or the name of a layer that holds this. They are hidden in
         all passes, and nothing about them reaches any result. Those of genes that are not predicted become NaN in the
         layer.
-    path
-        Part of the network that predicts: `"full"`; `"direct"`, which leaves out the convolutional towers and the
-        transformer between them and is many times faster (only checkpoints with direct paths); or `"auto"`, what the
-        checkpoint's model card says is worth its time.
     calibrate
         Fit each gene's predicted detection rate and level to those of its visible entries in this object, and, for
         checkpoints with a direct cell embedding, how far its say is followed.
@@ -145,98 +135,22 @@ def impute(
     >>> adata.layers["sct"].shape == adata.shape
     True
     """
-    checked_key(key_added)
-    refuse_foreign_key(adata, key_added)
-    genes = _checked_genes(genes)
-    refuse_backed_copy(adata, copy)
-    params = _params(locals())
-    seed = as_seed(rng)
-    hide = read_hide(adata, hide)
-    checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names, hide=hide)
-    positions, labels = _choose_positions(genes, expression, checkpoint, adata)
-    unit = count_units(expression) if denoise else None
-    prediction = predict_entries(
-        checkpoint,
-        expression,
-        positions=positions,
-        hide=hidden_at_positions(hide, expression),
-        bags=bags,
-        path=path,
-        calibrate=calibrate,
-        blend=blend,
-        keep_bins=store_bins,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        rng=seed,
+    genes = as_gene_list(genes)
+    settings = ImputeSettings(calibrate=calibrate, blend=blend, denoise=denoise, keep_bins=store_bins)
+    return run_workflow(
+        adata,
+        model,
+        (
+            ReadOptions(layer, library_key, gene_names, hide),
+            ComputeOptions(bags, device, precision, batch_size, as_seed(rng)),
+            WriteOptions(key_added, copy),
+        ),
+        lambda *cells: Result(write_imputation, *imputed_fields(*cells, settings, genes)),
+        params={
+            "genes": genes,
+            "calibrate": calibrate,
+            "blend": blend,
+            "denoise": denoise,
+            "store_bins": store_bins,
+        },
     )
-    target = adata.copy() if copy else adata
-    details = record(
-        checkpoint,
-        expression,
-        bags=prediction.bag_policy,
-        path=prediction.path,
-        cell_weight=prediction.cell_weight,
-        passes=prediction.n_passes,
-        **_blend_details(prediction),
-    )
-    fields = imputed_fields(target, prediction, expression, hide, unit, layer, labels)
-    write_imputation(target, key_added, **fields, params=params | {"rng": seed}, details=details)
-    return target if copy else None
-
-
-def _blend_details(prediction: Prediction) -> dict[str, Any]:
-    if prediction.blend_weights is None:
-        return {}
-    return {"blend_weights": prediction.blend_weights, "level_share": prediction.level_share}
-
-
-def _params(arguments: dict[str, Any]) -> dict[str, Any]:
-    left_out = {"adata", "model", "copy", "hide"}
-    params = {name: value for name, value in arguments.items() if name not in left_out}
-    return params | {"device": str(params["device"])}
-
-
-def _checked_genes(genes: str | Iterable[str] | None) -> list[str] | None:
-    if genes is None:
-        return None
-    genes = [genes] if isinstance(genes, str) else list(genes)
-    if not genes:
-        msg = "genes is empty; name at least one gene, or give None for all measured genes the model knows."
-        raise ValueError(msg)
-    return genes
-
-
-def _choose_positions(
-    genes: list[str] | None, expression: Expression, checkpoint: Checkpoint, adata: AnnData
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Positions to predict, and the name asked for at each position that was not measured."""
-    if genes is None:
-        return np.flatnonzero(expression.measured), {}
-    # A dict takes one of several columns of the same name, which `gene_names` can tell apart.
-    position_of_column = dict(
-        zip(adata.var_names[expression.genes.columns][::-1], expression.genes.positions[::-1], strict=True)
-    )
-    ids = to_ensembl(genes, vocabulary=checkpoint.genes).ensembl_ids
-    position_of_id = {name: place for place, name in enumerate(checkpoint.genes) if name}
-    positions, unmeasured, unknown, foreign = [], {}, [], []
-    for gene, ensembl_id in zip(genes, ids, strict=True):
-        place = position_of_column.get(gene, position_of_id.get(ensembl_id))
-        if place is None:
-            (foreign if gene in adata.var_names else unknown).append(gene)
-            continue
-        positions.append(int(place))
-        if not expression.measured[place]:
-            unmeasured[int(place)] = gene
-    if unknown or not positions:
-        raise _unknown_genes(unknown or foreign, adata, checkpoint)
-    if foreign:
-        logger.warning("genes: %s keep their values: the model %r does not know them.", foreign, checkpoint.name)
-    return np.unique(positions), unmeasured
-
-
-def _unknown_genes(unknown: list[str], adata: AnnData, checkpoint: Checkpoint) -> KeyError:
-    close = {match for gene in unknown for match in get_close_matches(gene, adata.var_names, n=1) if match != gene}
-    hint = f" Did you mean {sorted(close)}?" if close else ""
-    msg = f"genes: the model {checkpoint.name!r} does not know {unknown}; give symbols or Ensembl ids of human genes."
-    return KeyError(msg + hint)

@@ -1,0 +1,183 @@
+"""Apply a fit to a block of cells: a pure function of the network, the fit and the block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scanpy_sct.impute.calibrate import MAX_LOG_ODDS, Calibration, probability
+from scanpy_sct.impute.denoise import denoise
+from scanpy_sct.impute.fit import BlendFit, BlockPrediction, ImputationFit
+from scanpy_sct.impute.low_rank import CellScores, cell_scores, reconstruct
+from scanpy_sct.impute.predict import predict_block
+from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks
+from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.runner import Runner
+
+CELLS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ImputedBlock:
+    """Imputed expression of a block of cells, (cells, genes) each, for the genes in `ImputationFit.plan.gene_index`."""
+
+    rows: np.ndarray
+    """Row of each cell in the object."""
+    values: np.ndarray
+    """float32: expected value, on the log scale of the input."""
+    moments: Moments
+    """What the recovery of each gene is computed from."""
+    detection: np.ndarray | None = None
+    """float32: probability of detection, if kept."""
+    conditional_mean: np.ndarray | None = None
+    """float32: expected value if the gene is detected, if kept."""
+    bins: np.ndarray | None = None
+    """uint8: most probable bin of the network, not calibrated, if kept."""
+    confidence: np.ndarray | None = None
+    """float32: probability of that bin, if kept."""
+
+
+def apply_imputation(
+    runner: Runner,
+    fit: ImputationFit,
+    block: CellBlock,
+    prediction: BlockPrediction | None = None,
+    units: np.ndarray | None = None,
+) -> ImputedBlock:
+    """Impute a block of cells.
+
+    Parameters
+    ----------
+    runner
+        The network.
+    fit
+        What was learnt from the data.
+    block
+        Cells, with the genes in ``fit.plan.genes``.
+    prediction
+        What was predicted for this very block before; it is used up: its arrays are overwritten. None: predicted here.
+    units
+        (cells,) value of a single count in each cell, where the fit has a model of the noise.
+    """
+    plan = fit.plan
+    masks = plan.masks(block)
+    if prediction is None:
+        prediction = predict(runner, fit, block, masks)
+    network, settings = prediction.network, fit.settings
+    moments = Moments.zeros(len(plan.columns), masks.n_passes)
+    parts = (np.empty_like(network.log_odds), network.conditional_mean) if settings.keep_parts else (None, None)
+    values = network.log_odds
+    expression = block.log_values[:, plan.columns] if len(plan.columns) < len(plan.genes) else block.log_values
+    for start in range(0, block.n_cells, CELLS_AT_ONCE):
+        rows = slice(start, min(start + CELLS_AT_ONCE, block.n_cells))
+        log_odds, mean = calibrated(fit, prediction, masks, rows)
+        detection = probability(log_odds)
+        if settings.keep_parts:
+            parts[0][rows], parts[1][rows] = detection, mean
+        values[rows] = detection * mean
+        pass_of, observed = masks.pass_of[rows][:, plan.columns], expression[rows]
+        moments.add(observed, values[rows], pass_of, masks.is_known)
+        if fit.noise is not None:
+            values[rows] = _with_counts(fit, observed.toarray(), values[rows], pass_of, masks, units[rows])
+    return ImputedBlock(block.rows, values, moments, *parts, network.bins, network.confidence)
+
+
+def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMasks) -> BlockPrediction:
+    """Predict a block by the network, and find the scores of its cells for the reconstruction from the data."""
+    scores = None
+    if fit.blend is not None:
+        measured = np.flatnonzero(fit.plan.measured)
+        values = block.log_values[:, measured]
+        of_measured = BlockMasks(masks.pass_of[:, measured], masks.n_passes, masks.hidden_pass)
+        scores = [cell_scores(each, values, of_measured, number) for number, each in enumerate(fit.blend.low_rank)]
+    network = predict_block(
+        runner, block, masks, fit.plan, cell_weight=fit.cell_weight, keep_bins=fit.settings.keep_bins
+    )
+    return BlockPrediction(network, scores)
+
+
+def calibrated(
+    fit: ImputationFit,
+    prediction: BlockPrediction,
+    masks: BlockMasks,
+    rows: slice,
+    columns: slice | np.ndarray = slice(None),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrate and blend the predictions of some cells and predicted genes.
+
+    Returns
+    -------
+    Log-odds of detection and conditional mean, (cells, genes) float32 each.
+    """
+    network = prediction.network
+    log_odds, mean = network.log_odds[rows, columns], network.conditional_mean[rows, columns]
+    if fit.network is None:
+        return log_odds, mean
+    plan = fit.plan
+    genes = plan.columns[columns]
+    pass_of = masks.pass_of[rows][:, genes]
+    # Where an entry's group stands in the tables (genes, passes); genes that were not measured have no group.
+    group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes))
+    found = _calibrate(fit.network, columns, group, log_odds, mean)
+    if fit.blend is not None:
+        of_data = _reconstructed(fit.blend, prediction.scores, pass_of, rows, _places(plan.measured, genes))
+        found = _blend(fit.blend, columns, group, found, of_data)
+    unmeasured = plan.is_unmeasured[columns]
+    if unmeasured.any():
+        for values, raw in zip(found, (log_odds, mean), strict=True):
+            values[:, unmeasured] = raw[:, unmeasured]
+    return found
+
+
+def _calibrate(
+    fit: Calibration, columns: slice | np.ndarray, group: np.ndarray, log_odds: np.ndarray, mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    shifted = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS) + fit.shift[columns].ravel()[group]
+    return np.clip(shifted, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=shifted), mean * fit.factor[columns].ravel()[group]
+
+
+def _blend(
+    fit: BlendFit,
+    columns: slice | np.ndarray,
+    group: np.ndarray,
+    network: tuple[np.ndarray, np.ndarray],
+    data: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    data = _calibrate(fit.data, columns, group, *data)
+    first, second, offset = (fit.weights[columns][..., number].ravel()[group] for number in range(3))
+    log_odds = first * network[0] + second * data[0] + offset
+    weight = fit.mean_weight[columns].ravel()[group]
+    return log_odds, (weight * network[1] + (1 - weight) * data[1]) * fit.factor[columns].ravel()[group]
+
+
+def _reconstructed(
+    fit: BlendFit, scores: list[CellScores], pass_of: np.ndarray, rows: slice, genes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reconstruct every entry from the pass that masks it."""
+    log_odds, mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
+    for number, (low_rank, cells) in enumerate(zip(fit.low_rank, scores, strict=True)):
+        inside = pass_of == number
+        found = reconstruct(low_rank, cells, rows, genes)
+        log_odds[inside], mean[inside] = found[0][inside], found[1][inside]
+    return log_odds, mean
+
+
+def _places(measured: np.ndarray, genes: np.ndarray) -> np.ndarray:
+    """Place of genes among the measured ones; one that was not measured gets any place, since no pass masks it."""
+    return np.maximum(np.cumsum(measured) - 1, 0)[genes]
+
+
+def _with_counts(
+    fit: ImputationFit,
+    observed: np.ndarray,
+    values: np.ndarray,
+    pass_of: np.ndarray,
+    masks: BlockMasks,
+    units: np.ndarray,
+) -> np.ndarray:
+    """Combine predictions with the counts measured at the same entries; those the user hides stay."""
+    count = np.rint(np.expm1(observed.astype(np.float64)) / units[:, None])
+    is_known = pass_of < masks.n_passes if masks.hidden_pass is None else pass_of < masks.hidden_pass
+    return np.where(is_known, denoise(fit.noise, count, values, units), values)

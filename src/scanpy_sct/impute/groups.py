@@ -1,0 +1,56 @@
+"""The entries of some genes, ordered so that those of one gene that are masked in one pass stand together.
+
+Such a *group* is what calibration and blending are estimated on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Groups:
+    """Groups of entries that stand one behind the other, gene by gene and, within a gene, pass by pass.
+
+    Parameters
+    ----------
+    sizes
+        (genes, passes) integers: entries of each group.
+    """
+
+    def __init__(self, sizes: np.ndarray) -> None:
+        self.sizes = sizes
+        flat = sizes.ravel()
+        self._filled = flat > 0
+        self._starts = (np.cumsum(flat) - flat)[self._filled]
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Sum over each group, (genes, passes) float64, of a number of each entry, (entries,)."""
+        result = np.zeros(self._filled.shape)
+        if len(self._starts):
+            result[self._filled] = np.add.reduceat(values, self._starts, dtype=np.float64)
+        return result.reshape(self.sizes.shape)
+
+    def spread(self, table: np.ndarray) -> np.ndarray:
+        """Repeat a number of each group, (genes, passes), for all its entries, (entries,)."""
+        return np.repeat(table.ravel(), self.sizes.ravel())
+
+
+class PassOrder:
+    """Order of all entries of some genes by gene and pass.
+
+    Parameters
+    ----------
+    pass_of
+        (cells, genes) uint8: pass in which each entry is masked, below ``n_passes``.
+    n_passes
+        Number of passes.
+    """
+
+    def __init__(self, pass_of: np.ndarray, n_passes: int) -> None:
+        by_gene = np.ascontiguousarray(pass_of.T)
+        self._order = np.argsort(by_gene, axis=1, kind="stable")
+        self.groups = Groups(np.stack([(by_gene == number).sum(axis=1) for number in range(n_passes)], axis=1))
+
+    def of(self, table: np.ndarray) -> np.ndarray:
+        """Bring a table (cells, genes) into the order of the groups, (entries,)."""
+        return np.take_along_axis(table.T, self._order, axis=1).ravel()

@@ -1,0 +1,149 @@
+"""Impute all cells of an object, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scanpy_sct.checkpoints.checkpoint import Checkpoint
+from scanpy_sct.impute.apply import ImputedBlock, apply_imputation, calibrated
+from scanpy_sct.impute.calibrate import probability
+from scanpy_sct.impute.denoise import NoiseModel, fit_noise
+from scanpy_sct.impute.fit import BlockPrediction, ImputationFit, fit_imputation
+from scanpy_sct.impute.planning import CellPlan, ImputationPlan, plan_imputation
+from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.plan.blocks import PlannedCells
+from scanpy_sct.read.reader import CellBlock, CellReader
+from scanpy_sct.read.scale import count_units
+from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.run.runner import Runner
+
+GENES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Imputed expression of all cells, (cells, genes) each; see :class:`~scanpy_sct.impute.apply.ImputedBlock`."""
+
+    fit: ImputationFit
+    values: np.ndarray
+    moments: Moments
+    detection: np.ndarray | None = None
+    conditional_mean: np.ndarray | None = None
+
+    @property
+    def gene_index(self) -> np.ndarray:
+        """Indices into the vocabulary of the imputed genes, (genes,)."""
+        return self.fit.plan.gene_index
+
+
+class Imputer:
+    """An imputation of one object: what is decided beforehand, then the fit, then block by block.
+
+    Parameters
+    ----------
+    checkpoint
+        The network.
+    reader
+        The cells.
+    options, settings
+        How to compute, and what.
+    max_cells
+        Cells of a block, and cells from which everything is estimated.
+
+    Raises
+    ------
+    ValueError
+        An option cannot be served by these data or this machine, before anything is computed.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        reader: CellReader,
+        options: ComputeOptions,
+        settings: ImputeSettings,
+        **limits: int,
+    ) -> None:
+        self.reader, self.settings = reader, settings
+        self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings, **limits)
+        if settings.denoise and not reader.holds_counts:
+            msg = (
+                "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
+                "adata are neither; name a layer with counts, or leave denoise out."
+            )
+            raise ValueError(msg)
+        self.runner = Runner(checkpoint, options, self.plan.genes)
+
+    def fit(self) -> tuple[ImputationFit, CellBlock, BlockPrediction]:
+        """Estimate everything that is learnt from the data; the cells of the fit, and what was predicted for them."""
+        block = self._read(self.cells.fit_cells)
+        fit, prediction = fit_imputation(
+            self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags
+        )
+        if self.settings.denoise:
+            fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
+        return fit, block, prediction
+
+    def blocks(self) -> Iterator[tuple[ImputationFit, ImputedBlock]]:
+        """Fit, then yield the fit with each imputed block; what was predicted for the fit is used again."""
+        fit, block, prediction = self.fit()
+        if self.cells.is_one_block:
+            imputed = self._apply(fit, block, prediction)
+            del block, prediction  # or they would be held while the result is written
+            yield fit, imputed
+            return
+        del block, prediction
+        for cells in self.cells.blocks:
+            yield fit, self._apply(fit, self._read(cells), None)
+
+    def _read(self, cells: PlannedCells) -> CellBlock:
+        return self.cells.read(self.reader, cells, self.plan.genes)
+
+    def _units(self, block: CellBlock) -> np.ndarray | None:
+        return count_units(block.log_values, self.reader.scale) if self.settings.denoise else None
+
+    def _apply(self, fit: ImputationFit, block: CellBlock, prediction: BlockPrediction | None) -> ImputedBlock:
+        return apply_imputation(self.runner, fit, block, prediction, self._units(block))
+
+
+def impute_cells(
+    checkpoint: Checkpoint,
+    reader: CellReader,
+    options: ComputeOptions | None = None,
+    settings: ImputeSettings | None = None,
+    **limits: int,
+) -> Imputation:
+    """Impute all cells and keep everything in memory; arguments as those of :class:`Imputer`."""
+    settings = settings or ImputeSettings()
+    imputer = Imputer(checkpoint, reader, options or ComputeOptions(), settings, **limits)
+    shape = (reader.n_cells, len(imputer.plan.columns))
+    tables = [np.empty(shape, dtype=np.float32) for _ in range(3 if settings.keep_parts else 1)]
+    moments: Moments | None = None
+    for fit, block in imputer.blocks():
+        parts = (block.values, block.detection, block.conditional_mean)
+        for table, part in zip(tables, parts, strict=False):
+            table[block.rows] = part
+        moments = block.moments if moments is None else moments + block.moments
+    return Imputation(fit, tables[0], moments, *tables[1:])
+
+
+def _fit_noise(
+    fit: ImputationFit, block: CellBlock, prediction: BlockPrediction, units: np.ndarray
+) -> NoiseModel:
+    """Estimate the noise of each predicted gene around its predictions for the cells of the fit."""
+    plan = fit.plan
+    masks = plan.masks(block)
+    scale, shape = np.ones((2, len(plan.columns)))
+    measured = np.flatnonzero(~plan.is_unmeasured)
+    for columns in np.array_split(measured, max(1, -(-len(measured) // GENES_AT_ONCE))):
+        genes = plan.columns[columns]
+        log_odds, mean = calibrated(fit, prediction, masks, slice(None), columns)
+        count = np.rint(np.expm1(block.log_values[:, genes].toarray().astype(np.float64)) / units[:, None])
+        known = None if masks.hidden_pass is None else masks.pass_of[:, genes] != masks.hidden_pass
+        noise = fit_noise(count, probability(log_odds) * mean, units, known)
+        scale[columns], shape[columns] = noise.scale, noise.shape
+    return NoiseModel(scale, shape)

@@ -1,0 +1,117 @@
+"""What is decided before the network runs: genes, passes, bags, blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from scanpy_sct.checkpoints.checkpoint import Checkpoint
+from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.plan.bags import choose_policy
+from scanpy_sct.plan.blocks import MAX_CELLS, PlannedCells, plan_blocks, plan_fit
+from scanpy_sct.plan.passes import BlockMasks, Passes
+from scanpy_sct.read.reader import CellBlock, CellReader
+from scanpy_sct.run.inputs import genes_to_read, network_coordinates
+from scanpy_sct.run.options import ComputeOptions
+
+
+@dataclass(frozen=True)
+class ImputationPlan:
+    """Which genes are read and predicted, in which passes and bags; the same for all cells."""
+
+    genes: np.ndarray
+    """Indices into the vocabulary of the genes that the network reads, increasing; a block has these genes."""
+    n_genes: int
+    """Genes of the vocabulary."""
+    measured: np.ndarray
+    """(genes,) bool: whether the data have them."""
+    columns: np.ndarray
+    """Which of ``genes`` are predicted, increasing."""
+    passes: Passes
+    policy: str
+    """Which cells are read together, see :data:`scanpy_sct.plan.bags.POLICIES`."""
+
+    @cached_property
+    def is_unmeasured(self) -> np.ndarray:
+        """Whether each predicted gene is one that was not measured, (columns,) bool."""
+        return ~self.measured[self.columns]
+
+    @property
+    def gene_index(self) -> np.ndarray:
+        """Indices into the vocabulary of the predicted genes, (columns,)."""
+        return self.genes[self.columns]
+
+    @property
+    def seed(self) -> int:
+        """Seed of bags, passes and draws."""
+        return self.passes.seed
+
+    def predicting(self, columns: np.ndarray) -> ImputationPlan:
+        """Return the same plan with other genes to predict."""
+        return replace(self, columns=columns)
+
+    def masks(self, block: CellBlock) -> BlockMasks:
+        """Assign the entries of a block to passes."""
+        hidden = None if block.hidden is None else block.hidden.toarray()
+        return BlockMasks.of(self.passes, block.rows, self.genes, self.measured, hidden)
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Which cells are computed together."""
+
+    blocks: list[PlannedCells]
+    fit_cells: PlannedCells
+    """Cells from which everything is estimated; those of the block, where there is only one."""
+    coordinates: np.ndarray | None
+    """(all cells, 2) in the unit in which the network reads them."""
+
+    @property
+    def is_one_block(self) -> bool:
+        """Whether all cells are one block."""
+        return len(self.blocks) == 1
+
+    def read(self, reader: CellReader, cells: PlannedCells, genes: np.ndarray) -> CellBlock:
+        """Read the cells of a block, for some genes of the vocabulary."""
+        rows = None if len(cells.rows) == reader.n_cells else cells.rows
+        coordinates = None if self.coordinates is None else self.coordinates[cells.rows]
+        return replace(reader.block(rows).at_genes(genes), coordinates=coordinates)
+
+
+def plan_imputation(
+    checkpoint: Checkpoint,
+    reader: CellReader,
+    options: ComputeOptions,
+    settings: ImputeSettings,
+    max_cells: int = MAX_CELLS,
+) -> tuple[ImputationPlan, CellPlan]:
+    """Plan an imputation; the plan depends on the cells and the seed, never on how the data are stored.
+
+    Raises
+    ------
+    ValueError
+        The bags are not known or not possible, or the network reads coordinates and there are none.
+    """
+    policy = choose_policy(options.bags, has_coordinates=reader.coordinates is not None)
+    coordinates = network_coordinates(checkpoint, reader.coordinates, reader.samples)
+    requested = np.zeros(len(reader.measured), dtype=bool)
+    requested[reader.measured if settings.genes is None else settings.genes] = True
+    genes = genes_to_read(checkpoint, reader.measured, requested)
+    plan = ImputationPlan(
+        genes=genes,
+        n_genes=len(reader.measured),
+        measured=reader.measured[genes],
+        columns=np.flatnonzero(requested[genes]),
+        passes=Passes.for_fraction(checkpoint.mask_fraction, options.seed),
+        policy=policy,
+    )
+    points = coordinates if policy == "spatial" else None
+    samples, size, seed = reader.samples, checkpoint.config.bag_size, options.seed
+    cells = CellPlan(
+        blocks=plan_blocks(samples, points, seed, max_cells),
+        fit_cells=plan_fit(samples, points, size, seed, max_cells),
+        coordinates=coordinates,
+    )
+    return plan, cells

@@ -1,0 +1,86 @@
+"""How well the masked values of each gene were predicted, from sums that add up over blocks of cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from scanpy_sct.sparse_tools import entry_rows
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the entries of each gene and pass, (genes, passes) float64 each, of observed and predicted values."""
+
+    number: np.ndarray
+    observed: np.ndarray
+    predicted: np.ndarray
+    observed_squared: np.ndarray
+    predicted_squared: np.ndarray
+    product: np.ndarray
+
+    @classmethod
+    def zeros(cls, n_genes: int, n_passes: int) -> Moments:
+        """Make moments of no entries."""
+        return cls(*(np.zeros((n_genes, n_passes)) for _ in range(6)))
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(*(mine + theirs for mine, theirs in zip(self._tables(), other._tables(), strict=True)))
+
+    def _tables(self) -> tuple[np.ndarray, ...]:
+        return (
+            self.number,
+            self.observed,
+            self.predicted,
+            self.observed_squared,
+            self.predicted_squared,
+            self.product,
+        )
+
+    def add(
+        self, observed: sparse.csr_matrix, predicted: np.ndarray, pass_of: np.ndarray, is_known: np.ndarray
+    ) -> None:
+        """Add some cells.
+
+        Parameters
+        ----------
+        observed, predicted
+            (cells, genes) values on the log scale of the input.
+        pass_of
+            (cells, genes) pass in which each entry was masked and predicted; beyond the last: not measured.
+        is_known
+            (passes,) bool: entries of other passes take no part.
+        """
+        for number in np.flatnonzero(is_known):
+            inside = pass_of == number
+            masked = np.where(inside, predicted, 0)
+            self.number[:, number] += inside.sum(axis=0)
+            self.predicted[:, number] += masked.sum(axis=0, dtype=np.float64)
+            self.predicted_squared[:, number] += np.einsum("ij,ij->j", masked, masked, dtype=np.float64)
+        rows, genes = entry_rows(observed), observed.indices
+        passes = pass_of[rows, genes].astype(np.int64)
+        counted = (passes < len(is_known)) & np.append(is_known, False)[np.minimum(passes, len(is_known))]
+        group = (genes * len(is_known) + passes)[counted]
+        values, shape = observed.data[counted].astype(np.float64), self.observed.shape
+        for table, weights in (
+            (self.observed, values),
+            (self.observed_squared, values**2),
+            (self.product, values * predicted[rows, genes][counted]),
+        ):
+            table += np.bincount(group, weights, minlength=table.size).reshape(shape)
+
+    def correlation(self) -> np.ndarray:
+        """Pearson correlation of observed and predicted values of each gene, (genes,); NaN for a constant gene.
+
+        Both are taken as deviations from the mean of the gene in the same pass. A pass that happens to mask many high
+        values is calibrated to what is left, the lower ones: over all passes together, a gene that nobody can predict
+        would therefore seem to be predicted the wrong way round.
+        """
+        number = np.maximum(self.number, 1)
+        product = (self.product - self.observed * self.predicted / number).sum(axis=1)
+        of_observed = (self.observed_squared - self.observed**2 / number).sum(axis=1)
+        of_predicted = (self.predicted_squared - self.predicted**2 / number).sum(axis=1)
+        scale = np.sqrt(np.maximum(of_observed, 0) * np.maximum(of_predicted, 0))
+        return np.divide(product, scale, out=np.full(len(scale), np.nan), where=scale > 1e-12)

@@ -1,0 +1,87 @@
+"""Blocks of cells that are computed one after the other, so that memory does not grow with the data.
+
+Blocks depend on the samples and coordinates of the cells and on the seed, never on how the data are stored. Bags are
+planned within a block and never cross it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scanpy_sct.plan.bags import Bag, divide, plan_bags
+
+MAX_CELLS = 8192
+"""Cells of a block, and cells from which an imputation is estimated."""
+
+
+@dataclass(frozen=True)
+class PlannedCells:
+    """Rows of the cells of a block, increasing; and their bags, where these are fixed beforehand."""
+
+    rows: np.ndarray
+    bags: list[Bag] | None = None
+    """Bags by number within the block; None: they are planned when the expression is read."""
+
+
+def plan_blocks(
+    samples: np.ndarray, points: np.ndarray | None, seed: int, max_cells: int = MAX_CELLS
+) -> list[PlannedCells]:
+    """Divide all cells into blocks: whole samples where they fit, parts of a sample where they do not.
+
+    Parameters
+    ----------
+    samples
+        (cells,) number of the sample of each cell.
+    points
+        (cells, dimensions): parts of a sample are compact in these; None: they are drawn at random.
+    seed
+        Decides which cells make a part.
+    max_cells
+        Cells of a block, at most.
+    """
+    n_cells = len(samples)
+    if n_cells <= max_cells:
+        return [PlannedCells(np.arange(n_cells))]
+    blocks: list[np.ndarray] = []
+    waiting = np.empty(0, dtype=np.int64)
+    rng = np.random.default_rng([seed, 5])
+    for sample in np.unique(samples):
+        rows = np.flatnonzero(samples == sample)
+        if len(rows) > max_cells:
+            n_parts = -(-len(rows) // max_cells)
+            is_drawn = points is None
+            blocks += np.array_split(rng.permutation(rows), n_parts) if is_drawn else divide(points, rows, n_parts)
+        elif len(waiting) + len(rows) > max_cells:
+            blocks.append(waiting)
+            waiting = rows
+        else:
+            waiting = np.concatenate([waiting, rows])
+    return [PlannedCells(np.sort(rows)) for rows in (*blocks, waiting) if len(rows)]
+
+
+def plan_fit(
+    samples: np.ndarray, points: np.ndarray | None, bag_size: int, seed: int, max_cells: int = MAX_CELLS
+) -> PlannedCells:
+    """Draw the cells from which an imputation is estimated: all, or as many whole bags as hold ``max_cells`` cells.
+
+    Parameters
+    ----------
+    samples, points, seed, max_cells
+        As in :func:`plan_blocks`. With ``points`` the bags that were drawn are kept; without, the cells that were
+        drawn are arranged in bags when their expression is read.
+    bag_size
+        Cells of a bag.
+    """
+    n_cells = len(samples)
+    if n_cells <= max_cells:
+        return PlannedCells(np.arange(n_cells))
+    rng = np.random.default_rng([seed, 6])
+    planned = plan_bags(samples, bag_size, rng, points)
+    drawn = [planned[number] for number in np.sort(rng.permutation(len(planned))[: max(1, max_cells // bag_size)])]
+    targets = [bag.rows[: bag.n_targets] for bag in drawn]
+    rows = np.sort(np.concatenate(targets))
+    if points is None:
+        return PlannedCells(rows)
+    return PlannedCells(rows, [Bag(np.searchsorted(rows, part), len(part)) for part in targets])
