@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 from scanpy_sct.model import CompactConfig, ReleasedConfig
-
-TrainingBinning = Literal["uniform", "counts"]
+from scanpy_sct.plan.bins import Binning
 
 
 @dataclass(frozen=True)

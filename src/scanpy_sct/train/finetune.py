@@ -17,15 +17,15 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
-from scanpy_sct.model import CompactNetwork, Network, make_network
+from scanpy_sct.model import CompactNetwork, make_network
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.device import choose_device
-from scanpy_sct.run.inputs import placed, token_rules
+from scanpy_sct.run.inputs import genes_to_read, network_coordinates, token_rules
 from scanpy_sct.run.options import as_seed
 from scanpy_sct.train.config import FinetuneConfig
 from scanpy_sct.train.data import Dataset, as_dataset
-from scanpy_sct.train.measured_genes import genes_that_matter, trainable_part, write_back
+from scanpy_sct.train.part import trainable_part, write_back
 from scanpy_sct.train.tuning import Tuning
 from scanpy_sct.workflow import open_cells
 
@@ -163,8 +163,9 @@ def _reading_coordinates(given: Checkpoint) -> Checkpoint:
     """Copy a checkpoint and let its network read coordinates, of which it makes nothing yet."""
     if given.config.reads_coordinates:
         return replace(given, network=copy.deepcopy(given.network))
+    name = "reads_coordinates" if isinstance(given.network, CompactNetwork) else "use_spatial_information"
     with torch.random.fork_rng(devices=[]):
-        network = make_network(given.config.with_coordinates(), given.network.n_genes).eval()
+        network = make_network(replace(given.config, **{name: True}), given.network.n_genes).eval()
     found = network.load_state_dict(given.network.state_dict(), strict=False)
     with torch.no_grad():
         for name in found.missing_keys:
@@ -182,7 +183,8 @@ def _read(checkpoint: Checkpoint, item: object, options: ReadOptions, *, spatial
     if reader.n_cells < MIN_CELLS:
         msg = f"data has an object of {reader.n_cells} cells; at least {MIN_CELLS} are needed."
         raise ValueError(msg)
-    return placed(checkpoint, reader.block())
+    coordinates = network_coordinates(checkpoint, reader.coordinates, reader.samples)
+    return replace(reader.block(), coordinates=coordinates)
 
 
 def _hold_out(block: CellBlock, number: int, config: FinetuneConfig, seed: int) -> Dataset:
@@ -193,12 +195,12 @@ def _hold_out(block: CellBlock, number: int, config: FinetuneConfig, seed: int) 
 
 def _train(fabric: Fabric, checkpoint: Checkpoint, datasets: list[Dataset], config: FinetuneConfig, seed: int) -> None:
     """Train the network of ``checkpoint`` in place."""
-    network, rules = checkpoint.network, token_rules(checkpoint)
+    network = checkpoint.network
     if not isinstance(network, CompactNetwork):
-        Tuning(fabric, network, datasets, rules, config, seed).fit()
+        Tuning(fabric, network, datasets, token_rules(checkpoint), config, seed).fit()
         return
-    gene_index = genes_that_matter(rules, np.any([dataset.measured for dataset in datasets], axis=0))
-    part: Network = trainable_part(network, gene_index)
-    rules = replace(rules, vocabulary=rules.vocabulary[gene_index])
+    measured = np.any([dataset.measured for dataset in datasets], axis=0)
+    gene_index = genes_to_read(checkpoint, measured, np.zeros_like(measured))
+    part, rules = trainable_part(network, gene_index), token_rules(checkpoint, gene_index)
     Tuning(fabric, part, [dataset.at_genes(gene_index) for dataset in datasets], rules, config, seed).fit()
     write_back(part, network, gene_index)

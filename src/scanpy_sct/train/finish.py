@@ -135,4 +135,5 @@ def _some_cells(source: Source, rng: np.random.Generator) -> CellBlock:
         measured=source.measured,
         samples=np.zeros(n_kept, dtype=int),
         coordinates=None,
+        name_hashes=np.arange(n_kept, dtype=np.uint64),
     )

@@ -176,7 +176,7 @@ def _as_checkpoint(network: Network, start: Start, config: PretrainConfig, licen
     return Checkpoint(
         name=config.name,
         network=network.cpu().eval(),
-        tokens=TokenSettings(n_bins=config.network.n_bins - 1, binning=config.binning),
+        tokens=TokenSettings(binning=config.binning),
         mask_fraction=config.mask_fraction,
         genes=start.genes,
         license=license,

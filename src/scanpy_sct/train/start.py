@@ -104,9 +104,7 @@ def new_network(start: Start, config: PretrainConfig) -> Network:
 def token_rules(genes: np.ndarray, config: PretrainConfig) -> TokenRules:
     """Token rules of a network trained here."""
     network = config.network
-    return TokenRules(
-        genes, mask=network.mask_token, pad=network.pad_token, n_bins=network.n_bins - 1, binning=config.binning
-    )
+    return TokenRules(genes, mask=network.mask_token, pad=network.pad_token, binning=config.binning)
 
 
 def hold_out(sources: Sequence[Source], config: PretrainConfig) -> list[np.ndarray]:

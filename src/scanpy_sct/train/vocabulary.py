@@ -45,11 +45,11 @@ def coexpression_order(vectors: np.ndarray) -> np.ndarray:
 
 
 def bin_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarray:
-    """Frequency of each bin of each gene in the training cells that measured it, (n_genes, bins with zero).
+    """Frequency of each bin of each gene in the training cells that measured it, (n_genes, n_bins).
 
     Shrunk with the weight of two cells towards the frequencies over all genes.
     """
-    n_bins = rules.n_bins + 1
+    n_bins = rules.n_bins
     counts = np.zeros((len(rules.vocabulary), n_bins))
     for dataset in datasets:
         rows = np.flatnonzero(~dataset.held_out)
