@@ -38,7 +38,7 @@ The weights: {license}. The data have licences of their own.
 
 - The network was trained on the data sets above and nothing else. How well it predicts in other tissues was not
   measured: `sct.evaluate.imputation` compares it with simple baselines on your own data.
-- {labels}
+- `sct.tl.annotate` needs a reference or markers, unless a label head was added to the checkpoint.
 """
 
 
@@ -61,9 +61,7 @@ def model_card(
     of_source = [
         f"- {source.name}: {len(source.samples):,} cells, {int(source.measured.sum()):,} genes" for source in sources
     ]
-    settings = [
-        f"- {field.name}: {getattr(config, field.name)}" for field in fields(config) if field.name not in ("name",)
-    ]
+    settings = [f"- {field.name}: {getattr(config, field.name)}" for field in fields(config) if field.name != "name"]
     return CARD.format(
         name=checkpoint.name,
         facts=checkpoint.describe(),
@@ -74,7 +72,6 @@ def model_card(
         settings="\n".join(settings),
         last=_result(last),
         license=checkpoint.license,
-        labels=_labels(checkpoint),
     )
 
 
@@ -88,10 +85,3 @@ def _result(last: Mapping[str, Any] | None) -> str:
         f"training data, {float(last['auprc_bag_mean']):.4f} by the other cells of the bag and "
         f"{float(last['auprc_knn']):.4f} by the most similar of them."
     )
-
-
-def _labels(checkpoint: Checkpoint) -> str:
-    head = checkpoint.label_head
-    if head is None:
-        return "It has no label head: `sct.tl.annotate` needs a reference or markers."
-    return f"The label head knows {len(head.labels)} cell types, and nothing else: {'; '.join(head.labels)}."

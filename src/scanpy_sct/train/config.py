@@ -18,7 +18,7 @@ class PretrainConfig:
     """Name of the checkpoint."""
     network: CompactConfig | ReleasedConfig = field(default_factory=partial(CompactConfig, bag_correction=False))
     """The network to train: compact, or the released architecture from scratch."""
-    binning: TrainingBinning = "counts"
+    binning: Binning = "counts"
     """Bins of a cell's detected genes, one fewer than `network.n_bins`: `"counts"`, of 1, 2, 3-4, 5-8, ... counts;
     `"uniform"`, of equal width on the log scale of the cell, as in the released network."""
     steps: int = 15_000
@@ -84,7 +84,7 @@ class PretrainConfig:
                 "at least 0 and below 1": {"ema_decay": 0 <= self.ema_decay < 1},
                 "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
                 "two rising fractions": {"mask_range": _are_rising(self.mask_range)},
-                "'uniform' or 'counts'": {"binning": self.binning in get_args(TrainingBinning)},
+                "'uniform' or 'counts'": {"binning": self.binning in get_args(Binning)},
             },
         )
 
