@@ -302,7 +302,7 @@ def _vector(name: str, value: Any, length: int, dtype: type) -> np.ndarray:
     return value
 
 
-def _fraction(adata: AnnData, share: np.ndarray | None) -> np.ndarray | None:
+def _fraction(adata: AnnData, fraction: np.ndarray | None) -> np.ndarray | None:
     return None if fraction is None else _vector("network_fraction", fraction, adata.n_vars, np.float64)
 
 

@@ -51,14 +51,13 @@ def genes_to_read(checkpoint: Checkpoint, measured: np.ndarray, requested: np.nd
     measured, requested
         (n_genes,) bool.
     """
-    if not checkpoint.network.can_leave_out_genes:
+    if not checkpoint.network.has_cell_embedding:
         return np.arange(len(measured))
-    has_gene = checkpoint.genes != ""
-    # Positions without a gene before the last one are written as not expressed; behind it they are padding.
-    last = int(np.flatnonzero(has_gene)[-1])
-    is_empty_gene = ~has_gene & (np.arange(len(measured)) < last)
-    is_last = np.arange(len(measured)) == last
-    return np.flatnonzero(measured | requested | is_empty_gene | is_last)
+    kept = requested.copy()
+    kept[token_rules(checkpoint).visible_genes(measured)] = True
+    # Behind the last gene stands padding; it stays, so that positions before it are never taken for padding.
+    kept[np.flatnonzero(checkpoint.genes != "")[-1]] = True
+    return np.flatnonzero(kept)
 
 
 def token_rules(checkpoint: Checkpoint, genes: np.ndarray | slice = slice(None)) -> TokenRules:
@@ -68,7 +67,6 @@ def token_rules(checkpoint: Checkpoint, genes: np.ndarray | slice = slice(None))
         vocabulary=checkpoint.genes[genes],
         mask=config.mask_token,
         pad=config.pad_token,
-        n_bins=config.n_bins - 1,
         binning=checkpoint.tokens.binning,
     )
 

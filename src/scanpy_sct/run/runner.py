@@ -66,7 +66,7 @@ class Runner:
         network = checkpoint.network
         if genes is not None and len(genes) < network.n_genes:
             network = network.at_genes(torch.from_numpy(genes))
-        elif self.device.type != "cpu":
+        elif self.device.type != "cpu" or network.training:
             network = copy.deepcopy(network)
         self.network = network.to(self.device).eval()
         self.batch_size = self._auto_batch_size() if options.batch_size == "auto" else options.batch_size
