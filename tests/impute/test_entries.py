@@ -132,23 +132,6 @@ def test_order_of_cells_in_embedding(expression, tiny_checkpoint):
     np.testing.assert_allclose(vectors["shuffled"], vectors["given"][order], atol=1e-5)
 
 
-def test_unmeasured_genes_that_are_coded_as_zero_are_masked_where_they_are_predicted(expression, tiny_checkpoint):
-    from dataclasses import replace
-
-    from scanpy_sct.run.inputs import bag_inputs, plan, token_rules
-
-    model = replace(tiny_checkpoint, tokens=replace(tiny_checkpoint.tokens, unmeasured="zero"))
-    rules, bags = token_rules(model), plan(expression, 8, "random", 0)
-    gene, other = np.flatnonzero(expression.measured)[:2]
-    measured = expression.measured.copy()
-    measured[[gene, other]] = False
-    wanted = np.zeros_like(measured)
-    wanted[gene] = True
-    bag = next(bag_inputs(replace(expression, measured=measured), bags[:1], rules, wanted=wanted))
-    assert (bag.tokens[:, gene] == rules.mask).all()
-    assert (bag.tokens[:, other] != rules.mask).all()
-
-
 def test_a_blend_knows_nothing_of_what_is_hidden(expression, tiny_checkpoint):
     hidden = (np.random.default_rng(0).random(expression.log_values.shape) < 0.2) & expression.measured
     other_values = scrambled(expression, hidden)

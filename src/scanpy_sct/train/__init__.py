@@ -5,14 +5,5 @@ from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 from scanpy_sct.train.finetune import finetune
 from scanpy_sct.train.label_head import fit_label_head
 from scanpy_sct.train.pretrain import pretrain
-from scanpy_sct.train.whiten import whiten_embedding
 
-__all__ = [
-    "CensusCells",
-    "FinetuneConfig",
-    "PretrainConfig",
-    "finetune",
-    "fit_label_head",
-    "pretrain",
-    "whiten_embedding",
-]
+__all__ = ["CensusCells", "FinetuneConfig", "PretrainConfig", "finetune", "fit_label_head", "pretrain"]
