@@ -32,8 +32,8 @@ def test_another_number_of_features_raises_an_error():
 
 def test_the_head_reads_the_embedding(pbmc, tiny_checkpoint, monkeypatch):
     vectors = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
-    monkeypatch.setattr("scanpy_sct.annotate.label_head.embed", lambda *_: vectors)
-    cells = open_cells(pbmc[:20], tiny_checkpoint)[1].block()
+    monkeypatch.setattr("scanpy_sct.annotate.label_head.embed_cells", lambda *_: vectors)
+    cells = open_cells(pbmc[:20], tiny_checkpoint)[1]
     model = replace(tiny_checkpoint, label_head=head_of(6))
     found = LabelHeadAnnotator().annotate(model, cells, ComputeOptions())
     assert found.labels == ("a", "b")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def query(pbmc):
 
 def read(markers, query, checkpoint):
     _, reader = open_cells(query, checkpoint)
-    return read_markers(markers, checkpoint, reader.genes, query.var_names)
+    return read_markers(markers, checkpoint, reader)
 
 
 def test_markers_point_to_their_type():
@@ -84,12 +85,8 @@ def test_markers_are_found_by_symbol_id_and_name_of_a_column(query, tiny_checkpo
     ids = to_ensembl(["CD79A", "LYZ", "GNLY"]).ensembl_ids
     expected = [int(np.flatnonzero(tiny_checkpoint.genes == ensembl_id)[0]) for ensembl_id in ids]
     _, reader = open_cells(renamed, tiny_checkpoint, ReadOptions(gene_names="symbol"))
-    found = read_markers(
-        {"B": ["my gene", "CD79A"], "Myeloid": ["LYZ", ids[1]], "NK": ["GNLY"]},
-        tiny_checkpoint,
-        reader.genes,
-        renamed.var_names,
-    )
+    markers = {"B": ["my gene", "CD79A"], "Myeloid": ["LYZ", ids[1]], "NK": ["GNLY"]}
+    found = read_markers(markers, tiny_checkpoint, reader)
     assert [genes.tolist() for genes in found.values()] == [[index] for index in expected]
 
 
@@ -132,14 +129,15 @@ def test_scores_come_from_measured_and_imputed_values(query, tiny_checkpoint, mo
     index_of = {name: index for index, name in enumerate(tiny_checkpoint.genes)}
     gene_at = {index_of[to_ensembl([gene]).ensembl_ids[0]]: gene for gene in genes}
 
-    def impute(checkpoint, cells, gene_index, options):
-        value = np.stack([expressed[gene_at[index]].astype(np.float32) for index in gene_index], axis=1)
-        return 0 * value if informative == "measured" else value
+    def impute(checkpoint, cells, options, settings):
+        assert not settings.blend
+        values = np.stack([expressed[gene_at[index]].astype(np.float32) for index in settings.genes], axis=1)
+        return SimpleNamespace(values=0 * values if informative == "measured" else values)
 
-    monkeypatch.setattr("scanpy_sct.annotate.markers.impute_genes", impute)
+    monkeypatch.setattr("scanpy_sct.annotate.markers.impute_cells", impute)
     _, reader = open_cells(query, tiny_checkpoint)
-    annotator = MarkerAnnotator(read_markers(MARKERS, tiny_checkpoint, reader.genes, query.var_names))
-    found = annotator.annotate(tiny_checkpoint, reader.block(), ComputeOptions())
+    annotator = MarkerAnnotator(read_markers(MARKERS, tiny_checkpoint, reader))
+    found = annotator.annotate(tiny_checkpoint, reader, ComputeOptions())
     assert found.labels == tuple(types)
     assert found.probabilities.argmax(1).tolist() == truth.tolist()
     assert found.details["markers"]["measured"] == ([0, 0, 0] if informative == "unmeasured" else [3, 3, 3])

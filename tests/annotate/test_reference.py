@@ -32,16 +32,16 @@ def vectors(monkeypatch):
         calls.append((cells.n_cells, options.bags, np.flatnonzero(cells.measured)))
         return np.random.default_rng(cells.n_cells).normal(size=(cells.n_cells, 4)).astype(np.float32)
 
-    monkeypatch.setattr(by_reference, "embed", embed)
+    monkeypatch.setattr(by_reference, "embed_cells", embed)
     return calls
 
 
-def block(adata, checkpoint, **options):
-    return open_cells(adata, checkpoint, ReadOptions(**options))[1].block()
+def read(adata, checkpoint, **options):
+    return open_cells(adata, checkpoint, ReadOptions(**options))[1]
 
 
 def learn(adata, checkpoint, **options):
-    cells = block(adata, checkpoint, **options)
+    cells = read(adata, checkpoint, **options).block()
     return ReferenceAnnotator(cells, *check_labels(adata.obs["bulk_labels"], "labels", ~empty_cells(cells)))
 
 
@@ -53,7 +53,7 @@ def accuracy(found, adata):
 @pytest.mark.usefixtures("vectors")
 def test_labels_are_learnt(halves, tiny_checkpoint):
     known, query = halves
-    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, block(query, tiny_checkpoint), OPTIONS)
+    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert accuracy(found, query) > 0.85
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert found.labels == tuple(sorted(known.obs["bulk_labels"].unique()))
@@ -66,7 +66,7 @@ def test_labels_are_learnt(halves, tiny_checkpoint):
 def test_the_embedding_is_read_where_both_look_alike_and_not_where_they_differ(halves, tiny_checkpoint, vectors):
     known, query = halves
     annotator = learn(known, tiny_checkpoint)
-    cells = block(query, tiny_checkpoint)
+    cells = read(query, tiny_checkpoint)
     options = ComputeOptions(bags="similar")
     details = annotator.annotate(tiny_checkpoint, cells, options).details["reference"]
     assert details["embedding"]
@@ -76,7 +76,7 @@ def test_the_embedding_is_read_where_both_look_alike_and_not_where_they_differ(h
     other = query.copy()
     other.X = other.X.toarray()
     other.X[:, ::3] *= 3
-    details = annotator.annotate(tiny_checkpoint, block(other, tiny_checkpoint), options).details["reference"]
+    details = annotator.annotate(tiny_checkpoint, read(other, tiny_checkpoint), options).details["reference"]
     assert details["difference"] > 0.9
     assert not details["embedding"]
     assert vectors == []
@@ -91,8 +91,8 @@ def test_the_embedding_counts(halves, tiny_checkpoint, monkeypatch):
         return np.eye(4, dtype=np.float32)[codes[cells.n_cells]]
 
     monkeypatch.setattr(by_reference, "EMBEDDING_WEIGHT", 3)
-    monkeypatch.setattr(by_reference, "embed", embed)
-    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, block(query, tiny_checkpoint), OPTIONS)
+    monkeypatch.setattr(by_reference, "embed_cells", embed)
+    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert accuracy(found, query) == 1
 
 
@@ -100,13 +100,13 @@ def test_only_shared_genes_are_read(halves, tiny_checkpoint, vectors):
     """Genes that one side did not measure must not reach the result, whatever they hold."""
     known, query = halves[0][:, :500].copy(), halves[1].copy()
     annotator = learn(known, tiny_checkpoint)
-    shared = np.flatnonzero(annotator.cells.measured & block(query, tiny_checkpoint).measured)
+    shared = np.flatnonzero(annotator.cells.measured & read(query, tiny_checkpoint).measured)
     results = []
     for factor in (1, 5):
         counts = query.copy()
         counts.X = np.round(np.expm1(query.X.toarray()) * 10)  # counts: each value is read for itself
         counts.X[:, 500:] *= factor
-        results.append(annotator.annotate(tiny_checkpoint, block(counts, tiny_checkpoint), OPTIONS))
+        results.append(annotator.annotate(tiny_checkpoint, read(counts, tiny_checkpoint), OPTIONS))
     np.testing.assert_allclose(results[0].probabilities, results[1].probabilities, atol=1e-6)
     np.testing.assert_allclose(results[0].novelty, results[1].novelty, atol=1e-6)
     assert all(np.array_equal(measured, shared) for _, _, measured in vectors)
@@ -117,7 +117,7 @@ def test_only_shared_genes_are_read(halves, tiny_checkpoint, vectors):
 def test_at_most_so_many_cells_of_a_label_are_used(halves, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr(by_reference, "MAX_CELLS_PER_LABEL", 10)
     known, query = halves
-    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, block(query, tiny_checkpoint), OPTIONS)
+    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     expected = known.obs["bulk_labels"].value_counts().clip(upper=10).sum()
     assert found.details["reference"]["cells"] == expected < known.n_obs
 
@@ -127,7 +127,7 @@ def test_whole_samples_are_left_out_in_turn(halves, tiny_checkpoint):
     known, query = halves[0].copy(), halves[1]
     known.obs["donor"] = pd.Categorical(np.arange(known.n_obs) % 3)
     annotator = learn(known, tiny_checkpoint, library_key="donor")
-    found = annotator.annotate(tiny_checkpoint, block(query, tiny_checkpoint), OPTIONS)
+    found = annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert found.details["reference"]["calibrated_on"] == "samples"
 
 
@@ -136,9 +136,9 @@ def test_errors_come_before_computing(halves, tiny_checkpoint, vectors, monkeypa
     known, query = halves
     annotator = learn(known[:, :300].copy(), tiny_checkpoint)
     with pytest.raises(ValueError, match=r"share 0 genes .* at least 50 are needed"):
-        annotator.annotate(tiny_checkpoint, block(query[:, 300:].copy(), tiny_checkpoint), OPTIONS)
+        annotator.annotate(tiny_checkpoint, read(query[:, 300:].copy(), tiny_checkpoint), OPTIONS)
     with pytest.raises(ValueError, match="device='cuda:99'"):
-        annotator.annotate(tiny_checkpoint, block(query, tiny_checkpoint), ComputeOptions(device="cuda:99"))
+        annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint), ComputeOptions(device="cuda:99"))
     assert vectors == []
 
 

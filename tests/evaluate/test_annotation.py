@@ -146,8 +146,8 @@ def test_markers_alone_need_no_labelled_cells(cells, tiny_checkpoint):
         ({"methods": "x"}, ValueError, "found 'x'"),
         ({"methods": []}, ValueError, "found none"),
         ({"methods": ["knn", "knn"]}, ValueError, "must be different"),
-        ({"methods": "sct"}, ValueError, "needs `model=`"),
-        ({"methods": "marker_mean"}, ValueError, "needs `markers=`"),
+        ({"methods": "sct"}, ValueError, "needs checkpoint: name a model with `model=`"),
+        ({"methods": "marker_mean"}, ValueError, "give marker genes with `markers=`"),
         ({"reference": pd.DataFrame()}, TypeError, "found DataFrame"),
         ({"layer": "x"}, KeyError, "layer"),
         ({"gene_names": "x"}, KeyError, r"gene_names='x' is not a column of adata\.var"),
@@ -260,5 +260,5 @@ def test_the_label_head_takes_part_where_labels_agree(cells, tiny_checkpoint):
     assert value(table, "accuracy") > 0.5
     assert "calibration_error" in set(table["metric"])
     part.obs["bulk_labels"] = part.obs["bulk_labels"].astype(str) + " x"
-    with pytest.raises(ValueError, match="needs a `model=` with a label head for some of the labels"):
+    with pytest.raises(ValueError, match="a model whose label head has some of the labels"):
         annotation(part, "bulk_labels", methods="sct_label_head", model=model)

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from scanpy_sct.annotate.registry import ANNOTATORS
 from scanpy_sct.checkpoints import LabelHead
 from scanpy_sct.evaluate import annotation_methods as methods
+from scanpy_sct.evaluate import registry
 from scanpy_sct.evaluate.annotation_methods import (
     Context,
     choose,
@@ -44,11 +45,11 @@ def with_head(checkpoint, *labels):
 
 
 def test_every_annotator_of_the_package_is_a_method(context):
-    known = methods.built_in(context)
+    known = methods.sct_methods(context)
     for annotator in ANNOTATORS.values():
         method = known["sct" if annotator.name == "reference" else f"sct_{annotator.name}"]
-        assert method.learns == annotator.learns
-        assert method.calibrated == annotator.calibrated
+        assert methods.learns(method) == annotator.learns
+        assert methods.is_calibrated(method) == annotator.calibrated
 
 
 def test_all_methods_whose_needs_are_met_are_the_default(context, tiny_checkpoint):
@@ -70,10 +71,10 @@ def test_all_methods_whose_needs_are_met_are_the_default(context, tiny_checkpoin
         ("x", "found 'x'"),
         ([], "found none"),
         (["knn", "knn"], "must be different"),
-        ("sct", "needs `model=`"),
-        (["knn", "sct_markers"], "needs `model=` and `markers=`"),
-        ("marker_mean", "'marker_mean' of `methods` needs `markers=` of at least two types"),
-        ("sct_label_head", "needs `model=` and a `model=` with a label head"),
+        ("sct", "needs checkpoint: name a model with `model=`"),
+        (["knn", "sct_markers"], "needs checkpoint, markers: .*`model=`.*`markers=`"),
+        ("marker_mean", "'marker_mean' of `methods` needs .* markers of at least two types"),
+        ("sct_label_head", "needs .* a model whose label head"),
         (3, "not iterable"),
     ],
 )
@@ -94,7 +95,7 @@ def test_novelty_lowers_the_probabilities_of_sct(cells, context, monkeypatch):
     monkeypatch.setattr("scanpy_sct.tl.annotate", annotate)
     reference, query = cells[:2].copy(), cells[:1].copy()
     reference.obs["label"] = ["a/b", "c"]
-    table = methods.built_in(context)["sct"].function(reference, query, "label", 3)
+    table = methods.sct_methods(context)["sct"].function(reference, query, "label", 3)
     assert table.to_numpy().tolist() == [[0.375, 0.125]]
     assert list(table) == ["a/b", "c"]
     assert seen["rng"] == 3
@@ -102,7 +103,7 @@ def test_novelty_lowers_the_probabilities_of_sct(cells, context, monkeypatch):
     assert seen["library_key"] is None
     query.uns |= methods.markers_for_methods({"a/b": ["CD79A"], "c": ["LYZ"]})
     seen.clear()
-    assert list(methods.built_in(context)["sct_markers"].function(cells, query, "label", 3)) == ["a/b", "c"]
+    assert list(methods.sct_methods(context)["sct_markers"].function(cells, query, "label", 3)) == ["a/b", "c"]
     assert seen["markers"] == MARKERS
     assert "reference" not in seen
 
@@ -152,3 +153,18 @@ def test_log_normalised_values_and_counts_become_the_same():
     total = counts.sum(1, keepdims=True)
     one, other = ad.AnnData(counts), ad.AnnData(np.log1p(counts / total * 1e4))
     np.testing.assert_allclose(methods.log_values(one).toarray(), methods.log_values(other).toarray(), rtol=1e-4)
+
+
+def test_registered_methods_take_part(context, monkeypatch):
+    monkeypatch.setattr("scanpy_sct.evaluate.registry._registered", dict(registry._registered))
+
+    @registry.method("mine", task="annotation", needs="markers")
+    def mine(reference, query, labels_key, rng):
+        raise NotImplementedError
+
+    assert "mine" not in [method.name for method in choose(None, Context())]
+    (found,) = choose("mine", context)
+    assert found.function is mine
+    assert not methods.learns(found)
+    assert not methods.is_calibrated(found)
+    assert found in choose(None, context)

@@ -13,5 +13,9 @@ def test_what_cannot_be_computed_raises_an_error(pbmc, tiny_checkpoint):
     check_computable(tiny_checkpoint, reader.block(), ComputeOptions())
     with pytest.raises(ValueError, match="bags='spatial' needs coordinates"):
         check_computable(tiny_checkpoint, reader, ComputeOptions(bags="spatial"))
+    with pytest.raises(ValueError, match="bags='x' is not known"):
+        check_computable(tiny_checkpoint, reader, ComputeOptions(bags="x"))
+    with pytest.raises(ValueError, match="precision='half' is not known"):
+        check_computable(tiny_checkpoint, reader, ComputeOptions(precision="half"))
     with pytest.raises(ValueError, match="device='cuda:99'"):
         check_computable(tiny_checkpoint, reader, ComputeOptions(device="cuda:99"))

@@ -9,8 +9,6 @@ from scanpy_sct.run.options import ComputeOptions, as_seed
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bags": "x"}, r"bags='x' is not known; use one of 'auto', 'spatial', 'similar', 'random'\."),
-        ({"precision": "half"}, r"precision='half' is not known; use one of 'auto', 'float32'"),
         ({"batch_size": 0}, "batch_size=0 must be a positive integer or 'auto'"),
         ({"batch_size": 1.5}, r"batch_size=1\.5"),
         ({"batch_size": True}, "batch_size=True"),

@@ -11,9 +11,8 @@ from anndata.tests.helpers import assert_equal
 from sklearn.metrics import roc_auc_score
 
 import scanpy_sct as sct
-from scanpy_sct.annotate.network import embed
 from scanpy_sct.checkpoints import LabelHead
-from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.workflow import open_cells
 
 MARKERS = {
@@ -55,12 +54,12 @@ def quick_embedding(monkeypatch):
             np.float32
         )
 
-    monkeypatch.setattr("scanpy_sct.annotate.reference.embed", embed)
+    monkeypatch.setattr("scanpy_sct.annotate.reference.embed_cells", embed)
 
 
 @pytest.fixture
 def no_computing(monkeypatch):
-    for name in ("label_head.embed", "reference.embed", "markers.impute_genes"):
+    for name in ("label_head.embed_cells", "reference.embed_cells", "markers.impute_cells"):
         monkeypatch.setattr(f"scanpy_sct.annotate.{name}", pytest.fail)
 
 
@@ -197,7 +196,7 @@ def test_markers_may_be_unmeasured_and_types_without_any_are_left_out(query, tin
 
 def test_label_head(query, tiny_checkpoint):
     query = query[:16].copy()
-    width = embed(tiny_checkpoint, open_cells(query, tiny_checkpoint)[1].block(), ComputeOptions()).shape[1]
+    width = embed_cells(tiny_checkpoint, open_cells(query, tiny_checkpoint)[1]).shape[1]
     zeros = np.zeros((2, width), dtype=np.float32)
     bias = np.array([0, np.log(3)], dtype=np.float32)
     head = LabelHead(("a", "b"), zeros, bias, np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32))

@@ -9,8 +9,8 @@ import pytest
 
 import scanpy_sct as sct
 from scanpy_sct.annotate.classifier import fit_label_classifier
-from scanpy_sct.annotate.network import embed
 from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
+from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.train.label_head import fit_label_head
@@ -47,7 +47,7 @@ def fitted(monkeypatch):
 def embedded(checkpoint, adata, library_key=None):
     """Vectors of one object, by itself."""
     cells = open_cells(adata, checkpoint, ReadOptions(library_key=library_key))[1].block()
-    return embed(checkpoint, cells, ComputeOptions(bags="random"))
+    return embed_cells(checkpoint, cells, ComputeOptions(bags="random"))
 
 
 def assert_same_head(one, other):
@@ -165,7 +165,7 @@ def test_numbers_are_renamed_and_unknown_is_left_out(cells, tiny_checkpoint):
 
 
 def test_errors_come_before_computing(cells, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr("scanpy_sct.train.label_head.embed", pytest.fail)
+    monkeypatch.setattr("scanpy_sct.train.label_head.embed_cells", pytest.fail)
     with pytest.raises(KeyError, match=r"'nothing' is not a column of data\.obs"):
         fit_label_head(tiny_checkpoint, cells, "nothing")
     cells.obs["one"] = "B"
@@ -189,7 +189,7 @@ def test_errors_come_before_computing(cells, tiny_checkpoint, monkeypatch):
     ],
 )
 def test_names_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch, names, error, message):
-    monkeypatch.setattr("scanpy_sct.train.label_head.embed", pytest.fail)
+    monkeypatch.setattr("scanpy_sct.train.label_head.embed_cells", pytest.fail)
     with pytest.raises(error, match=message):
         fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=names)
 
@@ -209,14 +209,14 @@ def test_cells_without_a_label_are_refused_also_with_names(cells, tiny_checkpoin
     ],
 )
 def test_donors_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch, donors, message):
-    monkeypatch.setattr("scanpy_sct.train.label_head.embed", pytest.fail)
+    monkeypatch.setattr("scanpy_sct.train.label_head.embed_cells", pytest.fail)
     cells.obs["donor"] = cells.obs["bulk_labels"].astype(str) if donors is None else donors
     with pytest.raises(ValueError, match=message):
         fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor")
 
 
 def test_objects_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr("scanpy_sct.train.label_head.embed", pytest.fail)
+    monkeypatch.setattr("scanpy_sct.train.label_head.embed_cells", pytest.fail)
     for data, error, message in [
         ([], ValueError, "data is empty"),
         ("cells.h5ad", TypeError, r"data must be an AnnData, .* found str\. Read a file"),

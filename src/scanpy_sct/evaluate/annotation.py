@@ -12,15 +12,16 @@ import pandas as pd
 from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate.annotation_methods import (
     Context,
-    Function,
-    Method,
     check_shared_genes,
     choose,
+    is_calibrated,
+    learns,
     markers_for_methods,
 )
 from scanpy_sct.evaluate.annotation_metrics import METRICS, Predictions, estimate, unknown_auroc
 from scanpy_sct.evaluate.annotation_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
 from scanpy_sct.evaluate.metrics.bootstrap import group_cells
+from scanpy_sct.evaluate.registry import Function, Method
 from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
@@ -79,12 +80,13 @@ def annotation(
           model, for cells with its labels;
         - `logistic_regression`: on 50 principal components of the labelled cells; `knn`: the 15 nearest ones vote;
         - `marker_mean`: mean of the measured markers of each type, each standardised over the cells;
+        - a method that is registered with ``scanpy_sct.evaluate.method(name, task="annotation")``;
         - a function that takes labelled cells, cells to annotate, the column with the labels and a seed, and returns
           a DataFrame, cells to annotate x labels. Its entries are read as probabilities, and one minus the largest of a
           row as the probability of a type that the labelled cells lack: a row may sum to less than one. `markers` are
           in `.uns["markers"]` of the cells to annotate, a table with the columns `label` and `gene`.
 
-        None: all of these methods that have what they need.
+        None: all of these and all registered methods that have what they need.
     model
         The model to test, as in :func:`scanpy_sct.load_model`; None: no model, for the methods that need none.
     markers
@@ -121,6 +123,8 @@ def annotation(
     ------
     ValueError, TypeError, KeyError
         An argument or an object cannot be used; before anything is computed.
+    ImportError
+        A registered method needs a package that is not installed.
 
     Notes
     -----
@@ -148,11 +152,11 @@ def annotation(
         var_names=query.var_names,
     )
     chosen = choose(methods, context)
-    learns = any(method.learns for method in chosen)
-    if learns:
+    any_learns = any(map(learns, chosen))
+    if any_learns:
         labelled, argument = (query, "adata") if known is None else (known, "reference")
         check_learnable(labelled, f"{argument}.obs[{labels_key!r}]")
-    splits = make_splits(query, known, learns, seed)
+    splits = make_splits(query, known, any_learns, seed)
     check_shared_genes(chosen, splits[0].reference, splits[0].query)
     groups = _groups(query, seed)
     rows = []
@@ -160,7 +164,7 @@ def annotation(
         rows += _evaluate(method, splits, groups, n_bootstrap, seed)
     if leave_one_type_out:
         for method in chosen:
-            if method.learns:
+            if learns(method):
                 rows += _leave_types_out(method, splits, groups, n_bootstrap, seed)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -176,7 +180,7 @@ def _evaluate(
         msg = f"Method {method.name!r} knows none of the labels of adata; it predicts {found}, ... Use the same labels."
         raise ValueError(msg)
     for metric, function in METRICS.items():
-        if metric == "calibration_error" and not method.calibrated:
+        if metric == "calibration_error" and not is_calibrated(method):
             continue
         result = estimate(function, known, n_bootstrap, np.random.default_rng(seed))
         yield _row(splits[0].name, method, metric, result, len(known.truth))

@@ -5,7 +5,7 @@ Each takes labelled cells, cells to annotate, the column with the labels and a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from anndata import AnnData
 from scanpy_sct.annotate.features import N_COMPONENTS, normalised_genes
 from scanpy_sct.annotate.markers import marker_table, score_markers
 from scanpy_sct.annotate.registry import ANNOTATORS, Annotator
+from scanpy_sct.evaluate.registry import Function, Method, method, registered
+from scanpy_sct.evaluate.registry import choose as choose_methods
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import find_scale, to_log
@@ -27,22 +29,12 @@ if TYPE_CHECKING:
     from scanpy_sct.annotate.markers import Markers
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
-Function = Callable[[AnnData, AnnData, str, int], pd.DataFrame]
-"""Labelled cells, cells to annotate, column with the labels, seed -> probabilities, cells to annotate x labels."""
-
 N_NEIGHBORS = 15
 MIN_SHARED_GENES = 2
 MARKERS = "markers"
 """Where in `.uns` of the cells to annotate methods find the markers: a table with the columns `label` and `gene`."""
 SCT_NAMES = {"reference": "sct"}
 """Names that annotators of the package have here; the others have "sct_" before their own."""
-NEEDS = {
-    "model": "`model=`",
-    "markers": "`markers=`",
-    "measured_markers": "`markers=` of at least two types among the genes of adata (see `gene_names=`)",
-    "label_head": "a `model=` with a label head for some of the labels of adata",
-}
-"""What a method may need, and how to give it."""
 
 
 @dataclass(frozen=True)
@@ -60,29 +52,33 @@ class Context:
 
     def has(self, need: str) -> bool:
         """Whether a method can have what it needs."""
-        if need == "label_head":
-            head = None if self.checkpoint is None else self.checkpoint.label_head
-            return head is not None and not self.labels.isdisjoint(head.labels)
-        if need == "measured_markers":
-            return self.markers is not None and len(marker_columns(marker_table(self.markers), self.var_names)) > 1
-        return {"model": self.checkpoint, "markers": self.markers}[need] is not None
+        match need:
+            case "checkpoint":
+                return self.checkpoint is not None
+            case "reference":
+                return True  # the cells are labelled
+            case "markers":
+                return self.markers is not None
+            case "measured_markers":
+                return self.markers is not None and len(marker_columns(marker_table(self.markers), self.var_names)) > 1
+            case "label_head":
+                head = None if self.checkpoint is None else self.checkpoint.label_head
+                return head is not None and not self.labels.isdisjoint(head.labels)
+            case _:
+                return False
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to annotate cells."""
-
-    name: str
-    function: Function
-    needs: tuple[str, ...] = ()
-    calibrated: bool = True
-    """Whether it gives probabilities; scores that only rank cells have no calibration error."""
-    learns: bool = True
-    """Whether it learns from labelled cells."""
-    shares_genes: bool = False
-    """Whether it reads the genes that both objects name alike."""
+def learns(each: Method) -> bool:
+    """Whether a method learns from labelled cells, as all do that use neither markers nor a label head."""
+    return not {"markers", "label_head"} & set(each.needs)
 
 
+def is_calibrated(each: Method) -> bool:
+    """Whether a method gives probabilities; scores of markers only rank cells, and have no calibration error."""
+    return "markers" not in each.needs
+
+
+@method("logistic_regression", task="annotation", needs="reference")
 def logistic_regression(reference: AnnData, query: AnnData, labels_key: str, rng: int) -> pd.DataFrame:
     """Fit a logistic regression to 50 principal components of the reference."""
     from sklearn.linear_model import LogisticRegression
@@ -91,6 +87,7 @@ def logistic_regression(reference: AnnData, query: AnnData, labels_key: str, rng
     return _predict(LogisticRegression(max_iter=1000), known, others, reference, query, labels_key)
 
 
+@method("knn", task="annotation", needs="reference")
 def knn(reference: AnnData, query: AnnData, labels_key: str, rng: int) -> pd.DataFrame:
     """Let the 15 nearest reference cells vote, in 50 principal components of the reference."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -100,6 +97,7 @@ def knn(reference: AnnData, query: AnnData, labels_key: str, rng: int) -> pd.Dat
     return _predict(model, known, others, reference, query, labels_key)
 
 
+@method("marker_mean", task="annotation", needs=("markers", "measured_markers"))
 def marker_mean(reference: AnnData, query: AnnData, labels_key: str, rng: int) -> pd.DataFrame:
     """Score each type by the mean of its measured markers, each standardised over the cells."""
     columns = marker_columns(query.uns[MARKERS], query.var_names)
@@ -152,7 +150,7 @@ def _shared_names(reference: AnnData, query: AnnData) -> pd.Index:
 
 def check_shared_genes(chosen: Iterable[Method], reference: AnnData, query: AnnData) -> None:
     """Raise an error if a method reads shared genes and there are almost none."""
-    names_of_methods = [repr(method.name) for method in chosen if method.shares_genes]
+    names_of_methods = [repr(each.name) for each in chosen if each.function in (logistic_regression, knn)]
     n_shared = len(_shared_names(reference, query))
     if names_of_methods and n_shared < MIN_SHARED_GENES:
         names = [", ".join(map(repr, cells.var_names[:3])) for cells in (query, reference)]
@@ -211,48 +209,22 @@ def _annotate(
     return table
 
 
-def built_in(context: Context) -> dict[str, Method]:
-    """Return the methods that come with the package, by name, whether or not their needs are met."""
-    methods = []
+def sct_methods(context: Context) -> dict[str, Method]:
+    """Make a method of every annotator of the package, by name, whether or not its needs are met."""
+    methods = {}
     for name, annotator in ANNOTATORS.items():
-        needs = ("model",) if annotator.learns else ("model", name)
-        function = sct_method(annotator, context)
-        name = SCT_NAMES.get(name, f"sct_{name}")
-        methods.append(Method(name, function, needs, annotator.calibrated, annotator.learns))
-    methods += [
-        Method("logistic_regression", logistic_regression, shares_genes=True),
-        Method("knn", knn, shares_genes=True),
-        Method("marker_mean", marker_mean, ("measured_markers",), calibrated=False, learns=False),
-    ]
-    return {method.name: method for method in methods}
+        method_name = SCT_NAMES.get(name, f"sct_{name}")
+        needs = ("checkpoint", name)
+        methods[method_name] = Method("annotation", method_name, sct_method(annotator, context), needs)
+    return methods
 
 
-def choose(requested: Any, context: Context) -> list[Method]:
-    """Find the methods a user requested, names and functions; None: all of the package whose needs are met."""
-    known = built_in(context)
+def choose(requested: str | Function | Iterable[str | Function] | None, context: Context) -> list[Method]:
+    """Find the methods a user requested, names and functions; None: all whose needs are met."""
+    of_sct = sct_methods(context)
     if requested is None:
-        return [method for method in known.values() if all(map(context.has, method.needs))]
-    requested = [requested] if isinstance(requested, str) or callable(requested) else list(requested)
-    found = [_find(each, known) for each in requested]
-    names = [method.name for method in found]
-    if not found or len(set(names)) < len(names):
-        msg = f"`methods` must be different ones of {', '.join(known)}, or functions; found {names or 'none'}."
-        raise ValueError(msg)
-    for method in found:
-        missing = [NEEDS[need] for need in method.needs if not context.has(need)]
-        if missing:
-            msg = f"Method {method.name!r} of `methods` needs {' and '.join(missing)}; give that, or leave it out."
-            raise ValueError(msg)
-    return found
-
-
-def _find(requested: Any, known: dict[str, Method]) -> Method:
-    if callable(requested):
-        return Method(getattr(requested, "__name__", type(requested).__name__), requested)
-    if not isinstance(requested, str) or requested not in known:
-        msg = f"`methods` must be some of {', '.join(known)}, or functions; found {requested!r}."
-        raise ValueError(msg)
-    return known[requested]
+        return [each for each in {**of_sct, **registered("annotation")}.values() if not each.missing(context.has)]
+    return choose_methods("annotation", requested, context.has, more=of_sct)
 
 
 def markers_for_methods(markers: Markers | None) -> dict[str, pd.DataFrame]:
