@@ -73,7 +73,7 @@ NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
 # Code and packages on which the numbers depend: a change to them makes what is in the cache worthless.
 TASK_CODE = ("read", "evaluate/annotation.py")
 TASK_CODE += tuple(f"evaluate/annotation_{part}.py" for part in ("methods", "metrics", "splits"))
-MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed", "annotate", "tl/_annotate.py")
+MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed", "impute", "annotate", "tl/_annotate.py")
 OTHER_CODE = (HERE / "methods" / "celltypist.py", HERE / "methods" / "ulm.py")
 PACKAGES = ("celltypist", "decoupler")
 SHOWN = {
@@ -241,7 +241,7 @@ def measure(
 
 
 def tables_of(results: pd.DataFrame) -> list[str]:
-    """Write one table per metric, methods by tasks, means over seeds; `unknown_auroc` is the mean over types left out."""
+    """Write a table per metric, methods by tasks, means over seeds; `unknown_auroc` is the mean over types left out."""
     whole = ~results["split"].str.startswith("without ")
     whole &= (results["metric"] != "unknown_auroc") | (results["split"] == "leave one type out")
     parts = []

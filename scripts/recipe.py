@@ -1,4 +1,4 @@
-"""What `sct-mini` and `sct-mini-spatial` were trained on, and how."""
+"""Training data and recipes of `sct-mini` and `sct-mini-spatial`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 
-from scanpy_sct.model import SctConfig
 from scanpy_sct.train import FinetuneConfig, PretrainConfig
 
 LICENSE = "CC BY 4.0"
@@ -30,35 +29,9 @@ CELL_ONTOLOGY = {
 }
 """Cell Ontology names of the sorted types."""
 
-PRETRAINING = PretrainConfig(
-    name="sct-mini",
-    network=SctConfig(
-        alphabet_size=10,
-        mask_token_id=8,
-        pad_token_id=9,
-        convolutions=False,
-        context=True,
-        cell_dim=64,
-        cell_layers=2,
-        level_shift=True,
-    ),
-    binning="counts",
-    steps=15_000,
-    learning_rate=2e-3,
-    warmup_steps=200,
-    bag_sizes=(24, 50),
-    mask_range=(0.1, 0.6),
-    hidden_gene_share=0.3,
-    max_hidden_entries=100_000,
-    ema_decay=0.999,
-    report_every=500,
-)
-
-PRIOR_CELLS = 10.0
-"""Expected cells by which the correction by the bag is shrunk (its k). Trained for 8,000 steps with the correction in
-it the same network learnt 11 where genes lost counts at random (`gene_effect_share=0.5`), 20 where they did not."""
-WHITENING = 0.5
-"""Power by which the embedding is whitened."""
+PRETRAINING = PretrainConfig(name="sct-mini")
+"""The recipe of `sct-mini` is that of the package. Its bag correction has a prior of 10 expected cells: trained for 8,000
+steps with the correction in it, the same network learnt 11 where genes lost counts at random, 20 where they did not."""
 
 FINETUNING = FinetuneConfig(
     spatial=True,
@@ -66,10 +39,10 @@ FINETUNING = FinetuneConfig(
     learning_rate=5e-4,
     warmup_steps=100,
     mask_range=(0.1, 0.6),
-    hidden_gene_share=0.3,
-    panel_share=0.2,
-    thin_share=0.3,
-    near_share=0.9,
+    hidden_gene_fraction=0.3,
+    panel_fraction=0.2,
+    thin_fraction=0.3,
+    near_fraction=0.9,
     pull=2.0,
     validate_every=250,
 )
@@ -78,11 +51,10 @@ SECTIONS = ("her2st_breast_train", "heart_dev_ST_CN74")
 
 
 def training_files(data: Path, folder: Path) -> list[Path]:
-    """Write the files to train on into ``folder`` as training wants them, and return them.
+    """Write the files to train on into ``folder`` in the form that training needs, and return them.
 
-    Cells that were dissociated are shuffled, since a bag is made of cells that stand together in a file. The sorted
-    sets name the type of a cell as its sample; here a file of blood is one sample, so that bags mix types as blood
-    does.
+    Dissociated cells are shuffled, since a bag is made of cells that stand together in a file. The sorted sets name the
+    type of a cell as its sample; here a file of blood is one sample, so that bags mix types as blood does.
     """
     files = []
     for file in sorted(data.glob("*.h5ad")):

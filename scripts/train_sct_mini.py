@@ -1,27 +1,31 @@
-"""Make the checkpoint `sct-mini`: masked pretraining, correction by the bag, a whitened embedding, and a label head.
+"""Make the checkpoint `sct-mini` from start to end.
 
-    python scripts/train_sct_mini.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini
+    python scripts/train_sct_mini.py --data DATA/train --output FOLDER
 
-The recipe is in `scripts/recipe.py`; it takes hours on one processor core, and the same command continues a run that
-was stopped. The folder is written without a model card; `scripts/write_model_card.py` writes that from measured
-results.
+Masked pretraining, bag correction and whitened embedding are `sct.train.pretrain` with its default settings; a label
+head for blood cells is added. It takes hours on one processor core; the same command continues a run that was stopped.
+`scripts/write_model_card.py` adds measured results to the model card later.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import anndata as ad
-import torch
-from recipe import CELL_ONTOLOGY, LICENSE, PRETRAINING, PRIOR_CELLS, SORTED, WHITENING, training_files
+from recipe import CELL_ONTOLOGY, LICENSE, PRETRAINING, SORTED, training_files
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint, save_checkpoint
-from scanpy_sct.model import Sct
+
+LABEL_SECTION = """
+## Label head
+
+Fitted to the embedding of sorted blood cells ({files}), with names of the Cell Ontology, and calibrated on files left
+out in turn. The files are of one study: other donors were not tested. It knows these types, and nothing else: {labels}.
+"""
 
 
 def main() -> None:
@@ -36,34 +40,22 @@ def main() -> None:
     prepared = options.work / "data"
     prepared.mkdir(parents=True, exist_ok=True)
     files = training_files(options.data, prepared)
+    sorted_blood = [file for file in files if file.stem in SORTED]
+    if not sorted_blood:
+        parser.error(f"{options.data} has none of the sorted blood cells for the label head: {', '.join(SORTED)}")
     config = replace(PRETRAINING, steps=options.steps)
     trained = sct.train.pretrain(files, config, options.work / "pretrained", device="cpu", license=LICENSE)
-    save_checkpoint(options.output, finished(sct.load_model(trained), files), dtype="float16")
+    checkpoint = with_label_head(sct.load_model(trained), sorted_blood)
+    section = LABEL_SECTION.format(
+        files=", ".join(file.stem for file in sorted_blood), labels="; ".join(checkpoint.label_head.labels)
+    )
+    card = (trained / "README.md").read_text(encoding="utf-8") + section
+    save_checkpoint(options.output, checkpoint, dtype="float16", readme=card)
 
 
-def finished(checkpoint: Checkpoint, files: list[Path]) -> Checkpoint:
-    """Add to a pretrained network what needs no training of it."""
-    objects = {file.stem: ad.read_h5ad(file) for file in files}
-    corrected = with_bag_correction(checkpoint)
-    whitened = sct.train.whiten_embedding(corrected, list(objects.values()), power=WHITENING, device="cpu")
-    return with_label_head(replace(whitened, name=checkpoint.name), [objects[name] for name in SORTED])
-
-
-def with_bag_correction(checkpoint: Checkpoint) -> Checkpoint:
-    """Let the bag correct each gene. The network was trained without: its own part is right where no cell shows one."""
-    config = replace(checkpoint.config, bag_correction=True)
-    network = Sct(config, checkpoint.network.n_genes)
-    weights = network.state_dict() | checkpoint.network.state_dict()
-    weights["correction.log_prior_cells"] = torch.tensor(math.log(PRIOR_CELLS))
-    network.load_state_dict(weights)
-    return replace(checkpoint, config=config, network=network.eval())
-
-
-def with_label_head(checkpoint: Checkpoint, blood: list[ad.AnnData]) -> Checkpoint:
-    """Fit a label head to sorted blood cells by their Cell Ontology names, calibrated on files left out in turn.
-
-    The files are of one study: nothing is known of other donors.
-    """
+def with_label_head(checkpoint: Checkpoint, files: list[Path]) -> Checkpoint:
+    """Fit a label head to sorted blood cells by their Cell Ontology names; each file counts as a donor."""
+    blood = [ad.read_h5ad(file) for file in files]
     return sct.train.fit_label_head(checkpoint, blood, "cell_type", names=CELL_ONTOLOGY, device="cpu")
 
 

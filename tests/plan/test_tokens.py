@@ -9,30 +9,30 @@ RULES = TokenRules(np.array(["A", "", "B", "C", "D", "", ""]), mask=5, pad=6)
 MEASURED = np.array([True, False, True, True, False, False, False])
 
 
-def tokens_of(values, hidden=None, rules=RULES):
+def tokens_of(values, masked=None, rules=RULES):
     values = sparse.csr_matrix(np.array(values, dtype=np.float32))
-    hidden = np.zeros(values.shape, bool) if hidden is None else np.array(hidden, bool)
-    return make_tokens(values, values, hidden, MEASURED, rules)
+    masked = np.zeros(values.shape, bool) if masked is None else np.array(masked, bool)
+    return make_tokens(values, values, masked, MEASURED, rules)
 
 
-def test_background_of_unmeasured_unnamed_and_padded_positions():
+def test_tokens_of_unmeasured_unnamed_and_padded_genes():
     made = tokens_of([[1, 0, 0, 4, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
     np.testing.assert_array_equal(made.tokens, [[1, 0, 0, 4, 5, 6, 6], [0, 0, 0, 0, 5, 6, 6]])
 
 
-def test_unmeasured_as_zero_when_the_checkpoint_was_trained_so():
-    rules = TokenRules(RULES.vocabulary, mask=5, pad=6, unmeasured="zero")
-    np.testing.assert_array_equal(tokens_of([[1, 0, 0, 4, 0, 0, 0]], rules=rules).tokens, [[1, 0, 0, 4, 0, 6, 6]])
+def test_genes_that_can_be_visible():
+    assert RULES.n_bins == 5
+    np.testing.assert_array_equal(RULES.visible_genes(MEASURED), [0, 1, 2, 3])
 
 
-def test_hidden_entries_influence_nothing():
-    hidden = [[False, False, False, True, False, False, False]]
-    one, other = tokens_of([[1, 0, 2, 4, 0, 0, 0]], hidden), tokens_of([[1, 0, 2, 900, 0, 0, 0]], hidden)
+def test_masked_entries_influence_nothing():
+    masked = [[False, False, False, True, False, False, False]]
+    one, other = tokens_of([[1, 0, 2, 4, 0, 0, 0]], masked), tokens_of([[1, 0, 2, 900, 0, 0, 0]], masked)
     np.testing.assert_array_equal(one.tokens, other.tokens)
     np.testing.assert_array_equal(one.values, other.values)
     np.testing.assert_array_equal(one.tokens, [[1, 0, 4, 5, 5, 6, 6]])
 
 
-def test_hidden_zero_is_masked_too():
-    hidden = [[False, False, True, False, False, False, False]]
-    np.testing.assert_array_equal(tokens_of([[1, 0, 0, 4, 0, 0, 0]], hidden).tokens, [[1, 0, 5, 4, 5, 6, 6]])
+def test_masked_zero_is_masked_too():
+    masked = [[False, False, True, False, False, False, False]]
+    np.testing.assert_array_equal(tokens_of([[1, 0, 0, 4, 0, 0, 0]], masked).tokens, [[1, 0, 5, 4, 5, 6, 6]])

@@ -30,6 +30,8 @@ NEEDS = {
     "counts": "name the layer with counts with `layer=`",
     "reference": "give labelled cells with `reference=`",
     "markers": "give marker genes with `markers=`",
+    "measured_markers": "give markers of at least two types among the genes of adata (see `gene_names=`)",
+    "label_head": "name a model whose label head has some of the labels of adata with `model=`",
 }
 """What a method or metric may need, and what a user can do about it."""
 
@@ -71,12 +73,14 @@ def method(
           entry, or a :class:`~scanpy_sct.evaluate.Prediction`;
         - `"embedding"`: takes an :class:`~scanpy_sct.evaluate.EmbeddingInput`; returns one vector per cell;
         - `"annotation"`: takes labelled cells, cells to annotate (both AnnData), the column with the labels and a seed;
-          returns a DataFrame of probabilities, cells x labels.
+          returns a DataFrame of probabilities, cells x labels. A method that needs "markers" finds them in
+          `.uns["markers"]` of the cells to annotate, and uses no labelled cells.
 
         A method should draw all its random numbers from the seed it is given.
     needs
         What the method cannot do without: "checkpoint", "training_frequencies", "labels", "batches", "coordinates",
-        "expression", "counts", "reference", "markers", or "package:NAME" for an optional package, named as pip does.
+        "expression", "counts", "reference", "markers", "measured_markers", "label_head", or "package:NAME" for an
+        optional package, named as pip does.
     replace
         Replace a method of that name.
 

@@ -88,7 +88,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """One block of the decoder: the length is doubled, then the input of the encoder's block of that length is added."""
+    """One block of the decoder: the length is doubled, then the input of the encoder's block is added."""
 
     def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
         super().__init__()

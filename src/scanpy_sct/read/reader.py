@@ -67,17 +67,16 @@ class CellBlock:
 
     def at_genes(self, genes: np.ndarray) -> CellBlock:
         """Keep some genes, increasing indices into the vocabulary."""
-        is_all = len(genes) == len(self.measured)
-
-        def kept(matrix: sparse.csr_matrix | None) -> sparse.csr_matrix | None:
-            return matrix if matrix is None or is_all else matrix[:, genes]
-
+        if len(genes) == len(self.measured):
+            return self
+        log_values = self.log_values[:, genes]
+        is_same = self.token_values is self.log_values
         return replace(
             self,
-            log_values=kept(self.log_values),
-            token_values=kept(self.token_values),
+            log_values=log_values,
+            token_values=log_values if is_same else self.token_values[:, genes],
             measured=self.measured[genes],
-            hidden=kept(self.hidden),
+            hidden=None if self.hidden is None else self.hidden[:, genes],
         )
 
     def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
@@ -172,34 +171,39 @@ class CellReader:
         matrix = self._matrix if rows is None else self._matrix[rows]
         rows = np.arange(self.n_cells) if rows is None else np.asarray(rows)
         # Row totals and units come from all genes of the data, so scales are changed before genes are picked.
+        log_values = self._pick(to_log(matrix, self.scale))
+        is_same = self._to_tokens.is_log_scale
         return CellBlock(
             rows=rows,
-            log_values=self._pick_genes(to_log(matrix, self.scale)),
-            token_values=self._pick_genes(self._to_tokens.of(matrix)),
+            log_values=log_values,
+            token_values=log_values if is_same else self._pick(self._to_tokens.of(matrix)),
             measured=self.measured,
             samples=self.samples[rows],
             coordinates=None if self.coordinates is None else self.coordinates[rows],
             name_hashes=self.name_hashes[rows],
-            hidden=None if self.hide is None else self._pick_genes(self.hide[rows]),
+            hidden=None if self.hide is None else self._pick(self.hide[rows]),
         )
 
     def columns(self, rows: np.ndarray) -> sparse.csr_matrix:
         """Read all columns of the object, also those that are no genes of the network, on the input's log scale."""
         return to_log(self._matrix[rows], self.scale)
 
-    def _pick_genes(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Move the columns of the data to their genes, (n_rows, n_genes)."""
-        gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
-        gene_of_column[self.genes.columns] = self.genes.positions
-        gene_index = gene_of_column[matrix.indices]
-        kept = gene_index >= 0
-        n_before = np.concatenate([[0], np.cumsum(kept)])
-        picked = sparse.csr_matrix(
-            (matrix.data[kept], gene_index[kept], n_before[matrix.indptr]),
-            shape=(matrix.shape[0], len(self.measured)),
-        )
-        picked.sort_indices()
-        return picked
+    def _pick(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        return pick_genes(matrix, self.genes, len(self.measured))
+
+
+def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> sparse.csr_matrix:
+    """Move the columns of the data to their genes in the vocabulary, (n_rows, n_genes)."""
+    gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
+    gene_of_column[genes.columns] = genes.positions
+    gene_index = gene_of_column[matrix.indices]
+    kept = gene_index >= 0
+    n_before = np.concatenate([[0], np.cumsum(kept)])
+    picked = sparse.csr_matrix(
+        (matrix.data[kept], gene_index[kept], n_before[matrix.indptr]), shape=(matrix.shape[0], n_genes)
+    )
+    picked.sort_indices()
+    return picked
 
 
 def _check_object(adata: AnnData) -> None:

@@ -4,17 +4,6 @@ from scanpy_sct.train.census import CensusCells
 from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 from scanpy_sct.train.finetune import finetune
 from scanpy_sct.train.label_head import fit_label_head
-from scanpy_sct.train.ontology import cell_ontology_names
 from scanpy_sct.train.pretrain import pretrain
-from scanpy_sct.train.whiten import whiten_embedding
 
-__all__ = [
-    "CensusCells",
-    "FinetuneConfig",
-    "PretrainConfig",
-    "cell_ontology_names",
-    "finetune",
-    "fit_label_head",
-    "pretrain",
-    "whiten_embedding",
-]
+__all__ = ["CensusCells", "FinetuneConfig", "PretrainConfig", "finetune", "fit_label_head", "pretrain"]

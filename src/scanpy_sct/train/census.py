@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.read.expression import pick_genes
 from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.reader import pick_genes
 
 if TYPE_CHECKING:
     import tiledbsoma
@@ -24,9 +24,9 @@ JOIN_ID = "soma_joinid"
 
 @dataclass(frozen=True)
 class CensusCells:
-    """Cells to give to :func:`scanpy_sct.train.pretrain` in the place of a file.
+    """Cells to give to :func:`scanpy_sct.train.pretrain` instead of a file.
 
-    Cells are read in blocks, over the network or from disk, and every data set of the Census is a source of its own:
+    Cells are read in blocks, from the internet or from disk, and every data set of the Census is a source of its own:
     genes that it did not measure are unmeasured, not zero.
 
     Examples
@@ -39,7 +39,8 @@ class CensusCells:
     value_filter: str | None = "is_primary_data == True"
     """Which cells, in the language of `tiledbsoma`'s `value_filter` over the columns of `obs`; None: all."""
     uri: str | None = None
-    """A Census on disk, or a SOMA experiment; None: the Census itself, which needs network and `cellxgene-census`."""
+    """A Census on disk, or a SOMA experiment; None: the Census itself, which needs internet access and
+    `cellxgene-census`."""
     census_version: str = "stable"
     organism: str = "homo_sapiens"
     measurement: str = "RNA"
@@ -48,7 +49,7 @@ class CensusCells:
     gene_column: str = "feature_id"
     """Column of `var` with Ensembl ids or symbols."""
     sample_columns: tuple[str, ...] = ("dataset_id", "donor_id")
-    """Columns of `obs` that tell samples apart, as far as they exist: a bag never mixes samples."""
+    """Columns of `obs` that together name the sample of a cell, as far as they exist: a bag never mixes samples."""
 
     def open(self, vocabulary: np.ndarray) -> list[CensusSource]:
         """Open one source for each data set.
@@ -77,7 +78,7 @@ class CensusCells:
         ]
 
     def _experiment(self) -> tuple[Any, tiledbsoma.Experiment, pd.DataFrame | None]:
-        """Open what there is; return it, its experiment, and the table of its data sets where there is one."""
+        """Open the Census or the experiment; return it, its experiment, and the table of its data sets if there is one."""
         try:
             if self.uri is None:
                 import cellxgene_census
@@ -113,9 +114,9 @@ class CensusCells:
         present: np.ndarray | None,
         opened: Any,
         matrix: tiledbsoma.SparseNDArray,
-        n_positions: int,
+        n_genes: int,
     ) -> CensusSource:
-        measured = np.zeros(n_positions, dtype=bool)
+        measured = np.zeros(n_genes, dtype=bool)
         measured[genes.positions] = True if present is None else present[genes.columns]
         columns = [column for column in self.sample_columns if column in cells]
         samples = cells.groupby(columns, sort=True).ngroup().to_numpy() if columns else np.zeros(len(cells), dtype=int)
@@ -137,11 +138,11 @@ class CensusSource:
     matrix: tiledbsoma.SparseNDArray
     genes: GeneMatch
     opened: Any
-    """What the matrix is part of: it is closed when nobody holds this any more."""
+    """What the matrix is part of: it is closed when nothing refers to it any more."""
     coordinates: None = None
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Read a block, move its genes to their positions, and take the logarithm of the counts."""
+        """Read a block, move its columns to their genes, and take the logarithm of the counts."""
         rows = self.join_ids[start:stop]
         table = self.matrix.read((rows, slice(None))).tables().concat()
         cells = np.searchsorted(rows, table["soma_dim_0"].to_numpy())
@@ -156,7 +157,7 @@ class CensusSource:
 def _presence(
     measurement: tiledbsoma.Measurement, datasets: pd.DataFrame | None, gene_ids: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Which genes each data set measured, (n_genes,) bool by data set; empty where nothing is said of it."""
+    """Which genes each data set measured, (n_genes,) bool by data set; empty where the Census does not say."""
     if datasets is None or PRESENCE not in measurement:
         return {}
     table = measurement[PRESENCE].read().tables().concat()

@@ -1,100 +1,90 @@
-"""What a training run is told."""
+"""Settings of training runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import get_args
 
-from scanpy_sct.model import CompactConfig
+from scanpy_sct.model import CompactConfig, ReleasedConfig
 from scanpy_sct.plan.bins import Binning
-
-GENE_ORDERS = ("coexpression", "mean", "given")
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of :func:`scanpy_sct.train.pretrain`.
-
-    The defaults make a small network with all its parts. The settings of `sct-mini` are in `scripts/recipe.py`.
-    """
+    """Settings of :func:`scanpy_sct.train.pretrain`; the defaults are the recipe of `sct-mini`."""
 
     name: str = "sct"
     """Name of the checkpoint."""
-    network: CompactConfig = field(default_factory=lambda: CompactConfig(bag_correction=False))
-    binning: str = "uniform"
-    """Bins of a cell's expressed genes, as many as `network.mask_token_id` leaves room for: `"uniform"`, of equal width
-    on the log scale of the cell; `"quantile"`, of equally many genes; `"counts"`, of 1, 2, 3-4, 5-8, ... counts."""
-    gene_order: str = "coexpression"
-    """Order of the genes along the convolutions: `"coexpression"` or `"mean"` (expression) in the training data, or as
-    `"given"` by the vocabulary."""
-    steps: int = 1500
+    network: CompactConfig | ReleasedConfig = field(default_factory=partial(CompactConfig, bag_correction=False))
+    """The network to train: compact, or the released architecture from scratch."""
+    binning: Binning = "counts"
+    """Bins of a cell's detected genes, one fewer than `network.n_bins`: `"counts"`, of 1, 2, 3-4, 5-8, ... counts;
+    `"uniform"`, of equal width on the log scale of the cell, as in the released network."""
+    steps: int = 15_000
     """Optimiser steps."""
     bags_per_step: int = 1
     """Bags whose gradients are averaged in a step, over all processes; a multiple of their number."""
+    bag_sizes: tuple[int, ...] = (24, 50)
+    """Numbers of cells in a bag; one is drawn for each block."""
     block_size: int = 1024
     """Cells that are read together from a file."""
     window_blocks: int = 4
-    """Blocks among whose bags is shuffled; memory holds twice as many for each of `bags_per_step`."""
+    """Blocks whose bags are shuffled together; memory holds twice as many for each of `bags_per_step`."""
     balance: float = 0.5
     """A file of n cells is shown as if it had n ** `balance` (times a constant): 1 as it is, 0 all files alike."""
-    learning_rate: float = 1.5e-3
-    warmup_steps: int = 100
+    learning_rate: float = 2e-3
+    warmup_steps: int = 200
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
-    ema_decay: float = 0.0
-    """Where above 0, the checkpoint holds a moving average of the weights that keeps this share of itself a step."""
-    tower_every: int = 8
-    """The convolutional path takes part in one of so many steps (0: in none); the direct paths, far cheaper, in all."""
-    bag_sizes: tuple[int, ...] = (16, 32, 50)
-    """Bag sizes to draw from when the convolutional path rests."""
-    tower_bag_size: int = 16
-    """Bag size when it takes part."""
+    ema_decay: float = 0.999
+    """Where above 0, the checkpoint holds a moving average of the weights, of which a step keeps this fraction."""
     mask_fraction: float = 0.25
-    """Share of entries hidden at prediction, which sets the number of passes."""
-    mask_range: tuple[float, float] = (0.1, 0.5)
-    """Share of entries hidden in a training bag, drawn evenly."""
-    hidden_gene_share: float = 0.2
-    """Share of bags in which a quarter of the genes is hidden in all cells."""
-    panel_share: float = 0.2
-    """Share of bags that see only a random panel of genes, the rest being unmeasured."""
-    thin_share: float = 0.3
-    """Share of bags whose counts are thinned to between a fifth and all of their depth."""
-    gene_effect_share: float = 0.0
-    """Share of bags in which every gene's counts are thinned by a share of its own, as another chemistry would."""
-    near_share: float = 0.7
-    """Share of bags made of cells close to one another, in space or in expression; the rest are random."""
-    max_hidden_entries: int = 200_000
-    """Entries of a bag that count in the loss; more are sampled."""
-    validation_share: float = 0.04
-    """Share of cells kept out of training, to report on while it runs."""
-    report_every: int = 100
+    """Fraction of entries masked in each pass of a prediction; it sets the number of passes."""
+    mask_range: tuple[float, float] = (0.1, 0.6)
+    """Fraction of entries masked in a training bag, drawn evenly."""
+    hidden_gene_fraction: float = 0.3
+    """Fraction of bags in which a quarter of the genes is masked in all cells."""
+    panel_fraction: float = 0.2
+    """Fraction of bags that see only a random panel of genes, the others being unmeasured."""
+    thin_fraction: float = 0.3
+    """Fraction of bags whose counts are thinned to between a fifth and all of their depth."""
+    near_fraction: float = 0.7
+    """Fraction of bags made of cells close to one another, in space or in expression; the others are random."""
+    max_masked_tokens: int = 100_000
+    """Masked tokens of a bag that count in the loss; of more, so many are drawn."""
+    prior_cells: float | None = 10.0
+    """Bag correction that a compact network gets after training, unless it was trained with one: the number of expected
+    cells by which the correction is shrunk. None: no correction."""
+    whitening: float = 0.5
+    """Whitening of a compact network's embedding after training, so that no few directions decide which cells are
+    near: 0 leaves the embedding as it is, 1 makes all directions equal. Predictions do not change."""
+    validation_fraction: float = 0.04
+    """Fraction of cells held out of training, to report on while it runs."""
+    report_every: int = 500
     """Steps between two reports on held-out cells."""
     checkpoint_minutes: float = 5.0
-    """Minutes between two states that a stopped run can continue from."""
+    """Minutes between two states from which a stopped run can continue."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole = ("steps", "bags_per_step", "tower_bag_size", "block_size", "window_blocks", "report_every")
-        whole += ("max_hidden_entries",)
-        shares = ("balance", "hidden_gene_share", "panel_share", "thin_share", "gene_effect_share", "near_share")
-        low, high = self.mask_range
+        integers = ("steps", "bags_per_step", "block_size", "window_blocks", "report_every", "max_masked_tokens")
+        fractions = ("balance", "hidden_gene_fraction", "panel_fraction", "thin_fraction", "near_fraction", "whitening")
+        inner = ("mask_fraction", "validation_fraction")
+        is_prior = self.prior_cells is None or self.prior_cells > 0
         _check(
             self,
             {
-                "at least 1": {name: getattr(self, name) >= 1 for name in whole},
+                "at least 1": {name: getattr(self, name) >= 1 for name in integers},
                 "sizes of at least 1": {"bag_sizes": len(self.bag_sizes) > 0 and min(self.bag_sizes) >= 1},
-                "not negative": {
-                    name: getattr(self, name) >= 0 for name in ("tower_every", "warmup_steps", "checkpoint_minutes")
-                },
+                "not negative": {name: getattr(self, name) >= 0 for name in ("warmup_steps", "checkpoint_minutes")},
                 "positive": {name: getattr(self, name) > 0 for name in ("learning_rate", "gradient_clip")},
-                "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in shares},
+                "positive or None": {"prior_cells": is_prior},
+                "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in fractions},
                 "at least 0 and below 1": {"ema_decay": 0 <= self.ema_decay < 1},
-                "above 0 and below 1": {
-                    name: 0 < getattr(self, name) < 1 for name in ("mask_fraction", "validation_share")
-                },
-                "two rising shares": {"mask_range": 0 < low <= high < 1},
-                "'uniform', 'quantile' or 'counts'": {"binning": self.binning in get_args(Binning)},
-                "'coexpression', 'mean' or 'given'": {"gene_order": self.gene_order in GENE_ORDERS},
+                "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
+                "two rising fractions": {"mask_range": _are_rising(self.mask_range)},
+                "'uniform' or 'counts'": {"binning": self.binning in get_args(Binning)},
             },
         )
 
@@ -108,56 +98,61 @@ class FinetuneConfig:
     """
 
     spatial: bool = False
-    """Let the network read where on the tissue each cell lies, if it does not yet."""
+    """Let the network read the coordinates of the cells, if it does not yet."""
     steps: int = 300
-    """Optimiser steps, one bag each; the step at which held-out cells are predicted best is kept."""
+    """Optimiser steps, one bag each; the weights that predict held-out cells best are kept."""
     minutes: float | None = None
     """Stop after so many minutes, whatever the step."""
     learning_rate: float = 1e-3
     warmup_steps: int = 20
     pull: float = 20.0
-    """Weight decay towards the weights of the model: each step takes back this share, times the learning rate, of what
-    has changed. Without it, cells that were held out are soon predicted worse."""
+    """Weight decay towards the weights of the model: each step takes back this fraction, times the learning rate, of
+    what has changed. Without it, held-out cells are soon predicted worse."""
     gradient_clip: float = 1.0
     bag_size: int = 50
-    """Cells of a bag; where the whole network is trained, `tower_bag_size`."""
-    tower_bag_size: int = 16
+    """Cells of a bag. Fewer need less memory, which matters for the released network."""
     mask_range: tuple[float, float] = (0.1, 0.5)
-    """Share of entries hidden in a training bag, drawn evenly."""
+    """Fraction of entries masked in a training bag, drawn evenly."""
     mask_fraction: float = 0.25
-    """Share of entries hidden for the test on held-out cells."""
-    hidden_gene_share: float = 0.0
-    """Share of bags in which a quarter of the genes is hidden in all cells."""
-    panel_share: float = 0.0
-    """Share of bags that see only a random panel of genes, the rest being unmeasured."""
-    thin_share: float = 0.0
-    """Share of bags whose counts are thinned to between a fifth and all of their depth."""
-    gene_effect_share: float = 0.0
-    """Share of bags in which every gene's counts are thinned by a share of its own, as another chemistry would."""
-    near_share: float = 0.7
-    """Share of bags made of cells close to one another, in space or in expression; the rest are random."""
-    max_hidden_entries: int = 200_000
-    """Entries of a bag that count in the loss; more are sampled."""
-    validation_share: float = 0.1
-    """Share of cells held out to judge by."""
+    """Fraction of entries masked for the test on held-out cells."""
+    hidden_gene_fraction: float = 0.0
+    """Fraction of bags in which a quarter of the genes is masked in all cells."""
+    panel_fraction: float = 0.0
+    """Fraction of bags that see only a random panel of genes, the others being unmeasured."""
+    thin_fraction: float = 0.0
+    """Fraction of bags whose counts are thinned to between a fifth and all of their depth."""
+    near_fraction: float = 0.7
+    """Fraction of bags made of cells close to one another, in space or in expression; the others are random."""
+    max_masked_tokens: int = 200_000
+    """Masked tokens of a bag that count in the loss; of more, so many are drawn."""
+    validation_fraction: float = 0.1
+    """Fraction of cells held out to judge by."""
     validate_every: int = 50
     """Steps between two tests on held-out cells."""
     patience: int = 4
     """Stop after so many tests in a row without improvement."""
 
     def __post_init__(self) -> None:
-        shares = ("hidden_gene_share", "panel_share", "thin_share", "gene_effect_share", "near_share")
-        inner = ("mask_fraction", "validation_share")
-        low, high = self.mask_range
-        rules = {
-            "at least 1": {name: getattr(self, name) >= 1 for name in ("steps", "validate_every", "patience")},
-            "at least 2": {name: getattr(self, name) >= 2 for name in ("bag_size", "tower_bag_size")},
-            "positive": {"learning_rate": self.learning_rate > 0, "minutes": self.minutes is None or self.minutes > 0},
-            "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in shares},
-            "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
-            "two rising shares": {"mask_range": 0 < low <= high < 1},
-        }
-        _check(self, rules)
+        fractions = ("hidden_gene_fraction", "panel_fraction", "thin_fraction", "near_fraction")
+        inner = ("mask_fraction", "validation_fraction")
+        integers = ("steps", "validate_every", "patience", "max_masked_tokens")
+        _check(
+            self,
+            {
+                "at least 1": {name: getattr(self, name) >= 1 for name in integers},
+                "at least 2": {"bag_size": self.bag_size >= 2},
+                "positive": {name: getattr(self, name) > 0 for name in ("learning_rate", "gradient_clip")},
+                "positive or None": {"minutes": self.minutes is None or self.minutes > 0},
+                "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in fractions},
+                "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
+                "two rising fractions": {"mask_range": _are_rising(self.mask_range)},
+            },
+        )
+
+
+def _are_rising(mask_range: tuple[float, float]) -> bool:
+    low, high = mask_range
+    return 0 < low <= high < 1
 
 
 def _check(config: PretrainConfig | FinetuneConfig, rules: dict[str, dict[str, bool]]) -> None:

@@ -1,17 +1,18 @@
-"""Training data: counts of many files in one vocabulary, and bags drawn from them."""
+"""Training data: counts of several files for one vocabulary, and bags drawn from them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.plan.bags import similarity_points
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
-from scanpy_sct.read.expression import Expression
+from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.sparse_tools import with_data
 from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 
 logger = logging.getLogger(__name__)
@@ -19,53 +20,61 @@ logger = logging.getLogger(__name__)
 MIN_PANEL, MAX_PANEL = 300, 5000
 HIDDEN_GENES = 0.25
 MIN_DEPTH = 0.2
-MAX_GENE_EFFECT = 1.0
-"""Largest spread, on the natural log scale, of what genes keep of their counts."""
+UNMEASURED_TARGETS = 0.1
+"""Fraction of the entries outside a drawn panel that are predicted."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One file: counts at the positions of the vocabulary, and where its cells are."""
+    """Cells of one file or object: counts for the genes of the vocabulary, and where the cells lie."""
 
     name: str
     log_counts: sparse.csr_matrix
+    """(n_cells, n_genes): log1p of counts, or what else the network's bins are cut from."""
     measured: np.ndarray
+    """(n_genes,) bool."""
     samples: np.ndarray
+    """(n_cells,) number of the sample of each cell."""
     points: np.ndarray
-    """Cells close to one another here make good bags: tissue coordinates, else expression."""
+    """(n_cells, dimensions): cells close to one another here make good bags; coordinates, else by expression."""
     held_out: np.ndarray
-    """Cells never trained on, (n_cells,) bool."""
+    """(n_cells,) bool: cells never trained on."""
     hidden: sparse.csr_matrix | None = None
-    """Entries that are neither seen nor asked for, (n_cells, positions) bool; `log_counts` lacks them."""
+    """(n_cells, n_genes) bool: entries that are neither seen nor predicted; `log_counts` lacks them."""
 
-    def always_hidden(self, rows: np.ndarray) -> np.ndarray:
-        """Return ``hidden`` for some cells, (len(rows), positions) bool."""
+    def at_genes(self, gene_index: np.ndarray) -> Dataset:
+        """Keep only some genes of the vocabulary."""
+        hidden = None if self.hidden is None else self.hidden[:, gene_index]
+        return replace(
+            self, log_counts=self.log_counts[:, gene_index], measured=self.measured[gene_index], hidden=hidden
+        )
+
+    def always_masked(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``hidden`` for some cells, dense (len(rows), n_genes) bool."""
         if self.hidden is None:
             return np.zeros((len(rows), len(self.measured)), dtype=bool)
         return self.hidden[rows].toarray()
 
 
-def as_dataset(
-    expression: Expression, name: str, held_out: np.ndarray, seed: int, hidden: sparse.csr_matrix | None = None
-) -> Dataset:
-    """Keep of ``expression`` what training needs; cells without a place are placed by their expression."""
-    points = expression.coordinates
+def as_dataset(block: CellBlock, name: str, held_out: np.ndarray, seed: int) -> Dataset:
+    """Keep of ``block`` what training needs; cells without coordinates are placed by their expression."""
+    points = block.coordinates
     if points is None:
-        points = similarity_points(expression.log_values, seed)
-    logger.info("%s: %d cells, %d genes", name, len(held_out), expression.measured.sum())
-    return Dataset(name, expression.token_values, expression.measured, expression.samples, points, held_out, hidden)
+        points = similarity_points(block.log_values, seed)
+    logger.info("%s: %d cells, %d genes", name, block.n_cells, block.measured.sum())
+    return Dataset(name, block.token_values, block.measured, block.samples, points, held_out, block.hidden)
 
 
 @dataclass(frozen=True)
 class TrainingBag:
-    """Tokens of one bag, the places that were hidden, and the truth there."""
+    """Tokens of one bag, and the true bins of those that are predicted."""
 
     tokens: np.ndarray
-    """(cells, positions) uint8."""
-    places: np.ndarray
-    """Hidden places of the flattened tokens."""
-    truth: np.ndarray
-    """Token that stood there."""
+    """(cells, genes) uint8."""
+    token_index: np.ndarray
+    """Predicted tokens: index into the flattened tokens."""
+    bins: np.ndarray
+    """True bin of each of them."""
     points: np.ndarray
     """(cells, dimensions): the `points` of these cells."""
 
@@ -77,74 +86,85 @@ def draw_bag(
     rng: np.random.Generator,
     size: int,
 ) -> TrainingBag:
-    """Draw a data set (by the root of its size), cells, a depth, a panel and what is hidden, and make the tokens."""
+    """Draw a data set (by the root of its size), cells, a depth, a panel and what is masked, and make the tokens."""
     dataset, usable = _draw_dataset(datasets, rng, held_out=False)
-    rows = _draw_cells(dataset, usable, size, rng, near=rng.random() < config.near_share)
-    return hide_in_bag(dataset, rows, rules, config, rng)
+    rows = _draw_cells(dataset, usable, size, rng, near=rng.random() < config.near_fraction)
+    return mask_for_training(dataset, rows, rules, config, rng)
 
 
-def hide_in_bag(
-    dataset: Dataset,
-    rows: np.ndarray,
-    rules: TokenRules,
-    config: PretrainConfig | FinetuneConfig,
-    rng: np.random.Generator,
-) -> TrainingBag:
-    """Draw a depth, a panel and what is hidden in a bag for training, and make its tokens."""
-    counts = dataset.log_counts[rows]
-    if rng.random() < config.thin_share:
-        counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
-    # No draw where the share is 0: what was trained before there was this option stays the same.
-    if config.gene_effect_share and rng.random() < config.gene_effect_share:
-        counts = _thin(counts, _gene_effects(counts.shape[1], rng)[counts.indices], rng)
-    measured = dataset.measured
-    if rng.random() < config.panel_share:
-        measured = _draw_panel(measured, rng)
-    hidden = draw_hidden(dataset.measured, len(rows), rng.uniform(*config.mask_range), rng)
-    if rng.random() < config.hidden_gene_share:
-        hidden |= (rng.random(len(measured)) < HIDDEN_GENES) & dataset.measured
-    # Genes outside the panel are unmeasured: hidden in every cell.
-    asked = hidden | (dataset.measured & ~measured & (rng.random(hidden.shape) < 0.1))
-    return _hide(dataset, rows, counts, rules, hidden | ~measured, asked, measured, config.max_hidden_entries, rng)
-
-
-def hide_for_test(
-    dataset: Dataset,
-    rows: np.ndarray,
-    rules: TokenRules,
-    config: PretrainConfig | FinetuneConfig,
-    rng: np.random.Generator,
-) -> TrainingBag:
-    """Hide entries of a bag and ask for those of its held-out cells; depth and panel stay."""
-    hidden = draw_hidden(dataset.measured, len(rows), config.mask_fraction, rng)
-    return ask_held_out(dataset, rows, hidden, rules, config, rng)
-
-
-def ask_held_out(
-    dataset: Dataset,
-    rows: np.ndarray,
-    hidden: np.ndarray,
-    rules: TokenRules,
-    config: PretrainConfig | FinetuneConfig,
-    rng: np.random.Generator,
-) -> TrainingBag:
-    """Hide ``hidden`` (len(rows), positions) in a bag, and ask for the part of it that is in held-out cells."""
-    asked = hidden & dataset.held_out[rows][:, None]
-    counts = dataset.log_counts[rows]
-    return _hide(dataset, rows, counts, rules, hidden, asked, dataset.measured, config.max_hidden_entries, rng)
-
-
-def draw_company_bag(
+def draw_validation_bag(
     datasets: Sequence[Dataset], rules: TokenRules, config: FinetuneConfig, rng: np.random.Generator, size: int
 ) -> TrainingBag:
-    """Draw a cell that was held out and its nearest neighbours, trained on or not; only held-out cells are asked for.
+    """Draw a held-out cell and its nearest neighbours, trained on or not; only held-out cells are predicted.
 
-    So a held-out cell is judged in the company in which it will be used.
+    So a held-out cell is judged with the context cells with which it will be used.
     """
     dataset, usable = _draw_dataset(datasets, rng, held_out=True)
     first = rng.choice(usable)
     rows = _nearest(dataset, first, np.flatnonzero(dataset.samples == dataset.samples[first]), size)
-    return hide_for_test(dataset, rows, rules, config, rng)
+    masked = draw_masked(dataset.measured, len(rows), config.mask_fraction, rng)
+    return mask_for_validation(dataset, rows, masked, rules, config, rng)
+
+
+def mask_for_training(
+    dataset: Dataset,
+    rows: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Draw a depth, a panel and what is masked in a bag, and make its tokens."""
+    counts = dataset.log_counts[rows]
+    if rng.random() < config.thin_fraction:
+        counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
+    panel = dataset.measured
+    if rng.random() < config.panel_fraction:
+        panel = _draw_panel(panel, rng)
+    masked = draw_masked(dataset.measured, len(rows), rng.uniform(*config.mask_range), rng)
+    if rng.random() < config.hidden_gene_fraction:
+        masked |= (rng.random(len(panel)) < HIDDEN_GENES) & dataset.measured
+    # Genes outside the panel are unmeasured: masked in every cell.
+    targets = masked | (dataset.measured & ~panel & (rng.random(masked.shape) < UNMEASURED_TARGETS))
+    return _make_bag(replace(dataset, measured=panel), rows, counts, masked, targets, rules, config, rng)
+
+
+def mask_for_validation(
+    dataset: Dataset,
+    rows: np.ndarray,
+    masked: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Mask ``masked`` (len(rows), n_genes) in a bag, and predict the part of it that is in held-out cells."""
+    targets = masked & dataset.held_out[rows][:, None]
+    return _make_bag(dataset, rows, dataset.log_counts[rows], masked, targets, rules, config, rng)
+
+
+def draw_masked(measured: np.ndarray, n_cells: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw measured entries to mask, (n_cells, n_genes) bool."""
+    return (rng.random((n_cells, len(measured)), dtype=np.float32) < fraction) & measured
+
+
+def _make_bag(
+    dataset: Dataset,
+    rows: np.ndarray,
+    counts: sparse.csr_matrix,
+    masked: np.ndarray,
+    targets: np.ndarray,
+    rules: TokenRules,
+    config: PretrainConfig | FinetuneConfig,
+    rng: np.random.Generator,
+) -> TrainingBag:
+    """Make tokens of ``counts`` without what is ``masked``, and keep the true bins of ``targets``, (cells, genes)."""
+    always = dataset.always_masked(rows)
+    everything = np.ones_like(dataset.measured)
+    truth = make_tokens(counts, counts, always, everything, rules).tokens
+    tokens = make_tokens(counts, counts, masked | always | ~dataset.measured, dataset.measured, rules).tokens
+    token_index = np.flatnonzero((targets & ~always).ravel())
+    if len(token_index) > config.max_masked_tokens:
+        token_index = np.sort(rng.choice(token_index, config.max_masked_tokens, replace=False))
+    return TrainingBag(tokens, token_index, truth.ravel()[token_index], dataset.points[rows])
 
 
 def _draw_dataset(
@@ -154,29 +174,6 @@ def _draw_dataset(
     weights = np.sqrt([len(rows) for rows in usable])
     number = rng.choice(len(datasets), p=weights / weights.sum())
     return datasets[number], usable[number]
-
-
-def _hide(
-    dataset: Dataset,
-    rows: np.ndarray,
-    counts: sparse.csr_matrix,
-    rules: TokenRules,
-    hidden: np.ndarray,
-    asked: np.ndarray,
-    measured: np.ndarray,
-    most: int,
-    rng: np.random.Generator,
-) -> TrainingBag:
-    """Make tokens of ``counts`` without what is ``hidden``, and keep the truth of up to ``most`` entries ``asked``."""
-    always = dataset.always_hidden(rows)
-    truth = make_tokens(counts, counts, always, dataset.measured, rules).tokens
-    tokens = make_tokens(counts, counts, hidden | always, measured, rules).tokens
-    places = np.flatnonzero((asked & ~always).ravel())
-    if len(places) > most:
-        places = np.sort(rng.choice(places, most, replace=False))
-    # Where unmeasured genes are coded as zero, one that is asked for would be seen as not expressed.
-    tokens.ravel()[places] = rules.mask
-    return TrainingBag(tokens, places, truth.ravel()[places], dataset.points[rows])
 
 
 def _draw_cells(dataset: Dataset, usable: np.ndarray, size: int, rng: np.random.Generator, *, near: bool) -> np.ndarray:
@@ -194,28 +191,17 @@ def _nearest(dataset: Dataset, first: int, rows: np.ndarray, size: int) -> np.nd
     return rows[np.argpartition(distance, size)[:size]]
 
 
-def _gene_effects(n_genes: int, rng: np.random.Generator) -> np.ndarray:
-    """Share of its counts that each gene keeps: half-normal on the log scale, of a spread drawn for the bag."""
-    return np.exp(-rng.uniform(0, MAX_GENE_EFFECT) * np.abs(rng.standard_normal(n_genes)))
-
-
-def _thin(log_counts: sparse.csr_matrix, depth: float | np.ndarray, rng: np.random.Generator) -> sparse.csr_matrix:
-    """Keep each count with the chance ``depth``: one for all, or one for each stored value."""
-    thinned = log_counts.copy()
-    counts = np.rint(np.expm1(thinned.data)).astype(np.int64)
-    thinned.data = np.log1p(rng.binomial(counts, depth)).astype(np.float32)
+def _thin(log_counts: sparse.csr_matrix, depth: float, rng: np.random.Generator) -> sparse.csr_matrix:
+    """Keep each count with probability ``depth``."""
+    counts = np.rint(np.expm1(log_counts.data)).astype(np.int64)
+    thinned = with_data(log_counts, np.log1p(rng.binomial(counts, depth)).astype(np.float32)).copy()
     thinned.eliminate_zeros()
     return thinned
 
 
 def _draw_panel(measured: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    positions = np.flatnonzero(measured)
+    gene_index = np.flatnonzero(measured)
     size = int(np.exp(rng.uniform(np.log(MIN_PANEL), np.log(MAX_PANEL))))
     panel = np.zeros_like(measured)
-    panel[rng.choice(positions, min(size, len(positions)), replace=False)] = True
+    panel[rng.choice(gene_index, min(size, len(gene_index)), replace=False)] = True
     return panel
-
-
-def draw_hidden(measured: np.ndarray, n_cells: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw measured entries to hide, (n_cells, positions) bool."""
-    return (rng.random((n_cells, len(measured)), dtype=np.float32) < fraction) & measured

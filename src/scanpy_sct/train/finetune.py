@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
@@ -18,31 +17,28 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
-from scanpy_sct.model import CompactNetwork
-from scanpy_sct.read.expression import Expression
-from scanpy_sct.read.hide import hidden_at_positions, read_hide
+from scanpy_sct.model import CompactNetwork, make_network
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.device import choose_device
-from scanpy_sct.run.inputs import placed, token_rules
-from scanpy_sct.tl._common import as_seed, read
+from scanpy_sct.run.inputs import genes_to_read, network_coordinates, token_rules
+from scanpy_sct.run.options import as_seed
 from scanpy_sct.train.config import FinetuneConfig
 from scanpy_sct.train.data import Dataset, as_dataset
-from scanpy_sct.train.direct import DirectPaths, FullPath, direct_positions
+from scanpy_sct.train.part import trainable_part, write_back
 from scanpy_sct.train.tuning import Tuning
+from scanpy_sct.workflow import open_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from lightning_fabric import Fabric
-
-    Data = AnnData | str | PathLike[str]
-
-logger = logging.getLogger(__name__)
 
 MIN_CELLS = 10
 
 
 def finetune(
     model: str | PathLike[str] | Checkpoint,
-    data: Data | Sequence[Data],
+    data: AnnData | str | PathLike[str] | Sequence[AnnData | str | PathLike[str]],
     config: FinetuneConfig | None = None,
     output: str | PathLike[str] | None = None,
     *,
@@ -54,32 +50,33 @@ def finetune(
     precision: str = "32-true",
     rng: int | np.random.Generator | None = 0,
 ) -> Checkpoint:
-    """Continue the training of a checkpoint on the data at hand, by predicting hidden entries of it.
+    """Continue the training of a checkpoint on the data at hand, by predicting masked entries of it.
 
-    One cell in ten is held out to judge by, and the weights of the best moment are returned; if nothing better is
-    found, those of the model. Of a checkpoint whose path is ``"direct"`` only the cell path is trained, on the measured
-    genes: about a minute on one core. Predictions of genes that were not measured become no better by it, and its
-    full path does not know of it. Of any other checkpoint the whole network is trained, which wants a GPU.
+    One cell in ten is held out to judge by, and the weights that predict these cells best are returned; if nothing
+    better is found, those of the model. Of a compact network the parts that describe cells are trained, on the measured
+    genes: about a minute on one core. Predictions of genes that were not measured become no better by it. Of a
+    released network all weights are trained, for which a GPU is advisable.
 
-    With `config.spatial` the network learns to read places too, of which it makes nothing at first. They are put on one
-    scale: 1 is the median distance of the cells of a sample to their nearest neighbor, and the middle of a sample is 0.
-    The checkpoint says so (`coordinates="spacing"`). A network that reads places already keeps its scale.
+    With `config.spatial` the network also learns to read coordinates, of which it makes nothing at first. They are put
+    on one scale: 1 is the median distance of the cells of a sample to their nearest neighbour, and the middle of a
+    sample is 0. The checkpoint records this (`coordinates="spacing"`). A network that reads coordinates already keeps
+    its scale.
 
     Parameters
     ----------
     model
-        Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`. It stays as it is.
+        Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`. It is not changed.
     data
         Cells x genes: counts, or log-normalised values. An AnnData, an h5ad or zarr file, or several of them.
     config
         Recipe; by default that of :class:`scanpy_sct.train.FinetuneConfig`.
     output
-        Folder to save the result in, too.
+        Folder in which the result is saved, too.
     layer, library_key, gene_names
         As in :func:`scanpy_sct.tl.impute`, the same for all data.
     hide
-        Entries that must have no influence, as in :func:`scanpy_sct.tl.impute`: they are taken out before anything is
-        read, and never seen or asked for. Only for a single object.
+        Entries that must have no influence, as in :func:`scanpy_sct.tl.impute`: they are removed when the data are
+        read, and neither seen nor predicted. Only for a single object.
     device
         As in :func:`scanpy_sct.tl.impute`.
     precision
@@ -89,15 +86,15 @@ def finetune(
 
     Returns
     -------
-    The new checkpoint, named `<model>-finetuned`. Its label head is left out, since the embedding is another one; fit
-    a new one with :func:`scanpy_sct.train.fit_label_head`.
+    The new checkpoint, named `<model>-finetuned`. It has no label head, since its embedding differs from that of the
+    model; fit a new one with :func:`scanpy_sct.train.fit_label_head`.
 
     Raises
     ------
     ValueError, KeyError, TypeError
         When an argument or the data cannot be used; before anything is computed.
     FloatingPointError
-        If the loss becomes NaN or infinite.
+        If the loss or a gradient becomes NaN or infinite.
 
     Examples
     --------
@@ -111,26 +108,18 @@ def finetune(
         check_replaceable(output)
     objects = _as_objects(data, hide)
     given = load_model(model)
-    if given.path == "direct" and not given.config.cell_dim:
-        msg = f"model={given.name!r} predicts by the profile of the bag alone, in which there is nothing to train."
-        raise ValueError(msg)
-    for name in ("thin_share", "gene_effect_share"):
-        if getattr(config, name) and given.tokens.scale != "log1p_counts":
-            msg = (
-                f"{name}={getattr(config, name)} needs a model with tokens of counts; those of {given.name!r} are not."
-            )
-            raise ValueError(msg)
+    _check_possible(given, config)
     fabric = _fabric(choose_device(device), precision)
-    names = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
     checkpoint = replace(
-        _with_places(given) if config.spatial else replace(given, network=copy.deepcopy(given.network)),
+        _reading_coordinates(given) if config.spatial else replace(given, network=copy.deepcopy(given.network)),
         name=f"{given.name}-finetuned",
         label_head=None,
         revision=None,
         sha256="",
     )
-    expressions, hidden = _read(checkpoint, objects, hide, names, spatial=config.spatial)
-    datasets = _hold_out(expressions, hidden, config, seed)
+    options = ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names, hide=hide)
+    blocks = [_read(checkpoint, item, options, spatial=config.spatial) for item in objects]
+    datasets = [_hold_out(block, number, config, seed) for number, block in enumerate(blocks)]
     _train(fabric, checkpoint, datasets, config, seed)
     checkpoint.network.cpu().eval()
     if output is None:
@@ -138,32 +127,26 @@ def finetune(
     return read_checkpoint(save_checkpoint(output, checkpoint))
 
 
-def _with_places(given: Checkpoint) -> Checkpoint:
-    """Copy a checkpoint and let its network read places, of which it makes nothing yet."""
-    if given.config.use_spatial_information:
-        return replace(given, network=copy.deepcopy(given.network))
-    config = replace(given.config, use_spatial_information=True)
-    with torch.random.fork_rng(devices=[]):
-        network = CompactNetwork(config, given.network.n_genes).eval()
-    found = network.load_state_dict(given.network.state_dict(), strict=False)
-    with torch.no_grad():
-        for name in found.missing_keys:
-            network.get_parameter(name).zero_()
-    return replace(given, config=config, network=network, coordinates="spacing")
-
-
-def _as_objects(data: Data | Sequence[Data], hide: object) -> list[Data]:
+def _as_objects(data: object, hide: object) -> list:
     from anndata import AnnData
 
-    single = isinstance(data, AnnData | str | PathLike)
-    objects = [data] if single else list(data)
+    objects = [data] if isinstance(data, AnnData | str | PathLike) else list(data)
     if not objects:
         msg = "data is empty; give at least one AnnData or file."
         raise ValueError(msg)
     if hide is not None and len(objects) > 1:
-        msg = f"hide names entries of a single object, and data has {len(objects)}; take the entries out beforehand."
+        msg = f"hide names entries of a single object, and data has {len(objects)}; remove the entries beforehand."
         raise ValueError(msg)
     return objects
+
+
+def _check_possible(given: Checkpoint, config: FinetuneConfig) -> None:
+    if config.thin_fraction and given.tokens.scale != "log1p_counts":
+        msg = (
+            f"thin_fraction={config.thin_fraction} needs a model whose bins are those of counts; {given.name!r} bins "
+            f"{given.tokens.scale}. Use thin_fraction=0."
+        )
+        raise ValueError(msg)
 
 
 def _fabric(device: torch.device, precision: str) -> Fabric:
@@ -176,58 +159,48 @@ def _fabric(device: torch.device, precision: str) -> Fabric:
     return Fabric(accelerator=device.type, devices=devices, precision=precision)
 
 
-def _read(
-    checkpoint: Checkpoint, objects: Sequence[Data], hide: object, names: dict[str, str | None], *, spatial: bool
-) -> tuple[list[Expression], list[sparse.csr_matrix | None]]:
-    """Read all objects, and where their hidden entries are."""
-    expressions, hidden = [], []
-    for item in objects:
-        adata = read_cells(Path(item)) if isinstance(item, str | PathLike) else item
-        by_column = read_hide(adata, hide)
-        _, expression = read(adata, checkpoint, hide=by_column, **names)
-        if spatial and expression.coordinates is None:
-            msg = "config.spatial=True needs coordinates in .obsm['spatial'], and there are none; leave it off."
-            raise ValueError(msg)
-        expression = placed(checkpoint, expression)
-        if len(expression.samples) < MIN_CELLS:
-            msg = f"data has an object of {len(expression.samples)} cells; at least {MIN_CELLS} are needed."
-            raise ValueError(msg)
-        expressions.append(expression)
-        hidden.append(hidden_at_positions(by_column, expression))
-    return expressions, hidden
+def _reading_coordinates(given: Checkpoint) -> Checkpoint:
+    """Copy a checkpoint and let its network read coordinates, of which it makes nothing yet."""
+    if given.config.reads_coordinates:
+        return replace(given, network=copy.deepcopy(given.network))
+    name = "reads_coordinates" if isinstance(given.network, CompactNetwork) else "use_spatial_information"
+    with torch.random.fork_rng(devices=[]):
+        network = make_network(replace(given.config, **{name: True}), given.network.n_genes).eval()
+    found = network.load_state_dict(given.network.state_dict(), strict=False)
+    with torch.no_grad():
+        for name in found.missing_keys:
+            network.get_parameter(name).zero_()
+    return replace(given, network=network, coordinates="spacing")
 
 
-def _hold_out(
-    expressions: Sequence[Expression], hidden: Sequence[sparse.csr_matrix | None], config: FinetuneConfig, seed: int
-) -> list[Dataset]:
-    datasets = []
-    for number, (expression, always) in enumerate(zip(expressions, hidden, strict=True)):
-        n_cells = len(expression.samples)
-        n_held_out = max(1, round(config.validation_share * n_cells))
-        held_out = np.random.default_rng([seed, 3, number]).permutation(n_cells) < n_held_out
-        datasets.append(as_dataset(expression, f"object {number + 1}", held_out, seed, always))
-    return datasets
+def _read(checkpoint: Checkpoint, item: object, options: ReadOptions, *, spatial: bool) -> CellBlock:
+    """Read all cells of an object or file."""
+    adata = read_cells(Path(item)) if isinstance(item, str | PathLike) else item
+    _, reader = open_cells(adata, checkpoint, options)
+    if spatial and reader.coordinates is None:
+        msg = "config.spatial=True needs coordinates in .obsm['spatial'], and there are none; use spatial=False."
+        raise ValueError(msg)
+    if reader.n_cells < MIN_CELLS:
+        msg = f"data has an object of {reader.n_cells} cells; at least {MIN_CELLS} are needed."
+        raise ValueError(msg)
+    coordinates = network_coordinates(checkpoint, reader.coordinates, reader.samples)
+    return replace(reader.block(), coordinates=coordinates)
+
+
+def _hold_out(block: CellBlock, number: int, config: FinetuneConfig, seed: int) -> Dataset:
+    n_held_out = max(1, round(config.validation_fraction * block.n_cells))
+    held_out = np.random.default_rng([seed, 3, number]).permutation(block.n_cells) < n_held_out
+    return as_dataset(block, f"object {number + 1}", held_out, seed)
 
 
 def _train(fabric: Fabric, checkpoint: Checkpoint, datasets: list[Dataset], config: FinetuneConfig, seed: int) -> None:
     """Train the network of ``checkpoint`` in place."""
-    rules, network = token_rules(checkpoint), checkpoint.network
-    is_direct = checkpoint.path == "direct"
-    if is_direct:
-        measured = np.any([dataset.measured for dataset in datasets], axis=0)
-        positions = direct_positions(rules, measured)
-        paths = DirectPaths(network, positions)
-        datasets = [_at(dataset, positions) for dataset in datasets]
-        rules = replace(rules, vocabulary=rules.vocabulary[positions])
-    else:
-        paths = FullPath(network)
-    size = config.bag_size if is_direct else config.tower_bag_size
-    Tuning(fabric, paths, checkpoint, datasets, rules, config, size, seed).fit()
-    paths.write_back()
-
-
-def _at(dataset: Dataset, positions: np.ndarray) -> Dataset:
-    hidden = None if dataset.hidden is None else dataset.hidden[:, positions]
-    return replace(
-        dataset, log_counts=dataset.log_counts[:, positions], measured=dataset.measured[positions], hidden=hidden
-    )
+    network = checkpoint.network
+    if not isinstance(network, CompactNetwork):
+        Tuning(fabric, network, datasets, token_rules(checkpoint), config, seed).fit()
+        return
+    measured = np.any([dataset.measured for dataset in datasets], axis=0)
+    gene_index = genes_to_read(checkpoint, measured, np.zeros_like(measured))
+    part, rules = trainable_part(network, gene_index), token_rules(checkpoint, gene_index)
+    Tuning(fabric, part, [dataset.at_genes(gene_index) for dataset in datasets], rules, config, seed).fit()
+    write_back(part, network, gene_index)

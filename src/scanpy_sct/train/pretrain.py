@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
@@ -10,40 +9,27 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-import torch
-
 from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
 from scanpy_sct.checkpoints.folder import check_replaceable, save_checkpoint
-from scanpy_sct.model import CompactNetwork
-from scanpy_sct.plan.tokens import TokenRules
-from scanpy_sct.read.genes import released_vocabulary
+from scanpy_sct.model import CompactConfig, Network
+from scanpy_sct.train.card import model_card
 from scanpy_sct.train.census import CensusCells
 from scanpy_sct.train.config import PretrainConfig
-from scanpy_sct.train.data import Dataset
+from scanpy_sct.train.finish import check_enough_cells, finish_checkpoint
+from scanpy_sct.train.held_out import HeldOut, held_out_bags
 from scanpy_sct.train.loop import Pretraining
 from scanpy_sct.train.sources import Source, open_sources
-from scanpy_sct.train.state import check_same_run
-from scanpy_sct.train.stream import sample_blocks
-from scanpy_sct.train.vocabulary import (
-    coexpression_order,
-    coexpression_vectors,
-    level_frequencies,
-    mean_expression,
-)
+from scanpy_sct.train.start import Start, find_start, hold_out, new_network, token_rules
+from scanpy_sct.train.state import check_same_run, last_report
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-logger = logging.getLogger(__name__)
-
-VOCABULARY_FILE = "vocabulary.npz"
+START_FILE = "start.npz"
 PRECISIONS = ("32-true", "bf16-mixed")
 MAY_CHANGE = {"name", "steps", "learning_rate", "warmup_steps", "gradient_clip", "report_every", "checkpoint_minutes"}
+MAY_CHANGE |= {"prior_cells", "whitening"}
 """Settings with which a run may be continued that differ from those of its start."""
-MAX_SAMPLED_CELLS = 30_000
-"""Cells on which the order of the genes and their frequencies rest."""
 
 
 def pretrain(
@@ -59,12 +45,15 @@ def pretrain(
     num_nodes: int = 1,
     license: str = "unknown",
 ) -> Path:
-    """Train a network by predicting hidden entries of single cells and sections.
+    """Train a network by predicting masked entries of single cells and sections.
 
     Files are read block by block, in an order that follows from the seed: memory does not grow with them. Every few
     minutes the state is written to the folder `<output>.training`; the same call continues from there, and comes to the
-    same weights as a run that was never stopped. Beside it stands the log (`log.csv`, and for TensorBoard where that is
-    installed), with held-out cells judged beside simple baselines.
+    same weights as a run that was never stopped. The log is written there, too (`log.csv`, and for TensorBoard where
+    that is installed), with held-out cells judged beside simple baselines.
+
+    After training, a compact network gets a bag correction and a whitened embedding (`config.prior_cells`,
+    `config.whitening`). The folder has a model card that says how it was made.
 
     Parameters
     ----------
@@ -74,17 +63,16 @@ def pretrain(
         expression. Genes that a file lacks are unmeasured in it. Parts of CELLxGENE Census, as
         :class:`scanpy_sct.train.CensusCells`, may stand among them.
     config
-        Network and recipe.
+        Network and recipe; by default those of `sct-mini`.
     output
         Folder of the checkpoint.
     vocabulary
-        Ensembl ids of the genes the network shall know, which are put in the order that `config.gene_order` names. By
-        default the 19,937 protein-coding genes of the released network.
+        Ensembl ids of the genes of the network, in any order. By default the 19,937 protein-coding genes of the
+        released network.
     device, precision, devices, strategy, num_nodes
         As Lightning Fabric's `accelerator`, `precision` ("32-true" or "bf16-mixed"), `devices`, `strategy` and
-        `num_nodes`. Several processes share
-        the bags of each step: the result is that of one process, but for rounding. Under `torchrun` or SLURM leave
-        `devices` at what each node has.
+        `num_nodes`. Several processes share the bags of each step: the result is that of one process, but for rounding.
+        Under `torchrun` or SLURM leave `devices` at what each node has.
     license
         Licence of the weights, for the checkpoint.
 
@@ -98,8 +86,8 @@ def pretrain(
         If `data` is empty or cannot be read, `config.bags_per_step` cannot be divided among the processes, or the
         folder of the state holds a run with other data or settings.
     FloatingPointError
-        If the loss or a gradient becomes NaN or infinite, or the loss on held-out cells doubles; the state of the last
-        good report is what the same call then continues from.
+        If the loss or a gradient becomes NaN or infinite, or the loss on held-out cells doubles; the same call then
+        continues from the state of the last good report.
     """
     config, folder = config or PretrainConfig(), Path(output)
     if not data:
@@ -107,173 +95,89 @@ def pretrain(
         raise ValueError(msg)
     check_replaceable(folder)
     _check_possible(config, precision)
-    fabric = _launched(device, precision, devices, strategy, num_nodes, config)
+    fabric = _launch(device, precision, devices, strategy, num_nodes)
+    check_shareable(config.bags_per_step, fabric.world_size)
     training = folder.with_name(folder.name + ".training")
     training.mkdir(parents=True, exist_ok=True)
-    _check_run(training, data, config, vocabulary, fabric)
 
-    genes, vectors = _order_genes(data, config, training, vocabulary, fabric)
-    sources = open_sources(data, genes)
+    start = _start(training, data, config, vocabulary, fabric)
+    sources, rules = open_sources(data, start.genes), token_rules(start.genes, config)
+    check_enough_cells(sources, config)
     held_out = hold_out(sources, config)
-    rules = token_rules(genes, config)
-    network = _new_network(config, sample_cells(sources, held_out, config), rules, vectors)
-    Pretraining(fabric, network, sources, held_out, rules, config, training).fit()
+    network, test = new_network(start, config), None
     if fabric.is_global_zero:
-        _save(folder, config, genes, rules, network, license)
+        test = HeldOut(held_out_bags(sources, held_out, rules, config), start.detection_rates)
+    Pretraining(fabric, network, sources, held_out, rules, config, training).fit(test)
+    if fabric.is_global_zero:
+        trained = _as_checkpoint(network, start, config, license)
+        checkpoint = finish_checkpoint(trained, sources, config, fabric.device.type)
+        card = model_card(checkpoint, sources, config, last_report(training))
+        save_checkpoint(folder, checkpoint, dtype="float16", readme=card)
     fabric.barrier()
     return folder
 
 
-def _save(
-    folder: Path, config: PretrainConfig, genes: np.ndarray, rules: TokenRules, network: CompactNetwork, license: str
-) -> None:
-    checkpoint = Checkpoint(
-        name=config.name,
-        config=config.network,
-        tokens=TokenSettings(n_bins=rules.n_bins, binning=rules.binning),
-        mask_fraction=config.mask_fraction,
-        genes=genes,
-        network=network.cpu().eval(),
-        embedding="cell" if config.network.cell_dim else "transformer",
-        path="full" if config.network.convolutions else "direct",
-        license=license,
-    )
-    save_checkpoint(folder, checkpoint, dtype="float16")
+def check_shareable(bags_per_step: int, n_processes: int) -> None:
+    """Raise a ValueError for a number of bags that processes cannot share evenly."""
+    if bags_per_step % n_processes:
+        msg = (
+            f"bags_per_step={bags_per_step} cannot be divided among {n_processes} processes; "
+            f"use a multiple of {n_processes}."
+        )
+        raise ValueError(msg)
 
 
 def _check_possible(config: PretrainConfig, precision: str) -> None:
     if precision not in PRECISIONS:
         msg = f"precision={precision!r} must be one of {', '.join(map(repr, PRECISIONS))}."
         raise ValueError(msg)
-    if config.network.use_spatial_information:
+    if config.network.reads_coordinates:
         msg = (
-            "config.network.use_spatial_information=True needs coordinates of every cell, which files of single cells "
-            "lack; pretrain without it."
+            "config.network reads coordinates, which files of single cells lack; pretrain without them, and let the "
+            "network learn to read them with sct.train.finetune(config=FinetuneConfig(spatial=True))."
         )
         raise ValueError(msg)
 
 
-def _check_run(
+def _launch(device: str, precision: str, devices: int | str, strategy: str, num_nodes: int) -> Fabric:
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        msg = 'Training needs lightning-fabric: pip install "scanpy_sct[train]"'
+        raise ImportError(msg) from error
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _start(
     training: Path,
     data: Sequence[str | PathLike[str] | CensusCells],
     config: PretrainConfig,
     vocabulary: Sequence[str] | None,
     fabric: Fabric,
-) -> None:
-    """Refuse to continue a run with other data or settings; those that steer the way of a run may change."""
+) -> Start:
+    """Find what the network starts from, once for all processes and starts of a run; refuse another run's folder."""
+    file = training / START_FILE
     if fabric.is_global_zero:
         facts = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
+        facts["architecture"] = "compact" if isinstance(config.network, CompactConfig) else "released"
         facts["data"] = [str(item) if isinstance(item, CensusCells) else Path(item).name for item in data]
-        if vocabulary is not None:
-            genes = vocabulary if config.gene_order == "given" else sorted(vocabulary)
-            vocabulary = sha256("\n".join(genes).encode()).hexdigest()
-        facts["vocabulary"] = vocabulary
+        listed = None if vocabulary is None else "\n".join(sorted(vocabulary))
+        facts["vocabulary"] = None if listed is None else sha256(listed.encode()).hexdigest()
         check_same_run(training, facts)
+        if not file.exists():
+            find_start(data, config, vocabulary).save(file)
     fabric.barrier()
+    return Start.load(file)
 
 
-def _launched(
-    device: str, precision: str, devices: int | str, strategy: str, num_nodes: int, config: PretrainConfig
-) -> Fabric:
-    try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
-    except ImportError as error:
-        msg = 'Training needs lightning-fabric: pip install "scanpy_sct[train]"'
-        raise ImportError(msg) from error
-    several = devices not in (1, "1") or num_nodes > 1
-    # Steps without the convolutional path leave its weights without gradients.
-    ours = DDPStrategy(find_unused_parameters=True)
-    chosen = ours if strategy == "ddp" or (strategy == "auto" and several) else strategy
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, strategy=chosen, precision=precision)
-    fabric.launch()
-    check_shareable(config.bags_per_step, fabric.world_size)
-    return fabric
-
-
-def check_shareable(bags_per_step: int, n_processes: int) -> None:
-    """Refuse a number of bags that processes cannot share evenly."""
-    if bags_per_step % n_processes:
-        msg = (
-            f"bags_per_step={bags_per_step} cannot be divided among {n_processes} processes; "
-            f"take a multiple of {n_processes}."
-        )
-        raise ValueError(msg)
-
-
-def hold_out(sources: Sequence[Source], config: PretrainConfig) -> list[np.ndarray]:
-    """Draw the cells of each source that are never trained on, (n_cells,) bool; at least one in all."""
-    drawn = [
-        np.random.default_rng([config.seed, 8, number]).random(len(source.samples)) < config.validation_share
-        for number, source in enumerate(sources)
-    ]
-    if not any(mask.any() for mask in drawn):
-        next((mask for mask in drawn if len(mask)), np.zeros(1))[0] = True
-    if all(mask.all() for mask in drawn):
-        msg = "data has no cell to train on beside those held out; give more cells, or a smaller validation_share."
-        raise ValueError(msg)
-    return drawn
-
-
-def token_rules(genes: np.ndarray, config: PretrainConfig) -> TokenRules:
-    """Token rules of a network trained here: unmeasured genes are masked."""
-    network = config.network
-    return TokenRules(
-        genes, mask=network.mask_token_id, pad=network.pad_token_id, n_bins=network.num_bins - 1, binning=config.binning
+def _as_checkpoint(network: Network, start: Start, config: PretrainConfig, license: str) -> Checkpoint:
+    return Checkpoint(
+        name=config.name,
+        network=network.cpu().eval(),
+        tokens=TokenSettings(binning=config.binning),
+        mask_fraction=config.mask_fraction,
+        genes=start.genes,
+        license=license,
     )
-
-
-def sample_cells(sources: Sequence[Source], held_out: Sequence[np.ndarray], config: PretrainConfig) -> list[Dataset]:
-    """Read some blocks, all of them where the data are small."""
-    return sample_blocks(sources, held_out, config.block_size, MAX_SAMPLED_CELLS, config.seed)
-
-
-def _order_genes(
-    data: Sequence[str | PathLike[str] | CensusCells],
-    config: PretrainConfig,
-    folder: Path,
-    vocabulary: Sequence[str] | None,
-    fabric: Fabric,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Genes in their order, padded, and the vectors of their co-expression; kept for the next start."""
-    file = folder / VOCABULARY_FILE
-    if fabric.is_global_zero and not file.exists():
-        unordered = pd.unique(pd.Series(released_vocabulary() if vocabulary is None else vocabulary, dtype=str))
-        unordered = np.asarray(unordered[unordered != ""], dtype=str)
-        if config.gene_order != "given":
-            unordered = np.sort(unordered)
-        padding = -len(unordered) % 2**config.network.num_downsamples
-        unordered = np.concatenate([unordered, np.full(padding, "", dtype=unordered.dtype)])
-        sources = open_sources(data, unordered)
-        cells = sample_cells(sources, hold_out(sources, config), config)
-        vectors = coexpression_vectors(cells, max(config.network.cell_dim, 32), config.seed)
-        n_genes = len(unordered) - padding
-        order = np.arange(len(unordered))
-        if config.gene_order == "coexpression":
-            order[:n_genes] = coexpression_order(vectors[:n_genes])
-        elif config.gene_order == "mean":
-            order[:n_genes] = np.argsort(-mean_expression(cells)[:n_genes], kind="stable")
-        partial = file.with_suffix(".partial.npz")
-        np.savez(partial, genes=unordered[order], vectors=vectors[order])
-        partial.replace(file)
-    fabric.barrier()
-    stored = np.load(file)
-    return stored["genes"], stored["vectors"]
-
-
-def _new_network(
-    config: PretrainConfig, cells: Sequence[Dataset], rules: TokenRules, vectors: np.ndarray
-) -> CompactNetwork:
-    """Make a network that starts from what is known without training: gene frequencies, and co-expression."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = CompactNetwork(config.network, len(rules.vocabulary))
-    if not config.network.context:
-        return network
-    with torch.no_grad():
-        network.profile.log_prior.copy_(torch.from_numpy(np.log(level_frequencies(cells, rules))))
-        if network.config.cell_dim:
-            directions = vectors[:, : network.config.cell_dim]
-            scale = np.sqrt((directions**2).mean(0, keepdims=True)) + 1e-12
-            network.cell_path.gene_table.copy_(torch.from_numpy(directions / scale))
-    return network

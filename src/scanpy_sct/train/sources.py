@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.read.expression import check_match, pick_genes
+from scanpy_sct.read.gene_check import check_match
 from scanpy_sct.read.genes import GeneMatch, match_genes
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.reader import pick_genes
 from scanpy_sct.read.samples import read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenValues, find_scale
 from scanpy_sct.train.census import CensusCells
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 N_FIRST_ROWS = 2_000
-"""Rows that tell whether a file holds counts, and which of several columns of one gene is used."""
+"""Rows from which is found whether a file holds counts, and which of several columns of one gene is used."""
 MIN_GENES = 50
 
 
@@ -38,16 +39,16 @@ class Source(Protocol):
     """
 
     name: str
-    """What messages and logs call it."""
+    """Its name in messages and logs."""
     measured: np.ndarray
-    """Whether the gene at each position of the vocabulary was measured, (n_positions,) bool."""
+    """Whether each gene of the vocabulary was measured, (n_genes,) bool."""
     samples: np.ndarray
     """Number of the sample of each cell, (n_cells,) integers."""
     coordinates: np.ndarray | None
-    """Place of each cell on the tissue, (n_cells, 2), or None."""
+    """Coordinates of each cell, (n_cells, 2), or None."""
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Return `log1p` of the counts of cells ``start`` to ``stop``, (cells, n_positions) float32."""
+        """Return `log1p` of the counts of cells ``start`` to ``stop``, (cells, n_genes) float32."""
         ...
 
 
@@ -60,15 +61,15 @@ class FileSource:
     samples: np.ndarray
     coordinates: np.ndarray | None
     matrix: Any
-    """The matrix on disk: rows can be sliced, and are read when they are."""
+    """The matrix on disk: a slice of rows is read when it is taken."""
     genes: GeneMatch
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Read a block, move its genes to their positions, and take the logarithm of the counts."""
+        """Read a block, move its columns to their genes, and take the logarithm of the counts."""
         rows = read_matrix(ad.AnnData(self.matrix[start:stop]))
         if find_scale(rows) != "counts":
             msg = (
-                f"{self.name}: cells {start} to {stop} do not hold counts (whole numbers); X must be counts throughout."
+                f"{self.name}: cells {start} to {stop} do not hold counts (integers); X must hold counts in all cells."
             )
             raise ValueError(msg)
         return pick_genes(TokenValues.found_in(rows, "counts", "log1p_counts").of(rows), self.genes, len(self.measured))
@@ -82,21 +83,21 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     path
         `.h5ad` or `.zarr`, cells x genes, human; genes by Ensembl id or symbol in the index of `.var`.
     vocabulary
-        Ensembl id at each position, `""` where there is none, (n_positions,).
+        Ensembl id of each gene, `""` where there is none, (n_genes,).
     library_key
         Column of `.obs` that names the sample of each cell; without it, the file is one sample.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
         The matrix is stored by columns or does not hold counts, the genes are those of a mouse, or fewer than 50 (or
         half of a smaller vocabulary) are known.
     """
     group = _open(path)
     with warnings.catch_warnings():
-        # Nobody asks for a cell by its name here, and of several columns of one gene one is chosen below.
+        # Cells are not looked up by name here, and of several columns of one gene one is chosen below.
         warnings.filterwarnings("ignore", message=".*names are not unique")
         shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
     if "spatial" in group.get("obsm", {}):
@@ -104,7 +105,7 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     matrix = _stored_matrix(group["X"], path)
     first = read_matrix(ad.AnnData(matrix[: min(N_FIRST_ROWS, shell.n_obs)]))
     if find_scale(first) != "counts":
-        msg = f"{path}: X holds no counts (whole numbers), which training needs; write a file with the counts in X."
+        msg = f"{path}: X does not hold counts (integers), which training needs; write a file with the counts in X."
         raise ValueError(msg)
     totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
     names = pd.Series(shell.var_names.astype(str))
@@ -134,7 +135,7 @@ def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: 
 
 def _open(path: Path) -> Any:
     if not path.exists():
-        msg = f"There is no file {path}."
+        msg = f"{path} does not exist."
         raise FileNotFoundError(msg)
     if path.is_dir():
         import zarr

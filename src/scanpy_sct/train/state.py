@@ -1,4 +1,4 @@
-"""What a training run keeps on disk: its state, to continue from, and its log."""
+"""Files of a training run: its state, to continue from, and its log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Progress:
 
 
 def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Progress, name: str = STATE_FILE) -> None:
-    """Write the state beside the old one, and only then put it in its place: a killed process leaves a whole one."""
+    """Write the state beside the old one, then replace it in one step: a killed process leaves a complete one."""
     partial = folder / (name + ".partial")
     fabric.save(partial, {**parts, "progress": asdict(progress)})
     if fabric.is_global_zero:
@@ -48,17 +48,17 @@ def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Pr
 
 
 def go_back(folder: Path) -> str:
-    """Put the last good state in the place of the last one; say what there is to continue from."""
+    """Replace the last state by the last good one; return a sentence that says from where the run continues."""
     if not (folder / GOOD_FILE).exists():
         (folder / STATE_FILE).unlink(missing_ok=True)
-        return "no report was good yet, so that the same call starts anew"
+        return "No report was good yet: the same call starts from the beginning."
     shutil.copyfile(folder / GOOD_FILE, folder / (STATE_FILE + ".partial"))
     (folder / (STATE_FILE + ".partial")).replace(folder / STATE_FILE)
-    return f"the same call continues from the last good report, which is kept in {folder}"
+    return f"The same call continues from the last good report, which is kept in {folder}."
 
 
 def check_same_run(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuse to continue a run that was started with other data or settings; note those of a new one.
+    """Check that a run was started with the same data and settings; record those of a new run.
 
     Raises
     ------
@@ -79,13 +79,13 @@ def check_same_run(folder: Path, facts: dict[str, Any]) -> None:
     if changed:
         msg = (
             f"{folder} holds a run with other settings ({'; '.join(changed)[:500]}). Choose another output, or delete "
-            "this folder to start anew."
+            "this folder to start from the beginning."
         )
         raise ValueError(msg)
 
 
 def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:
-    """Put the stored state, if there is one, into ``parts``."""
+    """Load the stored state, if there is one, into ``parts``."""
     file = folder / STATE_FILE
     if not file.exists():
         return Progress()
@@ -95,17 +95,25 @@ def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:
     return progress
 
 
+def last_report(folder: Path) -> dict[str, str] | None:
+    """Return the last row of the log, None where there is none."""
+    if not (folder / LOG_FILE).exists():
+        return None
+    with (folder / LOG_FILE).open(newline="") as handle:
+        return list(csv.DictReader(handle))[-1]
+
+
 class Log:
     """One row of numbers for each report, in log.csv and, where tensorboard is installed, for TensorBoard.
 
-    Rows behind ``first_step`` are forgotten: a run that was killed writes them anew.
+    Rows behind ``first_step`` are dropped: a run that was killed writes them again.
     """
 
     def __init__(self, folder: Path, first_step: int, *, is_writer: bool) -> None:
         self.file, self.is_writer, self.board = folder / LOG_FILE, is_writer, None
         if not is_writer:
             return
-        self._forget(first_step)
+        self._drop_after(first_step)
         if find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
@@ -133,7 +141,7 @@ class Log:
         if self.board is not None:
             self.board.close()
 
-    def _forget(self, first_step: int) -> None:
+    def _drop_after(self, first_step: int) -> None:
         if not self.file.exists():
             return
         with self.file.open(newline="") as handle:

@@ -2,8 +2,7 @@
 
 An *epoch* visits every block of every file at least once, those of small files more often. Visits are shuffled and
 dealt out in *windows* of a few blocks; a window is read, its cells are divided into bags, and the bags are shuffled.
-So every cell of a block is in at least one bag each time its block is visited (steps with the convolutional path then
-look at a random part of their bag only), memory holds two windows (the one in
+So every cell of a block is in at least one bag each time its block is visited, memory holds two windows (the one in
 use, and the next, which is read meanwhile), and the cells of any step follow from the seed and the number of the step
 alone.
 """
@@ -66,18 +65,18 @@ class Visits:
         """Return the block of visit ``number``."""
         epoch = self._epoch_of(number)
         if self._epoch[0] != epoch:
-            order = np.random.default_rng([self.seed, 4, epoch]).permutation(self._tickets(epoch))
+            order = np.random.default_rng([self.seed, 4, epoch]).permutation(self._visits_of(epoch))
             self._epoch = (epoch, order)
         return self.blocks[self._epoch[1][number - self._start(epoch)]]
 
-    def _tickets(self, epoch: int) -> np.ndarray:
-        """Return numbers of the blocks of an epoch; a block that is due 2.4 times an epoch has 2 or 3 tickets."""
+    def _visits_of(self, epoch: int) -> np.ndarray:
+        """Return numbers of the blocks of an epoch; a block that is due 2.4 times an epoch has 2 or 3 visits."""
         times = np.floor((epoch + 1) * self._times + 1e-9) - np.floor(epoch * self._times + 1e-9)
         return np.repeat(np.arange(len(self.blocks)), times.astype(int))
 
     def _epoch_of(self, number: int) -> int:
         while not self._ends or self._ends[-1] <= number:
-            self._ends.append(self._start(len(self._ends)) + len(self._tickets(len(self._ends))))
+            self._ends.append(self._start(len(self._ends)) + len(self._visits_of(len(self._ends))))
         return int(np.searchsorted(self._ends, number, side="right"))
 
     def _start(self, epoch: int) -> int:
@@ -127,7 +126,7 @@ class BagStream:
         self.visits = Visits(n_cells, config.block_size, config.balance, config.seed)
 
     def bags(self, first: int = 0) -> Iterator[tuple[Dataset, np.ndarray]]:
-        """Yield a block and the rows of a bag in it, endlessly; ``first`` bags are passed over without being read."""
+        """Yield a block and the rows of a bag in it, endlessly; the ``first`` bags are skipped without being read."""
         windows = self._windows(first)
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(self._read, *next(windows))
@@ -136,13 +135,13 @@ class BagStream:
                 coming = reader.submit(self._read, *next(windows))
                 yield from bags
 
-    def _windows(self, n_passed: int) -> Iterator[tuple[Window, int]]:
-        """Yield windows, and how many of their bags are passed over."""
+    def _windows(self, n_skipped: int) -> Iterator[tuple[Window, int]]:
+        """Yield windows, and how many of their bags are skipped."""
         for number in count(self.number, self.n_streams):
             window = self.plan(number)
-            if n_passed < window.n_bags:
-                yield window, n_passed
-            n_passed = max(n_passed - window.n_bags, 0)
+            if n_skipped < window.n_bags:
+                yield window, n_skipped
+            n_skipped = max(n_skipped - window.n_bags, 0)
 
     def plan(self, number: int) -> Window:
         """Plan a window from samples and held-out cells alone, without reading."""
@@ -150,14 +149,14 @@ class BagStream:
         first = number * config.window_blocks
         blocks = tuple(self.visits[visit] for visit in range(first, first + config.window_blocks))
         sizes = tuple(int(size) for size in rng.choice(config.bag_sizes, len(blocks)))
-        near = tuple(bool(is_near) for is_near in rng.random(len(blocks)) < config.near_share)
+        near = tuple(bool(is_near) for is_near in rng.random(len(blocks)) < config.near_fraction)
         n_bags = 0
         for block, size in zip(blocks, sizes, strict=True):
             _, n_cells = np.unique(self._samples(block)[~self._held_out(block)], return_counts=True)
             n_bags += int(np.ceil(n_cells / size).sum())
         return Window(blocks, sizes, near, n_bags, number)
 
-    def _read(self, window: Window, n_passed: int) -> list[tuple[Dataset, np.ndarray]]:
+    def _read(self, window: Window, n_skipped: int) -> list[tuple[Dataset, np.ndarray]]:
         rng = np.random.default_rng([self.config.seed, 6, window.number])
         bags = []
         for block, size, near in zip(window.blocks, window.bag_sizes, window.near, strict=True):
@@ -166,14 +165,14 @@ class BagStream:
             points = dataset.points[usable] if near else None
             planned = plan_bags(dataset.samples[usable], size, rng, points)
             bags += [(dataset, usable[bag.rows]) for bag in planned]
-        return [bags[place] for place in rng.permutation(len(bags))[n_passed:]]
+        return [bags[number] for number in rng.permutation(len(bags))[n_skipped:]]
 
     def _dataset(self, block: Block, *, near: bool) -> Dataset:
         source, held_out = self.sources[block.source], self.held_out[block.source]
         dataset = read_block(source, held_out, block.start, block.stop)
         if not near or source.coordinates is not None:
             return dataset
-        # Cells that are held out have no part in what others are trained on, so neither in the company they keep.
+        # Held-out cells must not influence training, so they do not shape the bags of other cells either.
         usable = ~dataset.held_out
         similar = similarity_points(dataset.log_counts[usable], self.config.seed)
         points = np.zeros((len(usable), similar.shape[1]))
@@ -205,11 +204,11 @@ def sample_blocks(
         for start in range(0, len(mask), block_size)
     ]
     drawn = np.random.default_rng([seed, 7]).permutation(len(blocks))
-    is_first = ~pd.Series([blocks[place].source for place in drawn]).duplicated().to_numpy()
+    is_first = ~pd.Series([blocks[number].source for number in drawn]).duplicated().to_numpy()
     drawn = np.concatenate([drawn[is_first], drawn[~is_first]])
     n_sources = int(is_first.sum())
-    n_before = np.cumsum([0, *(blocks[place].stop - blocks[place].start for place in drawn[:-1])])
+    n_before = np.cumsum([0, *(blocks[number].stop - blocks[number].start for number in drawn[:-1])])
     return [
         read_block(sources[block.source], held_out[block.source], block.start, block.stop)
-        for block in (blocks[place] for place in np.sort(drawn[: max(n_sources, (n_before < max_cells).sum())]))
+        for block in (blocks[number] for number in np.sort(drawn[: max(n_sources, (n_before < max_cells).sum())]))
     ]

@@ -1,4 +1,4 @@
-"""The order of the genes, and how often each shows which level: facts of the training data, found before training."""
+"""Facts of the training data that are found before training: co-expression of genes, and how often each shows a bin."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scipy import sparse
 
 from scanpy_sct.plan.bags import divide
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
+from scanpy_sct.sparse_tools import log_normalise, with_data
 from scanpy_sct.train.data import Dataset
 
 GENES_A_LEAF = 4
@@ -17,32 +18,21 @@ PSEUDO_CELLS = 2.0
 
 
 def coexpression_vectors(datasets: Sequence[Dataset], n_components: int, seed: int) -> np.ndarray:
-    """Place genes by the cells that express them: truncated SVD of standardised, depth-normalised log values.
+    """Describe genes by the cells that express them: truncated SVD of standardised, depth-normalised log values.
 
-    Returns (positions, n_components); genes never seen are all zero.
+    Returns (n_genes, n_components); genes that no cell shows are all zero.
     """
     from sklearn.decomposition import TruncatedSVD
 
-    linear = _normalized(datasets)
-    squares = np.asarray(linear.multiply(linear).mean(0)).ravel()
-    scaled = linear @ sparse.diags(np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 1e-4))
-    svd = TruncatedSVD(n_components, random_state=seed).fit(scaled.tocsr().astype(np.float32))
-    return (svd.components_ * svd.singular_values_[:, None] / np.sqrt(linear.shape[0])).T.astype(np.float32)
-
-
-def mean_expression(datasets: Sequence[Dataset]) -> np.ndarray:
-    """Mean of the depth-normalised log values of each position, (positions,)."""
-    return np.asarray(_normalized(datasets).mean(0)).ravel()
-
-
-def _normalized(datasets: Sequence[Dataset]) -> sparse.csr_matrix:
-    """Log values at 10,000 counts a cell, training cells only."""
-    values = sparse.vstack([dataset.log_counts[~dataset.held_out] for dataset in datasets]).tocsr()
-    values.data = np.expm1(values.data)
-    totals = np.maximum(np.asarray(values.sum(1)).ravel(), 1)
-    values.data *= np.repeat(1e4 / totals, np.diff(values.indptr)).astype(np.float32)
-    values.data = np.log1p(values.data)
-    return values
+    log_counts = sparse.vstack([dataset.log_counts[~dataset.held_out] for dataset in datasets]).tocsr()
+    values = log_normalise(with_data(log_counts, np.expm1(log_counts.data)))
+    squares = np.asarray(values.multiply(values).mean(0)).ravel()
+    scaled = values @ sparse.diags(np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 1e-4))
+    n_possible = max(1, min(n_components, *(size - 1 for size in values.shape)))
+    svd = TruncatedSVD(n_possible, random_state=seed).fit(scaled.tocsr().astype(np.float32))
+    vectors = np.zeros((values.shape[1], n_components), dtype=np.float32)
+    vectors[:, :n_possible] = (svd.components_ * svd.singular_values_[:, None] / np.sqrt(values.shape[0])).T
+    return vectors
 
 
 def coexpression_order(vectors: np.ndarray) -> np.ndarray:
@@ -54,22 +44,20 @@ def coexpression_order(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate([*parts, np.flatnonzero(length == 0)])
 
 
-def level_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarray:
-    """Frequency of each level of each gene over those training cells given that measured it, (positions, levels).
+def bin_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarray:
+    """Frequency of each bin of each gene in the training cells that measured it, (n_genes, n_bins).
 
     Shrunk with the weight of two cells towards the frequencies over all genes.
     """
-    n_levels = rules.n_bins
-    counts = np.zeros((len(rules.vocabulary), n_levels))
+    n_bins = rules.n_bins
+    counts = np.zeros((len(rules.vocabulary), n_bins))
     for dataset in datasets:
         rows = np.flatnonzero(~dataset.held_out)
         for start in range(0, len(rows), CHUNK):
             cells = dataset.log_counts[rows[start : start + CHUNK]]
             nothing = np.zeros(cells.shape, dtype=bool)
             tokens = make_tokens(cells, cells, nothing, dataset.measured, rules).tokens
-            counts += (
-                np.stack([(tokens == level).sum(0) for level in range(n_levels)], axis=1) * dataset.measured[:, None]
-            )
-    # No level is impossible, also one that these cells do not show.
-    overall = (counts.sum(0) + 1) / (counts.sum() + n_levels)
+            counts += np.stack([(tokens == number).sum(0) for number in range(n_bins)], axis=1) * dataset.measured[:, None]
+    # No bin is impossible, even if these cells do not show it.
+    overall = (counts.sum(0) + 1) / (counts.sum() + n_bins)
     return (counts + PSEUDO_CELLS * overall) / (counts.sum(1, keepdims=True) + PSEUDO_CELLS)
