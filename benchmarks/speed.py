@@ -21,10 +21,10 @@ from common import HERE, circumstances
 
 N_CELLS, HIDDEN_SHARE, RUNS = 50, 0.15, 3
 CASES = [
-    ("released size", "full", "float32"),
-    ("released size", "full", "bfloat16"),
+    ("released size", "bins", "float32"),
+    ("released size", "bins", "bfloat16"),
     ("released size", "embedding", "float32"),
-    ("sct-mini", "direct", "float32"),
+    ("sct-mini", "bins", "float32"),
     ("sct-mini", "embedding", "float32"),
 ]
 
@@ -58,24 +58,28 @@ def measure(network: str, work: str, precision: str, device: str) -> dict[str, o
     import torch
 
     import scanpy_sct as sct
-    from scanpy_sct.model import Sct, SctConfig
+    from scanpy_sct.model import Bags, ReleasedConfig, make_network
 
-    module = Sct(SctConfig(), 19_968).eval() if network == "released size" else sct.load_model(network).network
+    is_released = network == "released size"
+    module = make_network(ReleasedConfig(), 19_968).eval() if is_released else sct.load_model(network).network
     module = module.to(device)
-    tokens = torch.randint(0, 5, (1, N_CELLS * module.n_genes), device=device)
-    hidden = torch.randperm(tokens.numel(), device=device)[: int(HIDDEN_SHARE * tokens.numel())].sort().values
-    embedding = "cell_embedding" if module.config.cell_dim else "transformer_out"
-    options = {
-        "full": {"outputs": {"logits"}, "positions": hidden},
-        "direct": {"outputs": {"direct_logits"}},
-        "embedding": {"outputs": {embedding}},
-    }[work]
+    tokens = torch.randint(0, 5, (1, N_CELLS, module.n_genes), device=device)
+    masked = torch.randperm(tokens.numel(), device=device)[: int(HIDDEN_SHARE * tokens.numel())].sort().values
+    tokens.view(-1)[masked] = module.config.mask_token
+    bags = Bags(tokens)
+
+    def compute() -> None:
+        if work == "embedding":
+            module.cell_embedding(bags)
+        else:
+            module.bin_logits(bags, masked)
+
     seconds = []
     half = precision == "bfloat16"
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
         for _ in range(RUNS + 1):
             start = time.perf_counter()
-            module(tokens, **options)
+            compute()
             if tokens.is_cuda:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
