@@ -78,7 +78,7 @@ intersphinx_mapping = {
 }
 # The inner parts have no pages; docstrings may name them all the same.
 nitpick_ignore_regex = [
-    ("py:.*", r"scanpy_sct\.(read|plan|predict|evaluate\.(methods|metrics|observed|registry|source|tasks))\b.*"),
+    ("py:.*", r"scanpy_sct\.(read|plan|predict|evaluate\.(embedding_methods|embedding_metrics|methods|metrics|observed|registry|source|tasks))\b.*"),
     ("py:.*", r"scanpy_sct\.train\.(census\.CensusSource|sources)\b.*"),
 ]
 if not online:

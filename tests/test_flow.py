@@ -51,7 +51,7 @@ KNOWN_TO = {
     "anndata": ANNDATA,
     "scanpy": ANNDATA,
     "squidpy": ANNDATA,
-    "torch": TORCH | {"evaluate"},  # scVI, one of the methods to compare with, draws from torch
+    "torch": TORCH,
     "lightning": TORCH,
     "lightning_fabric": TORCH,
 }
