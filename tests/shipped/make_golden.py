@@ -49,7 +49,7 @@ def impute(model: str) -> Results:
         "values": as_integers(adata.layers["sct"]),
         "unmeasured": as_integers(adata.obsm["sct_unmeasured"].to_numpy()),
         "recovery": adata.var["sct_recovery"].to_numpy(dtype=np.float32),
-        "network_share": adata.var["sct_network_share"].to_numpy(dtype=np.float32),
+        "network_fraction": adata.var["sct_network_fraction"].to_numpy(dtype=np.float32),
         "bins": adata.layers["sct_bins"][:, ::GENE_STEP],
     }
 

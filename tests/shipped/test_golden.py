@@ -47,7 +47,7 @@ def test_imputed_values(model):
     check_values(golden["values"], found["values"])
     check_values(golden["unmeasured"], found["unmeasured"])
     assert correlation(golden["recovery"], found["recovery"]) > 0.999
-    assert correlation(golden["network_share"], found["network_share"]) > 0.999
+    assert correlation(golden["network_fraction"], found["network_fraction"]) > 0.999
     assert np.mean(golden["bins"] == found["bins"]) > 0.999
 
 
