@@ -21,13 +21,21 @@ def pretrain(
     config: Settings = None,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="As in Lightning Fabric: 32-true, bf16-mixed ...")] = "32-true",
-    devices: Annotated[int, typer.Option(help="Processes on this machine, one a device.")] = 1,
+    devices: Annotated[int, typer.Option(help="Processes on this machine, one for each device.")] = 1,
     num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="As in Lightning Fabric: auto, ddp ...")] = "auto",
 ) -> None:
     """Train a checkpoint; the same command continues a run that was stopped."""
-    how = {"device": device, "precision": precision, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
-    sct.train.pretrain(data, _pretrain_config(config), output, **how)
+    sct.train.pretrain(
+        data,
+        _pretrain_config(config),
+        output,
+        device=device,
+        precision=precision,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+    )
     typer.echo(f"Wrote {output}")
 
 
@@ -36,7 +44,7 @@ def finetune(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new checkpoint.")],
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; without it, those of the settings.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after so long; the result then depends on the machine.")
+        float | None, typer.Option(help="Stop after this time; the result then depends on the machine.")
     ] = None,
     config: Settings = None,
     model: Model = "sct-mini",
@@ -46,7 +54,7 @@ def finetune(
     device: Device = "auto",
     rng: Rng = 0,
 ) -> None:
-    """Continue the training of a checkpoint on the data at hand."""
+    """Continue the training of a checkpoint on your own data."""
     given = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
     values = ({} if config is None else files.read_mapping(config)) | given
     sct.train.finetune(
