@@ -2,7 +2,7 @@
 
     python benchmarks/ablations.py
 
-Each variant takes a quarter of an hour on one core, and judging it half as long. Trained networks are kept in the cache
+Each variant takes a quarter of an hour on one core, and its evaluation half as long. Trained networks are kept in the cache
 folder, and the same command goes on where it was stopped. The rows go to results/ablations.csv.
 """
 
@@ -95,14 +95,14 @@ def judged(config: PretrainConfig, files: list[Path], data: Path) -> pd.DataFram
         depends_on = {
             "data": hash_of_data(dataset, data),
             "weights": checkpoint.sha256,
-            "code": hash_of_code(*TASK_CODE, *MODEL_CODE, "predict", "evaluate"),
+            "code": hash_of_code(*TASK_CODE, *MODEL_CODE, "embed", "evaluate"),
         }
         tables.append(cached(f"ablation-{dataset}", depends_on, partial(measured, checkpoint, dataset, data), False))
     return pd.concat(tables)
 
 
 def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:
-    """Hide entries and genes, and predict them by the network alone; name cells by their nearest in the embedding."""
+    """Mask entries and genes, and predict them by the network alone; annotate cells by their neighbours in the embedding."""
     adata = read(dataset, data)
     options = {"model": checkpoint, "n_bootstrap": 0}
     found = sct.evaluate.imputation(

@@ -1,9 +1,10 @@
-"""Name cells whose names are known: from other studies and donors, from half of the same data set, from markers.
+"""Annotate labelled cells: from other studies and donors, from half of the same data set, from markers.
 
     python benchmarks/annotation.py
 
 measures what `scanpy_sct.evaluate.annotation` measures on the tasks below, writes results/annotation.csv and prints
-one table a metric. CellTypist and decoupler take part where they are installed: pip install ".[evaluate]".
+one table per metric. CellTypist and decoupler take part where they are installed: pip install -r
+benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anndata as ad
+import methods  # noqa: F401 registers the methods of other packages
 import numpy as np
 import pandas as pd
 from common import HERE, as_markdown, cached, circumstances, default_data, hash_of_code, version
@@ -72,11 +74,11 @@ NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
 TASK_CODE = (
     "read",
     "evaluate/annotation.py",
-    "evaluate/_annotators.py",
-    "evaluate/_naming_metrics.py",
-    "evaluate/_naming_splits.py",
+    "evaluate/annotation_methods.py",
+    "evaluate/annotation_metrics.py",
+    "evaluate/annotation_splits.py",
 )
-MODEL_CODE = ("model", "checkpoints", "predict", "plan", "tl/_annotate.py", "tl/_name_sources.py", "tl/_markers.py")
+MODEL_CODE = ("model", "checkpoints", "run", "embed", "impute", "annotate", "plan", "tl/_annotate.py")
 PACKAGES = ("celltypist", "decoupler")
 SHOWN = {
     "accuracy": "max",

@@ -49,11 +49,18 @@ def hash_of_data(name: str, data: Path) -> str:
     return hashlib.sha256((data / file).read_bytes() + str(sample).encode()).hexdigest()
 
 
-def hash_of_code(*parts: str) -> str:
-    """Hash of what source files in folders, and single files, of the package do: comments and docstrings are free."""
-    files = [
-        file for part in parts for file in ([SOURCE / part] if part.endswith(".py") else (SOURCE / part).rglob("*.py"))
-    ]
+def hash_of_code(*parts: str | Path) -> str:
+    """Hash what source files do: comments and docstrings may change. Parts are folders and files, of the package or not.
+
+    A part that does not exist is an error: what it was renamed to would be missing from the hash.
+    """
+    files = []
+    for part in parts:
+        found = [SOURCE / part] if (SOURCE / part).is_file() else list((SOURCE / part).rglob("*.py"))
+        if not found:
+            msg = f"There is no source file {SOURCE / part}; name what it was renamed to."
+            raise FileNotFoundError(msg)
+        files += found
     return hashlib.sha256("".join(_statements(file.read_text()) for file in sorted(files)).encode()).hexdigest()
 
 

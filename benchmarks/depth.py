@@ -2,7 +2,7 @@
 
     python benchmarks/depth.py
 
-samples without replacement to 500, 1,000 and 2,000 counts a cell (cells with fewer keep what they have), hides 15 % of
+samples without replacement to 500, 1,000 and 2,000 counts a cell (cells with fewer keep what they have), masks 15 % of
 the entries, and writes results/depth.csv.
 """
 

@@ -1,9 +1,9 @@
-"""What is an embedding worth? Labels, batches and tissue domains in it, beside PCA and scVI.
+"""Compare embeddings by labels, batches and tissue domains: `X_sct`, PCA and scVI.
 
     python benchmarks/embedding.py
 
 measures what `scanpy_sct.evaluate.embedding` measures on the data sets below, writes results/embedding.csv and prints
-one table a data set. Needs scvi-tools and scib-metrics: pip install ".[evaluate]".
+one table per data set. Needs scvi-tools and scib-metrics: pip install -r benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anndata as ad
+import methods  # noqa: F401 registers the methods of other packages
 import numpy as np
 import pandas as pd
 from common import HERE, SAMPLE_KEY, cached, circumstances, default_data, hash_of_code, version
 
 import scanpy_sct as sct
 
-# What stands in the place of a label where nobody looked, or could not tell.
+# Labels of cells that nobody annotated, or could not.
 NO_LABEL = ("nan", "undetermined", "unlabelled")
-METHODS = ("sct", "sct_transformer", "pca", "pca_unscaled", "scvi")
-# The transformer takes minutes a data set where there is one, and has not been worth them.
-DEFAULT_METHODS = ("sct", "pca", "pca_unscaled", "scvi")
-# On a processor scVI takes long on more than a thousand cells.
+METHODS = ("sct", "pca", "pca_unscaled", "scvi")
+# On a CPU scVI takes long on more than a thousand cells.
 SCVI_ON = ("heart CN73", "her2st G2", "her2st H1")
 # Code and packages on which the numbers depend: a change to them makes what is in the cache worthless.
-TASK_CODE = ("read", "evaluate/embedding.py", "evaluate/_embeddings.py", "evaluate/_embedding_metrics.py")
-MODEL_CODE = ("model", "checkpoints", "predict", "plan")
-METHOD_CODE = {"sct": MODEL_CODE, "sct_transformer": MODEL_CODE, "scvi": ("evaluate/methods/scvi.py",)}
+TASK_CODE = ("read", "evaluate/embedding.py", "evaluate/embedding_methods.py", "evaluate/embedding_metrics.py")
+TASK_CODE += (HERE / "methods" / "scib.py",)
+MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed")
+METHOD_CODE = {"sct": MODEL_CODE, "scvi": (HERE / "methods" / "scvi.py",)}
 PACKAGES = ("scanpy", "scib-metrics", "scvi-tools")
 
 
 class DataSet(NamedTuple):
-    """Cells, and what to hold their vectors against."""
+    """Cells, and what to compare their vectors with."""
 
     files: str | tuple[str, ...]
     labels_key: str | None = None
@@ -43,9 +43,8 @@ class DataSet(NamedTuple):
     samples: tuple[str, ...] = ()  # empty: all
 
 
-# No cell of dev/ was trained on; "blood chemistries" joins two files that were, whose types and batches nobody told.
-# Batches are sections of one donor's organ: what differs between them is mostly
-# technical, but never all of it.
+# No cell of dev/ was trained on; "blood chemistries" joins two files that were, without their types and batches.
+# Batches are sections of one donor's organ: what differs between them is mostly technical, but never all of it.
 DATA_SETS = {
     "pbmc3k": DataSet("dev/pbmc3k.h5ad", "cell_type"),
     "breast_wu": DataSet("dev/breast_wu_CID4465.h5ad", "cell_type"),
@@ -66,7 +65,7 @@ def main() -> None:
     tables = [
         run(name, method, options, checkpoint)
         for name in options.data_sets
-        for method in options.methods or DEFAULT_METHODS
+        for method in options.methods or METHODS
         if options.methods or method != "scvi" or name in SCVI_ON
     ]
     results = pd.concat(tables, ignore_index=True)
@@ -85,7 +84,7 @@ def parse() -> argparse.Namespace:
         nargs="+",
         choices=METHODS,
         metavar="NAME",
-        help=f"default: {', '.join(DEFAULT_METHODS)}, the last on {', '.join(SCVI_ON)} only",
+        help=f"default: {', '.join(METHODS)}, the last on {', '.join(SCVI_ON)} only",
     )
     parser.add_argument("--model", default="sct-mini", help="name, folder or hub id")
     parser.add_argument("--seed", type=int, default=0)
@@ -150,7 +149,7 @@ def blank_unlabelled(adata: ad.AnnData, labels_key: str) -> None:
 
 
 def as_markdown(results: pd.DataFrame) -> str:
-    """One table a data set, metrics by methods."""
+    """Write one table per data set, metrics by methods."""
     parts = []
     for name, rows in results.groupby("data_set", sort=False):
         table = rows.pivot(index="metric", columns="method", values="value")

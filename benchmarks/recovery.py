@@ -1,9 +1,9 @@
-"""Compare `.var["sct_recovery"]` with how well genes are imputed where the truth was hidden for good.
+"""Compare `.var["sct_recovery"]` with how well genes are imputed where the truth was masked in all passes.
 
     python benchmarks/recovery.py
 
-15 % of the entries of a data set are hidden for good; `sct.tl.impute(adata, hide=...)` imputes them and computes the
-recovery of each gene from all other entries. Then both are compared with what the hidden entries held. Writes
+15 % of the entries of a data set are masked in all passes; `sct.tl.impute(adata, hide=...)` imputes them and computes
+the recovery of each gene from all other entries. Then both are compared with what the masked entries held. Writes
 results/recovery.csv (genes by interval of recovery), results/recovery_genes.csv.gz and docs/images/recovery.png.
 """
 
@@ -20,11 +20,11 @@ from imputation import MODEL_CODE, WHOLE
 from scipy.stats import spearmanr
 
 import scanpy_sct as sct
-from scanpy_sct.evaluate.hidden import hide_entries
+from scanpy_sct.evaluate.masking import mask_entries
 
 CUTS = (-1.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
-# With fewer expressed entries among the hidden ones a correlation says nothing.
-MIN_EXPRESSED = 20
+# With fewer detected entries among the masked ones a correlation says nothing.
+MIN_DETECTED = 20
 
 
 def main() -> None:
@@ -48,25 +48,25 @@ def main() -> None:
 
 
 def genes_of(name: str, checkpoint, options: argparse.Namespace) -> pd.DataFrame:
-    """Recovery, and the correlation on entries that were hidden for good, of every gene."""
+    """Recovery, and the correlation on entries that were masked in all passes, of every gene."""
     depends_on = {
         "data": hash_of_data(name, options.data),
         "seed": options.seed,
         "weights": checkpoint.sha256,
-        "code": hash_of_code(*MODEL_CODE, "evaluate/hidden.py"),
-        "min_expressed": MIN_EXPRESSED,
+        "code": hash_of_code(*MODEL_CODE, "evaluate/masking.py"),
+        "min_detected": MIN_DETECTED,
     }
 
     def compute() -> pd.DataFrame:
         adata = read(name, options.data)
-        hidden = hide_entries(*adata.shape, 0.15, rng=options.seed)
-        sct.tl.impute(adata, model=checkpoint, hide=hidden, library_key=SAMPLE_KEY, rng=options.seed)
+        masked = mask_entries(*adata.shape, 0.15, rng=options.seed)
+        sct.tl.impute(adata, model=checkpoint, hide=masked, library_key=SAMPLE_KEY, rng=options.seed)
         truth = np.log1p(adata.X.toarray())
         rows = []
         for gene in np.flatnonzero(adata.var["sct_imputed"]):
-            asked = hidden[:, gene]
-            measured, imputed = truth[asked, gene], adata.layers["sct"][asked, gene]
-            if (measured > 0).sum() >= MIN_EXPRESSED and np.ptp(imputed) > 0:
+            rows = masked[:, gene]
+            measured, imputed = truth[rows, gene], adata.layers["sct"][rows, gene]
+            if (measured > 0).sum() >= MIN_DETECTED and np.ptp(imputed) > 0:
                 rows.append((adata.var_names[gene], np.corrcoef(measured, imputed)[0, 1], (truth[:, gene] > 0).mean()))
         table = pd.DataFrame(rows, columns=["gene", "held_out", "detection_rate"])
         var = adata.var.loc[table["gene"]]

@@ -29,7 +29,7 @@ def calibration_error(expressed: np.ndarray, probability: np.ndarray) -> float:
 
 
 def gene_pearson(truth: np.ndarray, value: np.ndarray, gene: np.ndarray) -> float:
-    keep, unit, genes = correlation.often_expressed(truth, gene)
+    keep, unit, genes = correlation.often_detected(truth, gene)
     sums = correlation.pearson_sums(truth[keep], value[keep], unit, len(genes), *in_one_group(len(unit)))
     return correlation.mean_pearson(sums)[0]
 
@@ -85,7 +85,7 @@ def test_gene_pearson(by_gene):
     oracle = [np.corrcoef(truth[gene == g], value[gene == g])[0, 1] for g in (0, 2)]
     # Gene 1 counts as 0; gene 3 does not count.
     assert gene_pearson(*by_gene) == pytest.approx(sum(oracle) / 3, abs=1e-6)
-    assert len(correlation.often_expressed(truth, gene, 2000)[2]) == 0
+    assert len(correlation.often_detected(truth, gene, 2000)[2]) == 0
 
 
 def test_a_constant_guess_has_no_correlation_however_it_is_rounded():
@@ -111,7 +111,7 @@ def test_ranks_are_those_of_scipy(by_gene, shift):
 
 def test_rank_correlation_of_rounding_noise_is_none(by_gene):
     truth, value, gene = by_gene
-    keep, unit, genes = correlation.often_expressed(truth, gene)
+    keep, unit, genes = correlation.often_detected(truth, gene)
     np.testing.assert_array_equal(genes, [0, 1, 2])
     noise = np.random.default_rng(1).random(len(value)) * 1e-10
     pair = truth[keep], np.where(gene == 1, noise, value).astype(np.float32)[keep]

@@ -12,13 +12,14 @@ import scanpy as sc
 from scipy import sparse, stats
 from sklearn.metrics import average_precision_score, matthews_corrcoef, mean_squared_error
 
-from scanpy_sct.evaluate.hidden import hide_entries, thin_counts, visible
+from scanpy_sct.evaluate.masking import mask_entries, thin_counts
 from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.metrics import thinned as thinned_module
 from scanpy_sct.evaluate.metrics.bins import expression_bins
-from scanpy_sct.evaluate.observed import Guess, Observed
+from scanpy_sct.evaluate.observed import Observed, Prediction
 from scanpy_sct.evaluate.tasks import Task
 from scanpy_sct.plan.bins import bin_edges
+from scanpy_sct.sparse_tools import without_masked
 
 N_CELLS, N_GENES = 150, 60
 STRATA = ["all", "zero", "non-zero", "gene < 1 %", "gene 1-10 %", "gene 10-50 %", "gene > 50 %"]
@@ -33,7 +34,7 @@ def counts() -> np.ndarray:
 
 
 def make_task(name: str, counts: np.ndarray, hidden: np.ndarray) -> Task:
-    seen = visible(sparse.csr_matrix(counts, dtype=np.float32), hidden)
+    seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), hidden)
     zeros = np.zeros(N_CELLS, dtype=int)
     observed = Observed(seen, seen.log1p(), hidden, hidden, zeros, zeros)
     truth = np.log1p(counts)[hidden].astype(np.float32)
@@ -42,20 +43,20 @@ def make_task(name: str, counts: np.ndarray, hidden: np.ndarray) -> Task:
 
 @pytest.fixture(scope="module", params=["entries_50", "genes"])
 def task(request, counts) -> Task:
-    hidden = hide_entries(N_CELLS, N_GENES, 0.5)
+    hidden = mask_entries(N_CELLS, N_GENES, 0.5)
     if request.param == "genes":
         hidden = np.tile(np.arange(N_GENES) % 2 == 0, (N_CELLS, 1))
     return make_task(request.param, counts, hidden)
 
 
 @pytest.fixture(scope="module")
-def guess(task) -> Guess:
+def guess(task) -> Prediction:
     """Half right, the same for all cells of one gene."""
     rng = np.random.default_rng(1)
     count = np.expm1(task.truth) * 0.5 + rng.gamma(1, 0.3, len(task.truth))
     value = np.log1p(count)
-    value[np.nonzero(task.observed.wanted)[1] == 40] = 0.5
-    return Guess(*(part.astype(np.float32) for part in (count, 1 - np.exp(-count), value)))
+    value[np.nonzero(task.observed.targets)[1] == 40] = 0.5
+    return Prediction(*(part.astype(np.float32) for part in (count, 1 - np.exp(-count), value)))
 
 
 def means_of(function, truth: np.ndarray, value: np.ndarray, unit: np.ndarray) -> float:
@@ -70,16 +71,16 @@ def means_of(function, truth: np.ndarray, value: np.ndarray, unit: np.ndarray) -
     return np.mean(found) if found else np.nan
 
 
-def oracle(task: Task, guess: Guess) -> dict[tuple[str, str], float]:
+def oracle(task: Task, guess: Prediction) -> dict[tuple[str, str], float]:
     """Metrics by stratum, where they are defined."""
-    cell, gene = np.nonzero(task.observed.wanted)
+    cell, gene = np.nonzero(task.observed.targets)
     truth = task.truth
     rates = task.rates[gene]
-    rate = task.observed.log.nnz / (~task.observed.hidden).sum()
+    rate = task.observed.log_values.nnz / (~task.observed.masked).sum()
     if task.name == "genes":
         rate = guess.detection.mean()
     called = guess.detection >= np.quantile(guess.detection, 1 - rate, method="higher")
-    edges = bin_edges(task.observed.log)
+    edges = bin_edges(task.observed.log_values)
     bins = np.where(truth > 0, expression_bins(truth, cell, edges), 0)
     level_bins = expression_bins(guess.value / np.maximum(guess.detection, 1e-6), cell, edges)
     called_bins = np.where(called, level_bins, 0)
@@ -149,7 +150,7 @@ def test_intervals_hold_the_value_and_are_the_same_twice(task, guess):
 def test_perfect_guesses_get_perfect_scores(task):
     """And what counts for bins is the order of the probabilities, not their size."""
     expressed = (task.truth > 0).astype(np.float32)
-    found = as_series(measure(task, Guess(np.expm1(task.truth), expressed, task.truth), 0))["all"]
+    found = as_series(measure(task, Prediction(np.expm1(task.truth), expressed, task.truth), 0))["all"]
     for metric in ("average_precision", "gene_pearson", "gene_spearman", "cell_pearson", "cell_spearman"):
         assert found[metric] == pytest.approx(1), metric
     assert found["calibration_error"] == found["rmse"] == 0
@@ -159,12 +160,12 @@ def test_perfect_guesses_get_perfect_scores(task):
         assert found["rmse_z"] == pytest.approx(0, abs=1e-3)
         assert found["js_divergence"] == pytest.approx(0, abs=1e-9)
     else:
-        timid = as_series(measure(task, Guess(task.truth, expressed * 0.1, task.truth * 0.1), 0))["all"]
+        timid = as_series(measure(task, Prediction(task.truth, expressed * 0.1, task.truth * 0.1), 0))["all"]
         assert timid["bin_mcc"] == pytest.approx(found["bin_mcc"])
 
 
 def test_missing_predictions_are_refused(task):
-    with pytest.raises(ValueError, match="without a prediction"):
+    with pytest.raises(ValueError, match="have no prediction"):
         measure(task, np.full(len(task.truth), np.nan))
 
 

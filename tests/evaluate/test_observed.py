@@ -5,8 +5,9 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.evaluate import observed as module
-from scanpy_sct.evaluate.hidden import hide_entries, visible
-from scanpy_sct.evaluate.observed import Guess, Observed, as_guess, at_entries, complete
+from scanpy_sct.evaluate.masking import mask_entries
+from scanpy_sct.evaluate.observed import Observed, Prediction, at_entries, check_prediction, complete
+from scanpy_sct.sparse_tools import without_masked
 
 N_CELLS, N_GENES = 70, 40
 
@@ -19,21 +20,21 @@ def counts() -> np.ndarray:
 
 
 def observe(counts: np.ndarray, hidden: np.ndarray, wanted: np.ndarray | None = None, unit: float = 1.0) -> Observed:
-    seen = visible(sparse.csr_matrix(counts, dtype=np.float32), hidden)
+    seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), hidden)
     zeros = np.zeros(len(counts), dtype=int)
     return Observed(seen, (seen * unit).log1p(), hidden, hidden if wanted is None else wanted, zeros, zeros)
 
 
 @pytest.fixture(scope="module")
 def observed(counts) -> Observed:
-    return observe(counts, hide_entries(N_CELLS, N_GENES, 0.3, rng=1))
+    return observe(counts, mask_entries(N_CELLS, N_GENES, 0.3, rng=1))
 
 
 def test_depth_and_where_entries_are_hidden(observed, counts):
-    dense = np.where(observed.hidden, 0, counts)
+    dense = np.where(observed.masked, 0, counts)
     np.testing.assert_array_equal(observed.depth, dense.sum(axis=1))
-    np.testing.assert_array_equal(observed.hidden_ones.toarray(), observed.hidden)
-    np.testing.assert_array_equal(observed.hidden_depth.toarray(), observed.hidden * dense.sum(axis=1, keepdims=True))
+    np.testing.assert_array_equal(observed.masked_ones.toarray(), observed.masked)
+    np.testing.assert_array_equal(observed.masked_depth.toarray(), observed.masked * dense.sum(axis=1, keepdims=True))
     scaled = np.log1p(dense / dense.sum(axis=1, keepdims=True) * 1e4)
     np.testing.assert_allclose(observed.normalised.toarray(), scaled, rtol=1e-5)
 
@@ -50,16 +51,16 @@ def test_neighbors_are_the_nearest_by_normalised_expression(observed):
 
 
 @pytest.mark.parametrize("cells_at_once", [9, 512])
-def test_at_wanted_takes_wanted_entries_row_by_row(counts, monkeypatch, cells_at_once):
+def test_at_targets_takes_wanted_entries_row_by_row(counts, monkeypatch, cells_at_once):
     monkeypatch.setattr(module, "_CELLS_AT_ONCE", cells_at_once)
-    wanted = hide_entries(N_CELLS, N_GENES, 0.4, rng=2)
+    wanted = mask_entries(N_CELLS, N_GENES, 0.4, rng=2)
     observed = observe(counts, np.zeros_like(wanted), wanted)
     table = np.arange(N_CELLS * N_GENES).reshape(N_CELLS, N_GENES)
-    taken = observed.at_wanted(lambda rows: table[rows])
+    taken = observed.at_targets(lambda rows: table[rows])
     np.testing.assert_array_equal(taken, table[wanted])
     assert taken.dtype == np.float32
-    assert observed.n_wanted == len(taken)
-    np.testing.assert_array_equal(observed.at_wanted(lambda rows: table[:1]), np.nonzero(wanted)[1])
+    assert observed.n_targets == len(taken)
+    np.testing.assert_array_equal(observed.at_targets(lambda rows: table[:1]), np.nonzero(wanted)[1])
     np.testing.assert_array_equal(observed.by_cell(np.arange(N_CELLS)), np.nonzero(wanted)[0])
 
 
@@ -68,21 +69,21 @@ def test_at_entries_of_nothing():
 
 
 def test_a_bare_array_is_a_poisson_count(observed):
-    count = np.random.default_rng(0).gamma(1, 1, observed.n_wanted)
+    count = np.random.default_rng(0).gamma(1, 1, observed.n_targets)
     guess = complete(observed, count)
     np.testing.assert_allclose(guess.detection, 1 - np.exp(-count), rtol=1e-5)
-    np.testing.assert_array_equal(guess.count, complete(observed, Guess(count)).count)
+    np.testing.assert_array_equal(guess.count, complete(observed, Prediction(count)).count)
     assert {part.dtype for part in guess} == {np.dtype(np.float32)}
 
 
 def test_a_count_of_zero_is_never_expressed(observed):
-    guess = complete(observed, np.zeros(observed.n_wanted))
+    guess = complete(observed, np.zeros(observed.n_targets))
     assert not np.any(guess)
 
 
 def test_what_a_method_says_stays(observed):
-    count, detection, value = np.random.default_rng(0).random((3, observed.n_wanted))
-    guess = complete(observed, Guess(count, detection, value))
+    count, detection, value = np.random.default_rng(0).random((3, observed.n_targets))
+    guess = complete(observed, Prediction(count, detection, value))
     for given, kept in zip((count, detection, value), guess, strict=True):
         np.testing.assert_allclose(kept, given, rtol=1e-6)
 
@@ -92,7 +93,7 @@ def test_values_come_on_the_log_scale_of_the_input(unit):
     """Mean of log1p(unit x count) over many draws of a Poisson count."""
     rates = np.append([0.05, 1.0, 5.0, 20.0], np.full(96, 3.0))
     counts = np.random.default_rng(0).poisson(rates, (2000, 100))
-    hidden = hide_entries(*counts.shape, 0.2)
+    hidden = mask_entries(*counts.shape, 0.2)
     observed = observe(counts, hidden, unit=unit)
     np.testing.assert_allclose(observed.unit, unit, rtol=1e-4)
     genes = np.nonzero(hidden)[1]
@@ -102,27 +103,27 @@ def test_values_come_on_the_log_scale_of_the_input(unit):
 
 
 def test_negative_expectations_are_none(observed):
-    count = np.where(np.arange(observed.n_wanted) % 2, 1.0, -0.5)
-    np.testing.assert_array_equal(as_guess(observed, count).count, np.maximum(count, 0))
+    count = np.where(np.arange(observed.n_targets) % 2, 1.0, -0.5)
+    np.testing.assert_array_equal(check_prediction(observed, count).count, np.maximum(count, 0))
 
 
 def test_probabilities_may_miss_the_range_by_rounding_only(observed):
-    nearly = np.full(observed.n_wanted, 1 + 1e-6)
-    assert complete(observed, Guess(nearly, nearly)).detection.max() == 1
+    nearly = np.full(observed.n_targets, 1 + 1e-6)
+    assert complete(observed, Prediction(nearly, nearly)).detection.max() == 1
     with pytest.raises(ValueError, match=r"`detection`.*1\.2"):
-        complete(observed, Guess(nearly, nearly * 1.2))
+        complete(observed, Prediction(nearly, nearly * 1.2))
 
 
 @pytest.mark.parametrize("part", ["count", "detection", "value"])
 def test_missing_predictions_are_refused(observed, part):
-    good = np.full(observed.n_wanted, 0.5)
+    good = np.full(observed.n_targets, 0.5)
     bad = good.copy()
     bad[[3, 5]] = np.nan, np.inf
-    with pytest.raises(ValueError, match=f"2 of {observed.n_wanted}.*without a prediction.*`{part}`"):
-        complete(observed, Guess(**{"count": good, part: bad}))
+    with pytest.raises(ValueError, match=f"2 of {observed.n_targets}.*have no prediction.*`{part}`"):
+        complete(observed, Prediction(**{"count": good, part: bad}))
 
 
 @pytest.mark.parametrize(("answer", "error"), [(np.zeros(3), ValueError), ([0.5], TypeError), (None, TypeError)])
 def test_answers_of_a_wrong_kind_are_refused(observed, answer, error):
-    with pytest.raises(error, match=r"shape \(3,\)|array or a Guess"):
-        as_guess(observed, answer)
+    with pytest.raises(error, match=r"shape \(3,\)|array or a Prediction"):
+        check_prediction(observed, answer)

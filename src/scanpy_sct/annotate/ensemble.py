@@ -1,21 +1,30 @@
-"""Names by a committee: classifiers that each see other genes, and whose mean is as sure as they agree.
+"""An ensemble of linear classifiers: each reads other genes, and their mean is the less certain the less they agree.
 
-One classifier is nearly as sure on cells of another study as on its own, though it errs more often there. Classifiers
-that see different genes err differently, so that their mean grows cautious by itself (Lakshminarayanan et al. 2017).
+A single classifier is nearly as certain on cells of another study as on its own, though it errs more often there.
+Classifiers that read different genes make different errors, so their mean is less certain where it errs
+(Lakshminarayanan et al. 2017).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import logsumexp, softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, StratifiedKFold
 
-from scanpy_sct.annotate.classifier import MAX_FOLDS, fit_temperature
+from scanpy_sct.annotate.classifier import (
+    Folds,
+    LinearClassifier,
+    can_be_tested,
+    cell_folds,
+    fit_linear,
+    fit_temperature,
+    group_folds,
+    left_out_logits,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,116 +32,83 @@ STRENGTH = 0.1
 """`C` of every member, the inverse strength of regularisation."""
 RARITY = 0.75
 """The weight of a cell is the size of its label to the power of minus this: 0 counts cells, 1 counts labels."""
-MIN_TESTED = 0.8
-"""Share of the cells whose label must be known to the other samples before folds may consist of samples."""
+MIN_TESTABLE = 0.8
+"""Folds consist of whole samples only if at least this fraction of the cells has a label that other folds know."""
 _TINY = 1e-9
 
-
-@dataclass(frozen=True)
-class Member:
-    """A linear classifier on its own view of the cells."""
-
-    weight: np.ndarray
-    """(labels, features)."""
-    bias: np.ndarray
-    """(labels,); minus infinity for a label it was not taught."""
-
-    def evidence(self, view: np.ndarray) -> np.ndarray:
-        """Logit of each label, (cells, labels)."""
-        return view @ self.weight.T + self.bias
+HeldOut = Literal["samples", "cells"]
 
 
 @dataclass(frozen=True)
-class Committee:
-    """Classifiers of the same labels on different views."""
+class Ensemble:
+    """Classifiers of the same labels, each on features of its own."""
 
     labels: tuple[str, ...]
-    members: tuple[Member, ...]
+    members: tuple[LinearClassifier, ...]
     temperature: float
     """Divides the logarithm of the mean probability."""
-    held_out: str
-    """What was left out in turn to fit it: "samples" or "cells"."""
+    held_out: HeldOut
+    """What was left out in turn to fit the temperature."""
 
     def probabilities(self, views: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated probability of each label, (cells, labels); rows sum to one."""
+        """Return the calibrated probability of each label, (n_cells, n_labels); rows sum to one."""
         return softmax(_log_mean(self.members, views) / self.temperature, axis=1)
 
-    def strangeness(self, views: Sequence[np.ndarray]) -> np.ndarray:
-        """Lack of evidence for any label, (cells,): the energy of Liu et al. (2020), mean over the members.
+    def energy(self, views: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the energy score (Liu et al. 2020), (n_cells,): large where the logits of all labels are small.
 
-        Not even a cell that is clearly nearer to one label than to all others need have much evidence for it.
+        It is the mean over the members. A cell can be much nearer to one label than to the others and still have a
+        small logit for it.
         """
-        energies = [-logsumexp(m.evidence(v), axis=1) for m, v in zip(self.members, views, strict=True)]
+        energies = [-logsumexp(m.logits(view), axis=1) for m, view in zip(self.members, views, strict=True)]
         return np.mean(energies, axis=0)
 
 
-def fit_committee(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.ndarray, seed: int) -> Committee:
-    """Fit one classifier a view, and the temperature of their mean on cells that none of them had seen.
+def fit_ensemble(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.ndarray, seed: int) -> Ensemble:
+    """Fit one classifier for each view, and the temperature of their mean on cells left out in turn.
 
     Parameters
     ----------
     views
-        (cells, features) each, of comparable scale.
+        (n_cells, n_features) each, of comparable scale.
     labels
-        Text, (cells,); at least two labels, each with at least two cells.
+        Strings, (n_cells,); at least two labels, each with at least two cells.
     samples
-        Number of the sample of each cell, (cells,). Where most labels occur in several samples, whole samples are left
-        out in turn, which shows how the labels carry over to new donors; else cells of all labels alike.
+        Number of the sample of each cell, (n_cells,). Where most labels occur in several samples, whole samples are
+        left out in turn, so that the probabilities hold for new donors; else single cells.
     seed
         Decides which cells make a fold.
     """
-    names, codes = np.unique(labels, return_inverse=True)
+    different, codes = np.unique(labels, return_inverse=True)
+
+    def fit(rows: np.ndarray) -> tuple[LinearClassifier, ...]:
+        return tuple(_fit_member(view[rows], codes[rows], len(different)) for view in views)
+
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return _log_mean(fit(train), [view[test] for view in views])
+
     folds, held_out = choose_folds(codes, samples, seed)
-    log_mean = np.full((len(codes), len(names)), np.nan)
-    testable = np.zeros(len(codes), dtype=bool)
-    for train, test in folds:
-        members = [fit_member(view[train], codes[train], len(names)) for view in views]
-        log_mean[test] = _log_mean(members, [view[test] for view in views])
-        testable[test] = np.isin(codes[test], codes[train])
-    temperature = fit_temperature(log_mean[testable], codes[testable])
+    tested = can_be_tested(codes, folds)
+    temperature = fit_temperature(left_out_logits(predict, folds, len(codes))[tested], codes[tested])
     logger.info("Temperature %.2f fitted to left-out %s.", temperature, held_out)
-    members = tuple(fit_member(view, codes, len(names)) for view in views)
-    return Committee(tuple(names.tolist()), members, temperature, held_out)
+    return Ensemble(tuple(different.tolist()), fit(np.arange(len(codes))), temperature, held_out)
 
 
-def fit_member(view: np.ndarray, codes: np.ndarray, n_labels: int) -> Member:
-    """Fit a regularised multinomial regression; labels without cells get no probability."""
-    counts = np.bincount(codes, minlength=n_labels)
-    present = np.flatnonzero(counts)
-    weights = counts[codes] ** -RARITY
-    model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(view, codes, sample_weight=weights / weights.mean())
-    weight, bias = np.zeros((n_labels, view.shape[1])), np.full(n_labels, -np.inf)
-    if len(present) == 2:  # scikit-learn gives only the second of two labels a weight; halves keep evidence centred
-        weight[present], bias[present] = np.vstack([-model.coef_, model.coef_]) / 2, [-0.5, 0.5] * model.intercept_
-    else:
-        weight[present], bias[present] = model.coef_, model.intercept_
-    return Member(weight, bias)
+def _fit_member(view: np.ndarray, codes: np.ndarray, n_labels: int) -> LinearClassifier:
+    weights = np.bincount(codes, minlength=n_labels)[codes] ** -RARITY
+    return fit_linear(view, codes, n_labels, STRENGTH, weights / weights.mean())
 
 
-def choose_folds(codes: np.ndarray, samples: np.ndarray, seed: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
-    """Divide the cells into at most five folds of whole samples if that can test most cells, else of cells.
-
-    Returns
-    -------
-    Rows to learn from and to test, for each fold; and "samples" or "cells".
-    """
-    n_samples = len(np.unique(samples))
-    if n_samples > 1:
-        folds = list(_sample_folds(codes, samples, min(n_samples, MAX_FOLDS)))
-        tested = sum(np.isin(codes[test], codes[train]).sum() for train, test in folds)
-        if tested >= MIN_TESTED * len(codes):
+def choose_folds(codes: np.ndarray, samples: np.ndarray, seed: int) -> tuple[Folds, HeldOut]:
+    """Make folds of whole samples if most cells can be tested by them, else of cells; at most five."""
+    if len(np.unique(samples)) > 1:
+        folds = group_folds(codes, samples)
+        if can_be_tested(codes, folds).mean() >= MIN_TESTABLE:
             return folds, "samples"
-    n_folds = int(np.clip(np.unique(codes, return_counts=True)[1].min(), 2, MAX_FOLDS))
-    return list(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes)), "cells"
+    return cell_folds(codes, seed), "cells"
 
 
-def _sample_folds(codes: np.ndarray, samples: np.ndarray, n_folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for train, test in GroupKFold(n_folds).split(codes, groups=samples):
-        if len(np.unique(codes[train])) > 1:
-            yield train, test
-
-
-def _log_mean(members: Sequence[Member], views: Sequence[np.ndarray]) -> np.ndarray:
-    """Logarithm of the mean probability, (cells, labels)."""
-    shares = [softmax(m.evidence(v), axis=1) for m, v in zip(members, views, strict=True)]
-    return np.log(np.mean(shares, axis=0) + _TINY)
+def _log_mean(members: Sequence[LinearClassifier], views: Sequence[np.ndarray]) -> np.ndarray:
+    """Logarithm of the mean probability, (n_cells, n_labels)."""
+    probabilities = [softmax(m.logits(view), axis=1) for m, view in zip(members, views, strict=True)]
+    return np.log(np.mean(probabilities, axis=0) + _TINY)

@@ -9,25 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EXTRAS = {
-    "celltypist": "evaluate",
-    "decoupler": "evaluate",
-    "lightning-fabric": "train",
-    "magic-impute": "evaluate",
-    "scvi-tools": "evaluate",
-}
+EXTRAS = {"lightning-fabric": "train"}
 """Packages, by the name under which they are installed, that an extra of this package brings."""
 
 
 def is_installed(name: str) -> bool:
     """Tell whether a package is there, without importing it.
 
-    Parameters
-    ----------
-    name
-        As in `pip install`. The package of this name counts, not one that can be imported by a similar name: both
-        magic-impute and python-magic, which knows types of files, are imported as `magic`. Where no package of this
-        name is installed, it is taken for the name of a module.
+    The package of this name counts, as in `pip install`: both magic-impute and python-magic are imported as `magic`.
+    Where no package of this name is installed, it is taken for the name of a module.
     """
     try:
         distribution(name)

@@ -1,4 +1,4 @@
-"""Name cells whose names are known, and compare."""
+"""Annotate cells whose labels are known, and compare."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.evaluate._annotators import Annotator, Context, Function, check_shared_genes, choose
 from scanpy_sct.evaluate._arguments import check_number, load_optional
-from scanpy_sct.evaluate._naming_metrics import METRICS, Named, estimate, unknown_auroc
-from scanpy_sct.evaluate._naming_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
+from scanpy_sct.evaluate.annotation_methods import (
+    Context,
+    check_shared_genes,
+    choose,
+    is_calibrated,
+    learns,
+    markers_for_methods,
+)
+from scanpy_sct.evaluate.annotation_metrics import METRICS, Predictions, estimate, unknown_auroc
+from scanpy_sct.evaluate.annotation_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
 from scanpy_sct.evaluate.metrics.bootstrap import group_cells
+from scanpy_sct.evaluate.registry import Function, Method
+from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
 
-    from scanpy_sct.annotate.marker_sets import Markers
+    from scanpy_sct.annotate.markers import Markers
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["split", "method", "metric", "value", "lower", "upper", "n_cells"]
 MIN_LEFT_OUT = 5
-"""A type with fewer cells to name is not left out in turn."""
+"""A type with fewer cells to annotate is not left out in turn."""
 
 
 def annotation(
@@ -45,11 +54,11 @@ def annotation(
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """Name labelled cells by several methods, and measure how right and how honest these are.
+    """Annotate labelled cells by several methods, and measure their accuracy and calibration.
 
-    With `reference`, all of `adata` is named from it. Without, each donor of `adata` is named from all others
-    (`donor_key`), or, where there are no donors, one half of the cells from the other half: what that shows holds for
-    cells of the same experiment only. Methods that know types by markers need no reference.
+    With `reference`, all of `adata` is annotated from it. Without, each donor of `adata` is annotated from all others
+    (`donor_key`), or, where there are no donors, one half of the cells from the other half: that result holds for
+    cells of the same experiment only. Methods that use markers or a label head need no labelled cells.
 
     Parameters
     ----------
@@ -57,32 +66,34 @@ def annotation(
         Counts or log-normalised values, with labels; never changed.
     labels_key
         Column of `.obs` with the labels, one for every cell; in `reference` too. A label that none of the labelled
-        cells has, as "unknown", can be told by `unknown_auroc` alone.
+        cells has, such as "unknown", only counts in `unknown_auroc`.
     reference
         Labelled cells of another experiment, with the same names of genes and labels; never changed.
     donor_key
         Column of `.obs` with the donor, or the study, of each cell. With `reference`: the donors over which intervals
-        are drawn; and where `reference` has the column as well, what it says of new donors is fitted to its own ones.
+        are computed; where `reference` has the column as well, `sct` is calibrated on its donors.
     methods
         Any of
 
         - `sct`: :func:`scanpy_sct.tl.annotate` from the labelled cells, with its defaults;
+        - `sct_markers`: :func:`scanpy_sct.tl.annotate` from `markers`; `sct_label_head`: from the label head of the
+          model, for cells with its labels;
         - `logistic_regression`: on 50 principal components of the labelled cells; `knn`: the 15 nearest ones vote;
-        - `celltypist`: CellTypist trained on the labelled cells, its 300 strongest genes of each label first;
-        - `sct_markers`: :func:`scanpy_sct.tl.annotate` from `markers`; `ulm`: the univariate linear model of
-          decoupler with the same genes;
-        - a function that takes labelled cells, cells to name, the column with the labels and a seed, and returns
-          a DataFrame, cells to name x labels. Its entries are read as probabilities, and one minus the largest of a
-          row as how likely the cell is of a type that the labelled cells lack: a row may sum to less than one.
+        - `marker_mean`: mean of the measured markers of each type, each standardised over the cells;
+        - a method that is registered with ``scanpy_sct.evaluate.method(name, task="annotation")``;
+        - a function that takes labelled cells, cells to annotate, the column with the labels and a seed, and returns
+          a DataFrame, cells to annotate x labels. Its entries are read as probabilities, and one minus the largest of a
+          row as the probability of a type that the labelled cells lack: a row may sum to less than one. `markers` are
+          in `.uns["markers"]` of the cells to annotate, a table with the columns `label` and `gene`.
 
-        None: all that are installed and have what they need.
+        None: all of these and all registered methods that have what they need.
     model
         The model to test, as in :func:`scanpy_sct.load_model`; None: no model, for the methods that need none.
     markers
-        Marker genes of the types, as in :func:`scanpy_sct.tl.annotate`, named like the labels.
+        Marker genes of the types, as in :func:`scanpy_sct.tl.annotate`; the types have the names of the labels.
     leave_one_type_out
-        Take each type out of the reference in turn, and see whether its cells stand out. Takes as many times longer as
-        there are types.
+        Take each type out of the reference in turn, and measure whether its cells are recognised as unknown. The run
+        time grows with the number of types.
     layer
         Layer to read, also in `reference`; None: `.X`.
     gene_names
@@ -100,25 +111,25 @@ def annotation(
     `metric`, `value`, `lower` and `upper` (95 % bootstrap interval over donors if there are at least five, else over
     cells) and `n_cells`. The metrics are
 
-    - `accuracy` and `macro_f1` of the most probable names, over cells whose type the method knows;
+    - `accuracy` and `macro_f1` of the most probable labels, over cells whose type the method knows;
     - `calibration_error`: expected calibration error of their probabilities in 15 bins, for methods that give any;
     - `accuracy_at_90`, `accuracy_at_75`, `accuracy_at_50`: accuracy among the 90, 75 and 50 % of these cells whose
-      names are most certain;
-    - `unknown_auroc`: area under the ROC curve with which one minus the probability of the best name tells cells of
-      types that the method lacks from those of types it knows; 0.5 by chance. With `leave_one_type_out`, for each type
-      that has at least five cells to name, and their mean.
+      labels are most certain;
+    - `unknown_auroc`: area under the ROC curve with which one minus the probability of the best label separates cells
+      of types that the method lacks from those of types it knows; 0.5 by chance. With `leave_one_type_out`, for each
+      type that has at least five cells to annotate, and their mean.
 
     Raises
     ------
     ValueError, TypeError, KeyError
         An argument or an object cannot be used; before anything is computed.
     ImportError
-        A method is asked for by name whose package is not installed.
+        A registered method needs a package that is not installed.
 
     Notes
     -----
-    Labels are not the truth: those of a clustering repeat what expression says, and sorted cells are not pure. Cells of
-    one donor are alike, so that intervals over cells are too narrow for what another donor would give.
+    Labels are not the truth: those of a clustering are made from the expression itself, and sorted cells are not pure.
+    Cells of one donor are alike, so intervals over cells are too narrow for conclusions about other donors.
 
     Examples
     --------
@@ -126,111 +137,109 @@ def annotation(
     >>> adata = sct.datasets.pbmc68k()
     >>> sct.evaluate.annotation(adata, "bulk_labels", methods=["logistic_regression", "knn"])
     """
-    from scanpy_sct.tl._common import as_seed
-
     seed = as_seed(rng)
     check_number("n_bootstrap", n_bootstrap)
     keys = (labels_key, donor_key, layer, gene_names)
     query = plain_copy(adata, "adata", *keys)
     known = None if reference is None else plain_copy(reference, "reference", *keys, optional=True)
-    context = Context(load_optional(model), None if donor_key is None else DONOR, markers, gene_names)
+    query.uns.update(markers_for_methods(markers))
+    context = Context(
+        checkpoint=load_optional(model),
+        library_key=None if donor_key is None else DONOR,
+        markers=markers,
+        gene_names=gene_names,
+        labels=frozenset(query.obs[LABEL]),
+        var_names=query.var_names,
+    )
     chosen = choose(methods, context)
-    learns = any(method.learns for method in chosen)
-    if learns:
+    any_learns = any(map(learns, chosen))
+    if any_learns:
         labelled, argument = (query, "adata") if known is None else (known, "reference")
         check_learnable(labelled, f"{argument}.obs[{labels_key!r}]")
-    splits = make_splits(query, known, learns, seed)
+    splits = make_splits(query, known, any_learns, seed)
     check_shared_genes(chosen, splits[0].reference, splits[0].query)
     groups = _groups(query, seed)
     rows = []
     for method in chosen:
-        rows += _judge(method, splits, groups, n_bootstrap, seed)
+        rows += _evaluate(method, splits, groups, n_bootstrap, seed)
     if leave_one_type_out:
         for method in chosen:
-            if method.learns:
-                rows += _judge_unknown(method, splits, groups, n_bootstrap, seed)
+            if learns(method):
+                rows += _leave_types_out(method, splits, groups, n_bootstrap, seed)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _judge(
-    method: Annotator, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
+def _evaluate(
+    method: Method, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
 ) -> Iterator[dict[str, object]]:
-    """All metrics of one method, over the cells of all splits."""
-    named = Named.joined([_name(method, split, groups, seed) for split in splits])
-    known = named.known()
+    """Yield all metrics of one method, over the cells of all splits."""
+    predictions = Predictions.joined([_predict(method, split, groups, seed) for split in splits])
+    known = predictions.subset(predictions.is_known)
     if not len(known.truth):
-        found = ", ".join(np.unique(named.name)[:5])
-        msg = (
-            f"Method {method.name!r} knows none of the labels of adata; its names are {found}, ... Use the same names."
-        )
+        found = ", ".join(np.unique(predictions.label)[:5])
+        msg = f"Method {method.name!r} knows none of the labels of adata; it predicts {found}, ... Use the same labels."
         raise ValueError(msg)
     for metric, function in METRICS.items():
-        if metric == "calibration_error" and not method.calibrated:
+        if metric == "calibration_error" and not is_calibrated(method):
             continue
         result = estimate(function, known, n_bootstrap, np.random.default_rng(seed))
         yield _row(splits[0].name, method, metric, result, len(known.truth))
-    if (~named.knowable).sum() >= MIN_LEFT_OUT:
-        result = estimate(unknown_auroc, named, n_bootstrap, np.random.default_rng(seed))
-        yield _row(splits[0].name, method, "unknown_auroc", result, len(named.truth))
+    if (~predictions.is_known).sum() >= MIN_LEFT_OUT:
+        result = estimate(unknown_auroc, predictions, n_bootstrap, np.random.default_rng(seed))
+        yield _row(splits[0].name, method, "unknown_auroc", result, len(predictions.truth))
 
 
-def _judge_unknown(
-    method: Annotator, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
+def _leave_types_out(
+    method: Method, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
 ) -> Iterator[dict[str, object]]:
-    """Leave one type after the other out of the references."""
+    """Yield how well each type is recognised as unknown when the references lack it, and the mean."""
     values, n_cells = [], 0
     labels = pd.concat([split.query.obs[LABEL] for split in splits]).value_counts()
     for left_out in sorted(labels.index[labels >= MIN_LEFT_OUT]):
         parts = [part for split in splits if (part := without(split, left_out)) is not None]
         if not parts:
             continue
-        named = Named.joined([_name(method, part, groups, seed) for part in parts])
-        # Cells of other types that the reference lacks would blur what is said of this one.
-        named = _only(named, left_out)
-        result = estimate(unknown_auroc, named, n_bootstrap, np.random.default_rng(seed))
+        predictions = Predictions.joined([_predict(method, part, groups, seed) for part in parts])
+        # Cells of other types that the reference lacks do not count: the result is about this type.
+        predictions = predictions.subset(predictions.is_known | (predictions.truth == left_out))
+        result = estimate(unknown_auroc, predictions, n_bootstrap, np.random.default_rng(seed))
         values.append(result.value)
-        n_cells += int((named.truth == left_out).sum())
-        yield _row(f"without {left_out}", method, "unknown_auroc", result, len(named.truth))
+        n_cells += int((predictions.truth == left_out).sum())
+        yield _row(f"without {left_out}", method, "unknown_auroc", result, len(predictions.truth))
     if values:
         mean = (float(np.nanmean(values)), np.nan, np.nan)
         yield _row("leave one type out", method, "unknown_auroc", mean, n_cells)
 
 
-def _only(named: Named, left_out: str) -> Named:
-    """Cells of the type that was left out, and of those that are known."""
-    keep = named.knowable | (named.truth == left_out)
-    return Named(*(getattr(named, name)[keep] for name in ("truth", "name", "score", "groups", "knowable")))
-
-
-def _name(method: Annotator, split: Split, groups: np.ndarray, seed: int) -> Named:
-    """Let a method name the cells of a split; objects are copied, so that none can change what another sees."""
-    logger.info("Naming %d cells from %d by %s.", split.query.n_obs, split.reference.n_obs, method.name)
+def _predict(method: Method, split: Split, groups: np.ndarray, seed: int) -> Predictions:
+    """Let a method annotate the cells of a split; it gets copies, so that no method can change what another reads."""
+    logger.info("Annotating %d cells from %d by %s.", split.query.n_obs, split.reference.n_obs, method.name)
     query = split.query.copy()
     truth = query.obs.pop(LABEL).to_numpy(dtype=str)
     table = method.function(split.reference.copy(), query, LABEL, seed)
-    _check_answer(table, method.name, query.n_obs)
-    return Named.of(table, truth, groups[split.rows])
+    _check_table(table, method.name, query.n_obs)
+    return Predictions.of(table, truth, groups[split.rows])
 
 
-def _check_answer(table: pd.DataFrame, name: str, n_cells: int) -> None:
-    """Refuse an answer that is no table of probabilities."""
+def _check_table(table: pd.DataFrame, name: str, n_cells: int) -> None:
+    """Raise an error for what is not a table of probabilities."""
     if not isinstance(table, pd.DataFrame) or len(table) != n_cells or table.shape[1] < 1:
         found = getattr(table, "shape", type(table).__name__)
         msg = f"Method {name!r} must return a DataFrame of {n_cells} cells x labels, found {found}."
         raise ValueError(msg)
     values = table.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all() or values.min() < -1e-6 or values.max() > 1 + 1e-6:
-        msg = f"Method {name!r} returned values that are no probabilities: from {values.min():g} to {values.max():g}."
+        msg = f"Method {name!r} returned values that are not probabilities: from {values.min():g} to {values.max():g}."
         raise ValueError(msg)
 
 
-def _row(split: str, method: Annotator, metric: str, result: Iterable[float], n_cells: int) -> dict[str, object]:
+def _row(split: str, method: Method, metric: str, result: Iterable[float], n_cells: int) -> dict[str, object]:
     value, lower, upper = result
     return dict(zip(COLUMNS, [split, method.name, metric, value, lower, upper, n_cells], strict=True))
 
 
 def _groups(query: AnnData, seed: int) -> np.ndarray:
-    """Find what is drawn again in a bootstrap: donors if there are at least five, else cells; int (n_cells,)."""
+    """Choose what a bootstrap draws: donors if there are at least five, else cells; int (n_cells,)."""
     if DONOR in query.obs and query.obs[DONOR].nunique() >= 5:
         return group_cells(query.obs[DONOR].cat.codes.to_numpy(), np.random.default_rng(seed))
     return np.arange(query.n_obs)

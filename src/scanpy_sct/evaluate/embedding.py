@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.evaluate._arguments import check_number, read_column
-from scanpy_sct.evaluate._embedding_metrics import METRICS, N_FOLDS, N_SPATIAL_NEIGHBORS, Cells
-from scanpy_sct.evaluate._embeddings import choose_vectors
+from scanpy_sct.evaluate._arguments import check_number
+from scanpy_sct.evaluate.embedding_methods import EmbeddingInput, check_vectors, stored_embeddings
+from scanpy_sct.evaluate.embedding_metrics import N_FOLDS, Cells
+from scanpy_sct.evaluate.registry import NEEDS, choose, registered
+from scanpy_sct.read.columns import read_column
+from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from os import PathLike
 
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.evaluate.registry import Function, Method
 
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ["method", "metric", "value", "lower", "upper", "n_cells"]
-_INSTALL = '`pip install "scanpy_sct[evaluate]"`'
-# What a metric may need, and what a user can do about it.
-_NEEDS = {
-    "labels": "name the column of adata.obs with labels with `labels_key=`",
-    "batches": "name the column of adata.obs with batches with `batch_key=`",
-    "spatial": f"put the place of each cell in adata.obsm['spatial'] (samples of over {N_SPATIAL_NEIGHBORS} cells)",
-    "regions": "give labels of which a sample holds at least two, as sections are compared by themselves",
-    "scib_metrics": f"install scib-metrics: {_INSTALL}",
-}
 
 
 def embedding(
@@ -42,11 +36,7 @@ def embedding(
     *,
     labels_key: str | None = None,
     batch_key: str | None = None,
-    methods: str | Callable[[AnnData], np.ndarray] | Iterable[str | Callable[[AnnData], np.ndarray]] = (
-        "sct",
-        "pca",
-        "pca_unscaled",
-    ),
+    methods: str | Function | Iterable[str | Function] = ("sct", "pca", "pca_unscaled"),
     metrics: str | Iterable[str] = "all",
     model: str | PathLike[str] | Checkpoint | None = "sct-mini",
     layer: str | None = None,
@@ -56,7 +46,7 @@ def embedding(
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """Measure what embeddings say of labels, batches and the tissue, side by side.
+    """Measure how well embeddings separate labels, mix batches and follow the tissue, side by side.
 
     Parameters
     ----------
@@ -66,19 +56,20 @@ def embedding(
         Column of `.obs` with cell types or regions. A cell without a label (NaN), or with a label that fewer than five
         cells have, takes part in no metric of labels.
     batch_key
-        Column of `.obs` with batches, to see how well these mix.
+        Column of `.obs` with batches, for methods and metrics that use them.
     methods
         Any of
 
-        - `sct`: what :func:`scanpy_sct.tl.embed` computes by default; `sct_transformer`: the same with
-          `source="transformer"`, for networks with convolutions;
+        - `sct`: what :func:`scanpy_sct.tl.embed` computes by default;
         - `pca`: 50 principal components of the 2,000 most variable genes of these very cells, log-normalised and scaled
           to unit variance; `pca_unscaled`: 20 components of the same genes, not scaled, often the stronger one;
-        - `scvi`: scVI fitted to these cells, told of the batches (needs counts and the package scvi-tools);
         - the name of an entry of `.obsm`;
-        - a function that takes an AnnData (it gets a copy) and returns an array with one row a cell.
+        - the name of a method registered with :func:`scanpy_sct.evaluate.method`;
+        - a function that takes an :class:`~scanpy_sct.evaluate.EmbeddingInput` (with a copy of the object in `.adata`)
+          and returns an array with one row per cell.
     metrics
-        Names from the table below, or "all": whatever the data, the keys and the installed packages allow.
+        Names from the table below, or of metrics registered with :func:`scanpy_sct.evaluate.metric`; or "all":
+        every metric that the data, the keys and the installed packages allow.
     model
         The model to test, as in :func:`scanpy_sct.load_model`.
     layer
@@ -97,57 +88,46 @@ def embedding(
     Returns
     -------
     One row for each method and metric, with the columns `method`, `metric`, `value`, `lower` and `upper` (95 %
-    bootstrap interval over cells; NaN for all but the first two metrics: clusters and neighbour graphs of a resampling,
-    which holds the same cells several times, are not those of other cells) and `n_cells`, the number of cells behind
-    the value. More is better unless it says otherwise.
+    bootstrap interval over cells; NaN for all but the first two metrics, since clusters and neighbour graphs of a
+    resampling, which holds the same cells several times, differ from those of other cells) and `n_cells`, the number of
+    cells behind the value. Higher is better unless stated otherwise.
 
     ========================= =========================================================================================
     metric                    meaning
     ========================= =========================================================================================
-    knn_accuracy              share of the labels that the 15 nearest neighbours name rightly, in five folds
+    knn_accuracy              fraction of the cells whose label the 15 nearest neighbours predict, in five folds
     knn_macro_f1              F1 of the same, mean over labels
-    majority_accuracy         what naming all cells by the most frequent label scores: the mark to beat
+    majority_accuracy         accuracy of predicting the most frequent label for all cells, as a baseline
     kmeans_nmi, kmeans_ari    agreement of labels with as many k-means clusters
-    silhouette_label *        labels are compact and apart (0.5: neither)
-    leiden_nmi, leiden_ari *  agreement of labels with Leiden clusters, at the resolution that fits the labels best
-    graph_connectivity *      cells of a label hang together in the graph of 15 neighbours
-    isolated_labels *         silhouette of the labels that the fewest batches have
-    bras *                    batches mix within labels (Rautenstrauch and Ohler 2025)
-    ilisi *                   batches mix in neighbourhoods (Korsunsky et al. 2019)
-    kbet *                    share of the neighbourhoods of 50 cells whose batches are those of all cells (Büttner et
-                              al. 2019), whatever the labels: batches that differ in composition are to fail it
     domain_nmi, domain_ari    agreement of annotated regions with as many k-means clusters, sample by sample; samples
                               with one region only have no part in it
-    domain_pas                share of the cells at odds with most of their ten neighbours on the tissue; less is better
-    domain_chaos              distance to the nearest cell of the same cluster, in median distances; less is better
-    domain_neighbors          share of the ten neighbours on the tissue that are in the same cluster
-    domain_neighbors_chance   the same if clusters were dealt out by chance: compare with this
+    domain_pas                fraction of the cells whose cluster differs from most of their ten neighbours on the
+                              tissue; lower is better
+    domain_chaos              distance to the nearest cell of the same cluster, in median distances; lower is better
+    domain_neighbors          fraction of the ten neighbours on the tissue that are in the same cluster
+    domain_neighbors_chance   the same for clusters assigned at random: compare with this
     ========================= =========================================================================================
-
-    Metrics with a star are those of scib-metrics, after Luecken et al. 2022 (Nature Methods 19, 41).
 
     Raises
     ------
     ValueError, TypeError, KeyError
         An argument or the object cannot be used; before anything is computed.
     ImportError
-        A method or metric is asked for by name whose package is not installed.
+        A method or metric is requested by name whose package is not installed.
 
     Notes
     -----
-    Labels were often made by clustering a PCA of the very same cells, which favours PCA. PCA and scVI are fitted
-    to the data at hand and see all of its genes; `sct` is not fitted, and sees the genes that the model knows. That
-    domains hang together is no merit by itself (one domain everywhere would): read it beside `domain_ari`. Cells of one
-    tissue are not independent, so that intervals are too narrow for what another donor would give.
+    Labels were often made by clustering a PCA of the very same cells, which favours PCA. PCA is fitted to the data at
+    hand and uses all of its genes; `sct` is not fitted, and uses the genes that the model knows. Coherent domains alone
+    are no merit (a single domain would be coherent): read them beside `domain_ari`. Cells of one tissue are not
+    independent, so that intervals are too narrow for other donors.
 
     Examples
     --------
     >>> import scanpy_sct as sct
     >>> adata = sct.datasets.pbmc68k()
-    >>> sct.evaluate.embedding(adata, labels_key="bulk_labels", metrics=["knn_accuracy", "kmeans_ari"])
+    >>> table = sct.evaluate.embedding(adata, labels_key="bulk_labels", metrics=["knn_accuracy", "kmeans_ari"])
     """
-    from scanpy_sct.tl._common import as_seed
-
     seed = as_seed(rng)
     check_number("n_bootstrap", n_bootstrap)
     if n_clusters is not None:
@@ -161,80 +141,64 @@ def embedding(
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
-    wanted = _choose_metrics(metrics, cells)
-    names = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
-    makers = choose_vectors(adata, methods, model=model, batches=cells.batches, seed=seed, **names)
+    scored_by = _choose_metrics(metrics, cells)
+    options = ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names)
+    given = EmbeddingInput(adata, options, cells.batches, model, seed)
+    stored = stored_embeddings(adata)
+    chosen = choose("embedding", methods, given.has, more=stored)
+    # What can be checked at no cost is checked before anything is computed.
+    ready = {each.name: _vectors(each, given) for each in chosen if stored.get(each.name) is each}
     rows = []
-    for method, make in makers.items():
-        logger.info("Embedding %d cells by %s.", adata.n_obs, method)
-        rows += [{"method": method, **row} for row in _score(cells, make(), wanted)]
+    for each in chosen:
+        logger.info("Embedding %d cells by %s.", adata.n_obs, each.name)
+        vectors = ready[each.name] if each.name in ready else _vectors(each, given)
+        rows += [{"method": each.name, **row} for row in _score(cells, vectors, scored_by)]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _score(cells: Cells, vectors: np.ndarray, wanted: list[str]) -> list[dict[str, str | float]]:
-    """All metrics of one embedding; those that are computed together are computed once."""
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+def _vectors(chosen: Method, given: EmbeddingInput) -> np.ndarray:
+    """Run a method on a copy of its own."""
+    return check_vectors(chosen.function(given.own()), chosen.name, given.source.n_obs)
+
+
+def _score(cells: Cells, vectors: np.ndarray, chosen: list[Method]) -> list[dict[str, str | float]]:
+    """Compute all metrics of one embedding; a function with several names is called once."""
     scores = {}
-    for scorer in dict.fromkeys(METRICS[name][0] for name in wanted):
-        scores |= scorer(cells, vectors, {name for name in wanted if METRICS[name][0] is scorer})
-    return [{"metric": name, **scores[name]._asdict()} for name in wanted]
+    for function in dict.fromkeys(each.function for each in chosen):
+        scores |= function(cells, vectors, {each.name for each in chosen if each.function is function})
+    return [{"metric": each.name, **scores[each.name]._asdict()} for each in chosen]
 
 
-def _choose_metrics(metrics: str | Iterable[str], cells: Cells) -> list[str]:
-    """Find the metrics that can be computed, in the order of `METRICS`; refuse those that were named and cannot."""
+def _choose_metrics(metrics: str | Iterable[str], cells: Cells) -> list[Method]:
+    """Find the metrics that can be computed, in the order of registration; raise an error where there are none."""
     is_spatial = cells.coordinates is not None and len(cells.sections) > 0
     available = {
         "labels": cells.labels is not None,
         "batches": cells.batches is not None,
-        "spatial": is_spatial,
-        # Asked for only where there are labels and sections: without these, they are what is missing.
+        "sections": is_spatial,
+        # Missing only where there are labels and sections: without these, they are what is missing.
         "regions": cells.labels is None or not is_spatial or len(cells.regions) > 0,
-        "scib_metrics": find_spec("scib_metrics") is not None,
     }
-    lacks = {
-        name: [need for need in _NEEDS if need in needs and not available[need]] for name, (_, needs) in METRICS.items()
-    }
-    if isinstance(metrics, str) and metrics == "all":
-        return _all_metrics(lacks)
-    named = [metrics] if isinstance(metrics, str) else list(metrics)
-    unknown = [name for name in named if name not in METRICS]
-    if unknown or not named:
-        msg = f"`metrics` must be 'all' or some of {', '.join(METRICS)}; found {unknown or 'none'}."
+    chosen = choose("embedding metric", metrics, lambda need: available.get(need, False))
+    if not chosen:
+        hints = "; or ".join(NEEDS[need] for need in ("labels", "batches", "sections"))
+        msg = f"`metrics`: there is nothing to compare embeddings with: {hints}."
         raise ValueError(msg)
-    for name in named:
-        if lacks[name]:
-            msg = f"Metric {name!r} of `metrics` lacks {' and '.join(lacks[name])}: "
-            msg += "; ".join(_NEEDS[need] for need in lacks[name]) + "; or leave it out."
-            raise (ImportError if lacks[name] == ["scib_metrics"] else ValueError)(msg)
-    return [name for name in METRICS if name in named]
-
-
-def _all_metrics(lacks: dict[str, list[str]]) -> list[str]:
-    """Keep the metrics that lack nothing, and say which an optional package would add."""
-    found = [name for name, lacking in lacks.items() if not lacking]
-    without_package = [name for name, lacking in lacks.items() if lacking == ["scib_metrics"]]
-    if without_package:
-        logger.info("Left out, as scib-metrics is not installed (%s): %s.", _INSTALL, ", ".join(without_package))
-    if not found:
-        ways_out = "; or ".join(_NEEDS[need] for need in ("labels", "batches", "spatial"))
-        msg = f"`metrics`: there is nothing to hold embeddings against: {ways_out}."
-        if without_package:
-            msg = f"`metrics`: {', '.join(without_package)} could be computed if you {_NEEDS['scib_metrics']}."
-        raise (ImportError if without_package else ValueError)(msg)
-    return found
+    order = list(registered("embedding metric"))
+    return sorted(chosen, key=lambda each: order.index(each.name))
 
 
 def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
-    """Give each label a number, -1 for none, (n_cells,)."""
+    """Return the number of the label of each cell, -1 for none, (n_cells,)."""
     if key is None:
         return None
     names = _column(adata, key, "labels_key")
-    frequent = names.value_counts().loc[lambda sizes: sizes >= N_FOLDS].index
+    sizes = names.value_counts()
+    frequent = sizes.index[sizes >= N_FOLDS]
     if len(frequent) < 2:
-        sizes = names.value_counts().head(3).to_dict()
         msg = (
             f"labels_key={key!r} must name a column with at least two labels of {N_FOLDS} cells each; the most "
-            f"frequent are {sizes}. Name another column of adata.obs."
+            f"frequent are {sizes.head(3).to_dict()}. Name another column of adata.obs."
         )
         raise ValueError(msg)
     n_rare = int(names.notna().sum() - names.isin(frequent).sum())
@@ -244,15 +208,15 @@ def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
 
 
 def _read_batches(adata: AnnData, key: str | None) -> np.ndarray | None:
-    """Give each batch a number, (n_cells,)."""
+    """Return the number of the batch of each cell, (n_cells,)."""
     if key is None:
         return None
     names = _column(adata, key, "batch_key")
     n_missing = int(names.isna().sum())
     if n_missing or names.nunique() < 2:
         found = f"is missing for {n_missing} of {adata.n_obs} cells" if n_missing else "holds one batch only"
-        way_out = "Name the batch of every cell, or leave these cells out" if n_missing else "Leave `batch_key` out"
-        msg = f"adata.obs[{key!r}] (batch_key) {found}. {way_out}."
+        hint = "Name the batch of every cell, or leave these cells out" if n_missing else "Leave `batch_key` out"
+        msg = f"adata.obs[{key!r}] (batch_key) {found}. {hint}."
         raise ValueError(msg)
     return pd.Categorical(names).codes.astype(np.int64)
 

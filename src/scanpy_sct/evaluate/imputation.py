@@ -1,4 +1,4 @@
-"""Hide a part of the data, let every method predict it, and compare."""
+"""Mask a part of the data, let every method predict it, and compare."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from scanpy_sct.evaluate._arguments import check_number, load_optional
+from scanpy_sct.evaluate.methods.sct import training_detection
 from scanpy_sct.evaluate.metrics import measure
-from scanpy_sct.evaluate.registry import choose_methods
+from scanpy_sct.evaluate.registry import choose
 from scanpy_sct.evaluate.source import read_source
 from scanpy_sct.evaluate.tasks import build_task, check_task, parse_task
-from scanpy_sct.read.genes import released_vocabulary
+from scanpy_sct.read.gene_table import released_vocabulary
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scanpy_sct.checkpoints import Checkpoint
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
     from scanpy_sct.evaluate.observed import Observed
     from scanpy_sct.evaluate.registry import Function
 
@@ -37,7 +40,6 @@ QUICK_METHODS = (
     "knn_vote",
     "knn_poisson",
     "svd",
-    "alra",
     "sct",
 )
 """Methods that take seconds to minutes on a laptop and need no optional package."""
@@ -58,22 +60,23 @@ def imputation(
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """Hide a part of the data, and measure how well each method predicts it from the rest.
+    """Mask a part of the data, and measure how well each method predicts it from the rest.
 
-    Every method sees the same of the same genes, those of `adata` that the model knows, and is judged only by what it
-    did not see. What is hidden depends on `rng`, the task and the data, not on methods or other tasks, so that runs
-    with different ones can be laid side by side.
+    All methods see the same values of the same genes, those of `adata` that the model knows, and predict the same
+    masked ones. What is masked depends on `rng`, the task and the data, not on methods or other tasks, so that runs
+    with different ones can be compared.
 
     The tasks are
 
     - `entries_15`, or any other percentage: entries at random, zeros and others alike. A cell of which nothing would
-      stay visible is left whole and not tested. Here and with `genes`, of more than five million hidden entries as
-      many are drawn to be judged.
-    - `genes`: one gene in ten hidden in every cell, among genes that at least 1 % and three of the cells express.
-    - `thinning`: nine in ten molecules are seen, the tenth judges (needs counts), as in the denoising task of Open
-      Problems.
-    - `panel_300`, or any other number: the most variable genes stay, as if only they had been measured; judged by at
-      most two million entries of other genes that at least 1 % and three of the cells express.
+      stay visible is left whole and not tested. Here and with `genes`, at most five million masked entries are drawn
+      as targets.
+    - `genes`: one gene in ten masked in every cell, among genes that are detected in at least 1 % and three of the
+      cells.
+    - `thinning`: nine in ten molecules are visible, the tenth is compared with (needs counts), as in the denoising task
+      of Open Problems.
+    - `panel_300`, or any other number: the most variable genes stay, as if only they had been measured; the targets are
+      at most two million entries of other genes that are detected in at least 1 % and three of the cells.
 
     Parameters
     ----------
@@ -82,7 +85,9 @@ def imputation(
         natural ones first, on which methods and metrics work.
     methods
         Names from :func:`scanpy_sct.evaluate.methods`, functions as :func:`scanpy_sct.evaluate.method` describes
-        them, or "all": every method for which the data and the installed packages suffice.
+        them, or "all": every method for which the data and the installed packages suffice. `sct` is
+        :func:`scanpy_sct.tl.impute` with its defaults (for `thinning` with `denoise=True`), `sct_network` the same
+        without `blend`.
     tasks
         One or several of the above.
     model
@@ -90,7 +95,7 @@ def imputation(
     layer
         Layer to read; None: `.X`.
     library_key
-        Column of `.obs` that names the sample of each cell: bags never mix samples, and intervals are those of other
+        Column of `.obs` that names the sample of each cell: bags never mix samples, and intervals are taken over
         samples if there are at least five.
     labels_key
         Column of `.obs` with cell types, for methods that use them.
@@ -104,14 +109,14 @@ def imputation(
     Returns
     -------
     One row for each task, method, stratum and metric, with the columns `task`, `method`, `stratum`, `metric`, `value`,
-    `lower` and `upper` (a 95 % interval, for which samples, or 50 random groups of cells, are drawn again) and
-    `n_entries`, the number of entries of the stratum.
+    `lower` and `upper` (a 95 % bootstrap interval over samples, or over 50 random groups of cells) and `n_entries`, the
+    number of entries of the stratum.
 
     Raises
     ------
     ValueError, TypeError
-        An unknown method or task, a method that needs what is not there, a task that the data cannot serve, data that
-        cannot be read (see :func:`scanpy_sct.read.expression.read_expression`), or a number that is none; all before
+        An unknown method or task, a method whose needs are not met, a task that the data do not allow, data that
+        cannot be read (see :class:`scanpy_sct.read.reader.CellReader`), or an argument of the wrong type; all before
         any method runs.
     ImportError
         A method was named that needs an optional package.
@@ -121,26 +126,25 @@ def imputation(
     Notes
     -----
     The strata are `all`; `zero` and `non-zero`, by what was measured; and `gene < 1 %`, `gene 1-10 %`, `gene 10-50 %`
-    and `gene > 50 %`, by the share of all cells that express the gene. The metrics are
+    and `gene > 50 %`, by the detection rate of the gene. The metrics are
 
-    - `average_precision`, of 'is this entry expressed?'; higher is better;
-    - `calibration_error`, expected calibration error of the probability of being expressed; lower is better;
-    - `bin_mcc`, Matthews correlation of not expressed / four bins between a cell's smallest and largest visible log
-      value; as many entries are called expressed as among the visible ones or, where whole genes are hidden, as the
+    - `average_precision`, of 'is this entry detected?'; higher is better;
+    - `calibration_error`, expected calibration error of the detection probability; lower is better;
+    - `bin_mcc`, Matthews correlation of not detected / four bins between a cell's smallest and largest visible log
+      value; as many entries are called detected as among the visible ones or, where whole genes are masked, as the
       method expects; higher is better;
-    - `level_mcc`, of expressed entries: the same of the four bins alone, as the method expects an entry to be if it is
-      expressed; higher is better;
+    - `level_mcc`, of detected entries: the same of the four bins alone, by the conditional mean; higher is better;
     - `gene_pearson`, `gene_spearman`, `cell_pearson`, `cell_spearman`, mean over genes (cells) with at least ten
-      expressed entries of the correlation of log values across cells (genes); higher is better;
+      detected entries of the correlation of log values across cells (genes); higher is better;
     - `rmse`, root mean squared error of log values; lower is better;
-    - where whole genes are hidden also `ssim` (higher is better), `rmse_z` and `js_divergence` (lower is better), mean
+    - where whole genes are masked also `ssim` (higher is better), `rmse_z` and `js_divergence` (lower is better), mean
       over genes, as Li et al. 2022 (Nature Methods 19, 662) define them, here for log values;
     - `predicted_rate` and `measured_rate`, the reliability curve, in strata `probability 0.0-0.1` and so on;
     - in `thinning` only `mse` and `poisson` as in Open Problems; lower is better.
 
     Metrics that are not defined in a stratum have no row.
 
-    Log-normalised values were divided by the total of the whole cell, and still tell it when some are hidden; counts
+    Log-normalised values were divided by the total of the whole cell, and still reveal it when some are masked; counts
     do not. Prefer counts where that may matter.
     """
     tasks = _check_tasks(tasks)
@@ -149,40 +153,37 @@ def imputation(
     checkpoint = load_optional(model)
     available = {
         "checkpoint": checkpoint is not None,
-        "training_frequencies": checkpoint is not None and checkpoint.network.has_cell_embedding,
-        "convolutions": False,
-        "cell_types": labels_key is not None,
+        "training_frequencies": checkpoint is not None and training_detection(checkpoint) is not None,
+        "labels": labels_key is not None,
         "coordinates": getattr(adata, "obsm", {}).get("spatial") is not None,
     }
-    chosen = choose_methods(methods, {need for need, is_met in available.items() if is_met})
+    chosen = choose("imputation", methods, lambda need: available.get(need, False))
     source = read_source(
         adata,
         released_vocabulary() if checkpoint is None else checkpoint.genes,
-        layer=layer,
-        library_key=library_key,
+        ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names),
         labels_key=labels_key,
-        gene_names=gene_names,
         checkpoint=checkpoint,
         seed=seed,
     )
     for name in tasks:
         check_task(name, source)
-    # What else the data cannot serve shows in building a task: now, not after hours of those before it. None is kept,
-    # since the tables of several may not fit into memory.
+    # Whatever else the data do not allow shows when a task is built: now, not after hours of those before it. None is
+    # kept, since the tables of several may not fit into memory.
     for name in tasks[1:]:
         build_task(name, source)
     tables = []
     for name in tasks:
         task = build_task(name, source)
         for each in chosen:
-            logger.info("Task %s: predicting %d entries by %s.", name, task.observed.n_wanted, each.name)
+            logger.info("Task %s: predicting %d entries by %s.", name, task.observed.n_targets, each.name)
             table = measure(task, each.function(_own(task.observed)), n_bootstrap)
             tables.append(table.assign(task=name, method=each.name))
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
 def _check_tasks(tasks: str | Iterable[str]) -> list[str]:
-    """Refuse names that no task has, before anything is read."""
+    """Raise an error for names of no task, before anything is read."""
     tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     for name in tasks:
         parse_task(name)
@@ -193,9 +194,7 @@ def _check_tasks(tasks: str | Iterable[str]) -> list[str]:
 
 
 def _seed(rng: int | np.random.Generator | None) -> int:
-    """Turn the argument `rng` into a seed; the generator of a number gives the same one as the number."""
-    from scanpy_sct.tl._common import as_seed
-
+    """Turn the argument `rng` into a seed; the generator of an integer gives the same one as the integer."""
     generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(as_seed(rng))
     return int(generator.integers(2**32))
 
@@ -203,12 +202,12 @@ def _seed(rng: int | np.random.Generator | None) -> int:
 def _own(observed: Observed) -> Observed:
     """Copy what a method may write to, so that none changes what others see or what it is judged by.
 
-    The dense tables of hidden and wanted entries are too large to be copied each time: they can only be read.
+    The dense tables of masked and target entries are too large to be copied each time: they can only be read.
     """
-    names = ("counts", "log", "samples", "bags", "coordinates", "cell_types", "seen", "positions")
+    names = ("counts", "log_values", "samples", "bags", "coordinates", "labels", "visible", "gene_index", "columns")
     parts = {name: getattr(observed, name) for name in names}
     copies = {name: part.copy() for name, part in parts.items() if part is not None}
-    tables = {name: getattr(observed, name).view() for name in ("hidden", "wanted")}
+    tables = {name: getattr(observed, name).view() for name in ("masked", "targets")}
     for table in tables.values():
         table.flags.writeable = False
     return replace(observed, **copies, **tables)

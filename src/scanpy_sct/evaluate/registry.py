@@ -1,181 +1,266 @@
-"""The methods that can be compared, by name."""
+"""One registry for all evaluations: methods to compare, by task, and metrics of embeddings."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Literal, get_args
 
 from scanpy_sct.evaluate._packages import how_to_install, is_installed
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-
-    import numpy as np
-
-    from scanpy_sct.evaluate.observed import Guess, Observed
-
-    Function = Callable[[Observed], Guess | np.ndarray]
-
 logger = logging.getLogger(__name__)
 
+Task = Literal["imputation", "embedding", "annotation"]
+Kind = Literal[Task, "embedding metric"]
+Function = Callable[..., Any]
+Has = Callable[[str], bool]
+"""Tells whether a need is met."""
+
 _PACKAGE = "package:"
-# What a method may need, and what a user can do about it.
-_NEEDS = {
+NEEDS = {
     "checkpoint": "name a model with `model=`",
-    "training_frequencies": "name a model that keeps how often its training cells express each gene with `model=`",
-    "convolutions": "name a model with convolutions with `model=`",
-    "cell_types": "name the column of adata.obs with cell types with `labels_key=`",
-    "coordinates": "put the place of each cell in adata.obsm['spatial']",
+    "training_frequencies": "name a model that stores how often its training cells express each gene with `model=`",
+    "labels": "name the column of adata.obs with labels with `labels_key=`",
+    "batches": "name the column of adata.obs with batches with `batch_key=`",
+    "coordinates": "put the coordinates of each cell into adata.obsm['spatial']",
+    "sections": "put coordinates into adata.obsm['spatial'] (samples of over 10 cells)",
+    "regions": "give labels of which a sample has at least two, since each sample is clustered by itself",
+    "expression": "name the layer with the expression with `layer=`",
+    "counts": "name the layer with counts with `layer=`",
+    "reference": "give labelled cells with `reference=`",
+    "markers": "give marker genes with `markers=`",
+    "measured_markers": "give markers of at least two types among the genes of adata (see `gene_names=`)",
+    "label_head": "name a model whose label head has some of the labels of adata with `model=`",
 }
+"""What a method or metric may need, and what a user can do about it."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to predict hidden entries."""
+    """A registered method or metric."""
 
+    kind: Kind
     name: str
     function: Function
     needs: tuple[str, ...] = ()
-    """What it cannot do without: "checkpoint", "training_frequencies", "convolutions", "cell_types", "coordinates",
-    "package:NAME"."""
 
-    def lacks(self, available: Collection[str]) -> list[str]:
-        """Tell which of its needs are not met; packages are looked for without being imported."""
+    def missing(self, has: Has) -> list[str]:
+        """Return the needs that are not met; packages are looked for without being imported."""
         return [
             need
             for need in self.needs
-            if (not is_installed(need.removeprefix(_PACKAGE)) if need.startswith(_PACKAGE) else need not in available)
+            if not (is_installed(need.removeprefix(_PACKAGE)) if need.startswith(_PACKAGE) else has(need))
         ]
 
 
-_methods: dict[str, Method] = {}
+_registered: dict[tuple[Kind, str], Method] = {}
 
 
-def method(name: str, *, needs: Iterable[str] = (), replace: bool = False) -> Callable[[Function], Function]:
-    """Register a function as a method that :func:`scanpy_sct.evaluate.imputation` knows by name.
-
-    The function takes an :class:`~scanpy_sct.evaluate.Observed` and returns the expected count of every wanted entry,
-    or a :class:`~scanpy_sct.evaluate.Guess`. It should take all chance from `observed.seed`.
+def method(
+    name: str, *, task: Task = "imputation", needs: str | Iterable[str] = (), replace: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function as a method that an evaluation knows by name.
 
     Parameters
     ----------
     name
         Name of the method in `methods=` and in results.
+    task
+        The evaluation that the method is for. It decides what the function takes and returns:
+
+        - `"imputation"`: takes an :class:`~scanpy_sct.evaluate.Observed`; returns the expected count of every target
+          entry, or a :class:`~scanpy_sct.evaluate.Prediction`;
+        - `"embedding"`: takes an :class:`~scanpy_sct.evaluate.EmbeddingInput`; returns one vector per cell;
+        - `"annotation"`: takes labelled cells, cells to annotate (both AnnData), the column with the labels and a seed;
+          returns a DataFrame of probabilities, cells x labels. A method that needs "markers" finds them in
+          `.uns["markers"]` of the cells to annotate, and uses no labelled cells.
+
+        A method should draw all its random numbers from the seed it is given.
     needs
-        What it cannot do without, any of "checkpoint", "training_frequencies" and "convolutions" (of the checkpoint),
-        "cell_types", "coordinates", and "package:NAME" for an optional package, named as pip names it.
+        What the method cannot do without: "checkpoint", "training_frequencies", "labels", "batches", "coordinates",
+        "expression", "counts", "reference", "markers", "measured_markers", "label_head", or "package:NAME" for an
+        optional package, named as pip does.
     replace
-        Put it in the place of another method of that name.
+        Replace a method of that name.
 
     Returns
     -------
-    A decorator, which returns the function as it is.
+    A decorator, which returns the function unchanged.
 
     Raises
     ------
     ValueError
-        The name is taken, or nothing is known of such a need.
+        The name is taken, or the task or a need is not known.
 
     Examples
     --------
-    >>> @method("half_the_mean", replace=True)
+    >>> import scanpy_sct as sct
+    >>> @sct.evaluate.method("half_the_mean", replace=True)
     ... def half_the_mean(observed):
     ...     mean = observed.counts.mean(axis=0)
-    ...     return observed.at_wanted(lambda rows: mean / 2)
+    ...     return observed.at_targets(lambda rows: mean / 2)
     """
+    if task not in get_args(Task):
+        msg = f"task={task!r} must be one of {', '.join(map(repr, get_args(Task)))}."
+        raise ValueError(msg)
+    return _register(task, [name], needs, replace)
+
+
+def metric(*names: str, needs: str | Iterable[str] = (), replace: bool = False) -> Callable[[Function], Function]:
+    """Register a function as one or several metrics of :func:`scanpy_sct.evaluate.embedding`.
+
+    Parameters
+    ----------
+    names
+        Names in `metrics=` and in results. A function that has several is called once for all of them.
+    needs
+        "labels", "batches", "sections" (coordinates), "regions", or "package:NAME", as for
+        :func:`scanpy_sct.evaluate.method`.
+    replace
+        Replace metrics of these names.
+
+    Returns
+    -------
+    A decorator, which returns the function unchanged. The function takes :class:`~scanpy_sct.evaluate.Cells`, their
+    vectors (n_cells, n_dimensions) and the set of the requested names; it returns a
+    :class:`~scanpy_sct.evaluate.Score` for each of these names.
+
+    Raises
+    ------
+    ValueError
+        A name is taken, or a need is not known.
+    """
+    return _register("embedding metric", names, needs, replace)
+
+
+def _register(
+    kind: Kind, names: Iterable[str], needs: str | Iterable[str], replace: bool
+) -> Callable[[Function], Function]:
     needs = (needs,) if isinstance(needs, str) else tuple(needs)
-    unknown = [need for need in needs if need not in _NEEDS and not need.startswith(_PACKAGE)]
-    if unknown:
-        msg = f"`needs` of method {name!r} may hold {', '.join(_NEEDS)} and package:NAME; found {unknown}."
-        raise ValueError(msg)
-    if name in _methods and not replace:
-        msg = f"There is a method {name!r} already; choose another `name`, or pass replace=True."
-        raise ValueError(msg)
+    unknown = [need for need in needs if need not in NEEDS and not need.startswith(_PACKAGE)]
+    for name in names:
+        if unknown:
+            msg = f"`needs` of {name!r} may hold {', '.join(NEEDS)} and package:NAME; found {unknown}."
+            raise ValueError(msg)
+        if (kind, name) in _registered and not replace:
+            msg = f"{kind} {name!r} is already registered; choose another name, or pass replace=True."
+            raise ValueError(msg)
 
     def register(function: Function) -> Function:
-        _methods[name] = Method(name, function, needs)
+        for name in names:
+            _registered[kind, name] = Method(kind, name, function, needs)
         return function
 
     return register
 
 
-def methods() -> tuple[str, ...]:
-    """Names of all registered methods, in the order in which they were registered."""
-    return tuple(_methods)
+def methods(task: Task = "imputation") -> tuple[str, ...]:
+    """Return the names of the methods that are registered for a task, in the order of registration."""
+    return tuple(registered(task))
 
 
-def find_method(name_or_callable: str | Function) -> Method:
+def registered(kind: Kind) -> dict[str, Method]:
+    """Return what is registered for a kind, by name."""
+    return {name: each for (of, name), each in _registered.items() if of == kind}
+
+
+def find_method(
+    requested: str | Function, kind: Kind = "imputation", *, more: Mapping[str, Method] | None = None
+) -> Method:
     """Find a method by its name, or make one of a function.
 
-    A function that is registered keeps its registered name and needs; any other goes by its own name and needs nothing.
+    A registered function keeps its name and needs; any other function has its own name and needs nothing.
 
     Raises
     ------
     ValueError
-        There is no method of that name.
+        There is no method of that name, or a function has the name of another method.
     TypeError
         It is neither a name nor a function.
     """
-    if isinstance(name_or_callable, str):
-        if name_or_callable not in _methods:
-            msg = f"`methods` must be some of {', '.join(_methods)}, or functions; found {name_or_callable!r}."
+    known = {**(more or {}), **registered(kind)}
+    argument = _argument(kind)
+    if isinstance(requested, str):
+        if requested not in known:
+            msg = f"`{argument}` must be some of {', '.join(known)}, or functions; found {requested!r}."
             raise ValueError(msg)
-        return _methods[name_or_callable]
-    if not callable(name_or_callable):
-        msg = f"`methods` must hold names and functions, found {type(name_or_callable).__name__}."
+        return known[requested]
+    if not callable(requested):
+        msg = f"`{argument}` must hold names and functions, found {type(requested).__name__}."
         raise TypeError(msg)
-    for registered in _methods.values():
-        if registered.function is name_or_callable:
-            return registered
-    return Method(getattr(name_or_callable, "__name__", type(name_or_callable).__name__), name_or_callable)
+    same = [each for each in known.values() if each.function is requested]
+    if same:
+        return same[0]
+    own_name = getattr(requested, "__name__", type(requested).__name__)
+    if own_name in known:
+        msg = f"`{argument}` holds a function with the name of another method, {own_name!r}; rename it."
+        raise ValueError(msg)
+    return Method(kind, own_name, requested)
 
 
-def choose_methods(wanted: str | Function | Iterable[str | Function], available: Collection[str]) -> list[Method]:
-    """Find the methods a user asked for, and refuse those whose needs are not met.
+def choose(
+    kind: Kind,
+    requested: str | Function | Iterable[str | Function],
+    has: Has,
+    *,
+    more: Mapping[str, Method] | None = None,
+) -> list[Method]:
+    """Find what was requested for an evaluation, by names and functions; "all" is everything whose needs are met.
 
     Parameters
     ----------
-    wanted
-        A name, a function, or several; "all": every registered method whose needs are met.
-    available
-        Needs that are met, some of "checkpoint", "training_frequencies", "convolutions", "cell_types", "coordinates".
+    kind
+        What is looked for.
+    requested
+        Names, functions or "all".
+    has
+        Tells whether a need is met.
+    more
+        Methods that only this call knows, by name.
 
     Raises
     ------
-    ValueError
-        No method, an unknown one, two of one name, or needs that are not met.
+    ValueError, TypeError
+        Something that is unknown or requested twice, or whose needs are not met.
     ImportError
-        An optional package is missing.
+        A package is missing.
     """
-    if isinstance(wanted, str) and wanted == "all":
-        return [candidate for candidate in _methods.values() if _is_able(candidate, available)]
-    found = [find_method(each) for each in ([wanted] if isinstance(wanted, str) or callable(wanted) else wanted)]
+    if isinstance(requested, str) and requested == "all":
+        return [each for each in registered(kind).values() if _is_able(each, has)]
+    single = isinstance(requested, str) or callable(requested)
+    found = [find_method(each, kind, more=more) for each in ([requested] if single else requested)]
     names = [each.name for each in found]
     if not found or len(set(names)) < len(names):
-        msg = f"`methods` must be different ones of {', '.join(_methods)}, or functions; found {names or 'none'}."
+        known = ", ".join([*registered(kind), *(more or {})])
+        msg = f"`{_argument(kind)}` must be different ones of {known}, or functions; found {names or 'none'}."
         raise ValueError(msg)
     for each in found:
-        _refuse_unmet(each, each.lacks(available))
+        _check_needs(each, each.missing(has))
     return found
 
 
-def _is_able(candidate: Method, available: Collection[str]) -> bool:
-    """Whether the needs of a method are met; say so where they are not."""
-    lacks = candidate.lacks(available)
-    if lacks:
-        logger.info("Method %s is left out: it needs %s.", candidate.name, ", ".join(lacks))
-    return not lacks
+def _argument(kind: Kind) -> str:
+    return "metrics" if kind == "embedding metric" else "methods"
 
 
-def _refuse_unmet(unable: Method, lacks: list[str]) -> None:
-    """Say what is missing and the way out."""
-    packages = [need.removeprefix(_PACKAGE) for need in lacks if need.startswith(_PACKAGE)]
-    if packages:
-        msg = f"Method {unable.name!r} of `methods` needs the package {', '.join(packages)}: {how_to_install(packages)}"
-        msg += ", or leave the method out."
-        raise ImportError(msg)
-    if lacks:
-        ways_out = "; ".join(_NEEDS[need] for need in lacks)
-        msg = f"Method {unable.name!r} of `methods` needs {', '.join(lacks)}: {ways_out}, or leave the method out."
+def _is_able(candidate: Method, has: Has) -> bool:
+    """Whether the needs of a method are met; log it where they are not."""
+    missing = candidate.missing(has)
+    if missing:
+        logger.info("%s is left out: it needs %s.", candidate.name, ", ".join(missing))
+    return not missing
+
+
+def _check_needs(unable: Method, missing: list[str]) -> None:
+    """Raise an error that says what is missing and how to provide it."""
+    packages = [need.removeprefix(_PACKAGE) for need in missing if need.startswith(_PACKAGE)]
+    others = [need for need in missing if not need.startswith(_PACKAGE)]
+    what = f"{unable.name!r} of `{_argument(unable.kind)}` needs"
+    if others:
+        hints = "; ".join(NEEDS[need] for need in others)
+        msg = f"{what} {', '.join(others)}: {hints}, or leave it out."
         raise ValueError(msg)
+    if packages:
+        msg = f"{what} the package {', '.join(packages)}: {how_to_install(packages)}, or leave it out."
+        raise ImportError(msg)

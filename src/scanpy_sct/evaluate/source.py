@@ -1,4 +1,4 @@
-"""A data set, read once for everything that is asked about it."""
+"""A data set, read once for all tasks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
-from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
-from scanpy_sct.read.expression import Expression, read_expression
+from scanpy_sct.evaluate._arguments import refuse_no_expression
+from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import N_SAMPLED_ROWS, counts_unit
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
-    from scanpy_sct.checkpoints import Checkpoint
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.genes import GeneMatch
+    from scanpy_sct.read.reader import CellBlock
 
+TOKEN_SCALE = "log1p_counts"
 _MIN_CELLS = 3
 
 
@@ -30,55 +35,55 @@ _MIN_CELLS = 3
 class Source:
     """A data set as it was read once, from which all tasks are made."""
 
-    full: Expression
+    cells: CellBlock
     """Everything that was measured of the genes of the vocabulary."""
+    genes: GeneMatch
+    scale: str
     matrix: sparse.csr_matrix
     """(n_cells, n_vars) all columns of the data, on their own scale; where logarithms, natural ones."""
     shown: np.ndarray
-    """bool (n_vars,): columns that can be shown, all but those that measure a gene of the vocabulary once more."""
+    """bool (n_vars,): columns that methods may see, all but those that measure a gene of the vocabulary once more."""
     names: np.ndarray
     """str (n_vars,): Ensembl id of columns that are genes of the vocabulary, the data's own name for others."""
     obs: pd.DataFrame
-    """Cells by `library_key` alone: other columns may hold what was computed from hidden values."""
+    """Cells by `library_key` alone: other columns may hold what was computed from masked values."""
     vocabulary: np.ndarray
     seed: int
     library_key: str | None = None
-    cell_types: np.ndarray | None = None
+    labels: np.ndarray | None = None
     checkpoint: Checkpoint | None = None
 
     @cached_property
-    def positions(self) -> np.ndarray:
-        """Positions in the vocabulary of the measured genes, increasing, int (n_genes,)."""
-        return np.sort(self.full.genes.positions)
+    def gene_index(self) -> np.ndarray:
+        """Position in the vocabulary of each measured gene, increasing, int (n_genes,)."""
+        return np.sort(self.genes.positions)
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """Column of the data of each of `positions`, int (n_genes,)."""
-        return self.full.genes.columns[np.argsort(self.full.genes.positions)]
+        """Column of the data of each measured gene, int (n_genes,)."""
+        return self.genes.columns[np.argsort(self.genes.positions)]
 
     @cached_property
-    def n_expressing(self) -> np.ndarray:
-        """Number of cells that express each gene, int (n_genes,)."""
-        return self.full.log_values[:, self.positions].getnnz(axis=0)
+    def n_detected(self) -> np.ndarray:
+        """Number of cells in which each gene is detected, int (n_genes,)."""
+        return self.cells.log_values[:, self.gene_index].getnnz(axis=0)
 
     @property
     def n_cells(self) -> int:
         """Number of cells."""
         return self.matrix.shape[0]
 
-    def chance(self, purpose: str) -> np.random.Generator:
-        """Start a stream of random numbers that depends on the seed and on what it is for, and on nothing else."""
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Start a stream of random numbers that depends on the seed and the purpose only."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
 
 def read_source(
     adata: AnnData,
     vocabulary: np.ndarray,
+    options: ReadOptions | None = None,
     *,
-    layer: str | None = None,
-    library_key: str | None = None,
     labels_key: str | None = None,
-    gene_names: str | None = None,
     checkpoint: Checkpoint | None = None,
     seed: int = 0,
 ) -> Source:
@@ -90,37 +95,39 @@ def read_source(
         `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
     ValueError
         Fewer than three cells, no expression, or data that cannot be read (see
-        :func:`scanpy_sct.read.expression.read_expression`).
+        :class:`scanpy_sct.read.reader.CellReader`).
     """
-    keys = {"layer": layer, "library_key": library_key, "gene_names": gene_names}
-    full = read_expression(adata, vocabulary, token_scale="log1p_counts", **keys)
+    options = options or ReadOptions()
+    reader = CellReader(adata, vocabulary, TOKEN_SCALE, options)
     if adata.n_obs < _MIN_CELLS:
         msg = f"adata has {adata.n_obs} cells; at least {_MIN_CELLS} are needed to predict one from the others."
         raise ValueError(msg)
-    refuse_no_expression(full.log_values, "adata")
-    matrix = read_matrix(adata, layer)
-    if full.scale == "log":
-        factor = _to_natural(matrix)
-        if factor != 1:
-            full, matrix = replace(full, log_values=full.log_values * factor), matrix * factor
-    names = adata.var_names if gene_names is None else adata.var[gene_names]
+    cells, genes = reader.block(), reader.genes
+    refuse_no_expression(cells.log_values, "adata")
+    matrix = read_matrix(adata, options.layer)
+    factor = _to_natural(matrix) if reader.scale == "log" else 1
+    if factor != 1:
+        cells, matrix = replace(cells, log_values=cells.log_values * factor), matrix * factor
+    names = adata.var_names if options.gene_names is None else adata.var[options.gene_names]
     names = pd.Series(names.to_numpy(), dtype=object).fillna("").astype(str).to_numpy(dtype=object)
     shown = np.ones(adata.n_vars, dtype=bool)
-    if full.genes.duplicates:
+    if genes.duplicates:
         shown = ~np.isin(to_ensembl(names, vocabulary=vocabulary).ensembl_ids, vocabulary[vocabulary != ""])
-        shown[full.genes.columns] = True
-    # Told by their ids, genes are found again whatever column of `.var` names them.
-    names[full.genes.columns] = vocabulary[full.genes.positions]
+        shown[genes.columns] = True
+    # Named by their ids, genes are found again whatever column of `.var` names them.
+    names[genes.columns] = vocabulary[genes.positions]
     return Source(
-        full=full,
+        cells=cells,
+        genes=genes,
+        scale=reader.scale,
         matrix=matrix,
         shown=shown,
         names=make_index_unique(pd.Index(names)).to_numpy(dtype=str),
-        obs=adata.obs[[] if library_key is None else [library_key]].copy(),
+        obs=adata.obs[[] if options.library_key is None else [options.library_key]].copy(),
         vocabulary=vocabulary,
         seed=seed,
-        library_key=library_key,
-        cell_types=_read_labels(adata, labels_key),
+        library_key=options.library_key,
+        labels=_read_labels(adata, labels_key),
         checkpoint=checkpoint,
     )
 
@@ -139,7 +146,7 @@ def _to_natural(log_values: sparse.csr_matrix) -> float:
 
 
 def _read_labels(adata: AnnData, labels_key: str | None) -> np.ndarray | None:
-    """Label of each cell as text, (n_cells,); cells without one share the label "unlabelled"."""
+    """Label of each cell as a string, (n_cells,); cells without one share the label "unlabelled"."""
     if labels_key is None:
         return None
     labels = read_column(adata.obs, labels_key, "labels_key", "adata.obs").astype(object)

@@ -1,22 +1,24 @@
-"""One AnnData or several, as what learns from embeddings takes them."""
+"""One AnnData or several, for functions that learn from embeddings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy
-from scanpy_sct.tl._common import read
+from scanpy_sct.run.checks import check_computable
+from scanpy_sct.workflow import open_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.expression import Expression
+    from scanpy_sct.read.options import ReadOptions
+    from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.run.options import ComputeOptions
 
 
 def as_objects(data: AnnData | Sequence[AnnData]) -> list[AnnData]:
-    """Return a list of the objects, or refuse what is none."""
+    """Return a list of the objects; raise an error for what is not an AnnData."""
     from anndata import AnnData
 
     several = isinstance(data, Sequence) and not isinstance(data, str)
@@ -36,23 +38,22 @@ def as_objects(data: AnnData | Sequence[AnnData]) -> list[AnnData]:
 
 
 def name_object(number: int, objects: Sequence[AnnData]) -> str:
-    """Name an object as messages do."""
+    """Return what an object is called in messages."""
     return f"data[{number}]" if len(objects) > 1 else "data"
 
 
 def read_objects(
-    objects: Sequence[AnnData], checkpoint: Checkpoint, bags: str, keys: Mapping[str, str | None]
-) -> list[Expression]:
-    """Read the objects, and refuse what the network could not embed."""
-    expressions = []
+    objects: Sequence[AnnData], checkpoint: Checkpoint, reading: ReadOptions, computing: ComputeOptions
+) -> list[CellBlock]:
+    """Read the objects; raise an error for those that the network could not embed."""
+    blocks = []
     for number, adata in enumerate(objects):
         try:
-            _, expression = read(adata, checkpoint, **keys)
-            check_coordinates(checkpoint, expression)
-            choose_bag_policy(bags, expression)
+            _, reader = open_cells(adata, checkpoint, reading)
+            check_computable(checkpoint, reader, computing)
         except (KeyError, TypeError, ValueError) as error:
             if len(objects) > 1:
                 error.add_note(f"This is about {name_object(number, objects)}.")
             raise
-        expressions.append(expression)
-    return expressions
+        blocks.append(reader.block())
+    return blocks

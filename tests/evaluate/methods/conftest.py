@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.evaluate.hidden import hide_entries, visible
+from scanpy_sct.evaluate.masking import mask_entries
 from scanpy_sct.evaluate.observed import Observed
+from scanpy_sct.sparse_tools import without_masked
 
 N_CELLS, N_GENES = 70, 40
 
@@ -19,9 +20,9 @@ def observe() -> Callable[..., Observed]:
     """Make an `Observed` of counts: four bags, one sample, unless told otherwise; hidden entries are wanted."""
 
     def make(counts: np.ndarray, hidden: np.ndarray, unit: float = 1.0, **more) -> Observed:
-        seen = visible(sparse.csr_matrix(counts, dtype=np.float32), hidden)
+        seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), hidden)
         arguments = {
-            "wanted": hidden,
+            "targets": hidden,
             "samples": np.zeros(len(counts), dtype=int),
             "bags": np.arange(len(counts)) % 4,
             **more,
@@ -42,7 +43,7 @@ def counts() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def hidden() -> np.ndarray:
-    hidden = hide_entries(N_CELLS, N_GENES, 0.3, rng=1)
+    hidden = mask_entries(N_CELLS, N_GENES, 0.3, rng=1)
     hidden[:20, 5] = True
     return hidden
 
@@ -56,7 +57,7 @@ def observed(observe, counts, hidden) -> Observed:
         hidden,
         samples=np.repeat([0, 1], N_CELLS // 2),
         coordinates=rng.random((N_CELLS, 2)),
-        cell_types=rng.choice(["B", "T", "NK"], N_CELLS),
+        labels=rng.choice(["B", "T", "NK"], N_CELLS),
     )
 
 
@@ -64,7 +65,7 @@ def observed(observe, counts, hidden) -> Observed:
 def thinned(observe, counts) -> Observed:
     """Nothing hidden, every entry wanted, as after thinning."""
     nothing = np.zeros(counts.shape, dtype=bool)
-    return observe(counts, nothing, wanted=~nothing)
+    return observe(counts, nothing, targets=~nothing)
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +73,10 @@ def pooled_oracle() -> Callable[..., np.ndarray]:
     """Expected count of each wanted entry, by the rates of the cells that `members_of(cell)` returns."""
 
     def expected(observed: Observed, members_of, prior_cells: float) -> np.ndarray:
-        counts, hidden = observed.counts.toarray().astype(float), observed.hidden
+        counts, hidden = observed.counts.toarray().astype(float), observed.masked
         depth = counts.sum(axis=1)
         result = []
-        for cell, gene in zip(*np.nonzero(observed.wanted), strict=True):
+        for cell, gene in zip(*np.nonzero(observed.targets), strict=True):
             shows = {c for c in range(len(counts)) if not hidden[c, gene]}
             overall = sum(counts[c, gene] for c in shows) / sum(depth[c] for c in shows)
             members = [c for c in members_of(cell) if c in shows]
@@ -93,8 +94,8 @@ def mean_oracle() -> Callable[..., np.ndarray]:
 
     def expected(observed: Observed, values: np.ndarray, members_of) -> np.ndarray:
         result = []
-        for cell, gene in zip(*np.nonzero(observed.wanted), strict=True):
-            shows = [c for c in range(len(values)) if not observed.hidden[c, gene]]
+        for cell, gene in zip(*np.nonzero(observed.targets), strict=True):
+            shows = [c for c in range(len(values)) if not observed.masked[c, gene]]
             members = [c for c in members_of(cell) if c in shows] or shows
             result.append(values[members, gene].mean())
         return np.array(result)

@@ -12,11 +12,11 @@ from scanpy_sct.evaluate.methods.constant import bag_mean, cell_type_mean, gene_
 
 def test_predict_zero(observed):
     for part in predict_zero(observed):
-        np.testing.assert_array_equal(part, np.zeros(observed.n_wanted))
+        np.testing.assert_array_equal(part, np.zeros(observed.n_targets))
 
 
 def means_are(guess, observed, oracle):
-    counts, log = observed.counts.toarray(), observed.log.toarray()
+    counts, log = observed.counts.toarray(), observed.log_values.toarray()
     for found, values in zip(guess, (counts, counts > 0, log), strict=True):
         np.testing.assert_allclose(found, oracle(values), rtol=1e-5)
 
@@ -44,7 +44,7 @@ def test_bag_mean_of_a_gene_that_no_cell_of_the_bag_shows_is_that_of_all(observe
 @pytest.mark.parametrize("prior_cells", [0.5, 1.0])
 def test_cell_type_mean(observed, pooled_oracle, prior_cells):
     def of_the_type(cell):
-        return [c for c in np.flatnonzero(observed.cell_types == observed.cell_types[cell]) if c != cell]
+        return [c for c in np.flatnonzero(observed.labels == observed.labels[cell]) if c != cell]
 
     oracle = pooled_oracle(observed, of_the_type, prior_cells)
     np.testing.assert_allclose(cell_type_mean(observed, prior_cells), oracle, rtol=1e-5)
@@ -55,5 +55,5 @@ def test_of_thinned_counts_the_cell_itself_counts_too(thinned, mean_oracle, pool
         return np.flatnonzero(thinned.bags == thinned.bags[cell])
 
     means_are(bag_mean(thinned), thinned, lambda values: mean_oracle(thinned, values, bag))
-    types = replace(thinned, cell_types=thinned.bags.astype(str))
+    types = replace(thinned, labels=thinned.bags.astype(str))
     np.testing.assert_allclose(cell_type_mean(types), pooled_oracle(thinned, bag, 1), rtol=1e-5)

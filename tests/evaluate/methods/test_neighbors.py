@@ -22,7 +22,7 @@ def test_neighbors_are_fifteen_others(observed):
 
 
 def test_knn_vote(observed, mean_oracle):
-    counts, log = observed.counts.toarray(), observed.log.toarray()
+    counts, log = observed.counts.toarray(), observed.log_values.toarray()
     for found, values in zip(knn_vote(observed), (counts, counts > 0, log), strict=True):
         oracle = mean_oracle(observed, values, lambda cell: near(observed, cell))
         np.testing.assert_allclose(found, oracle, rtol=1e-5)

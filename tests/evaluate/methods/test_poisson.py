@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scanpy_sct.evaluate.hidden import hide_entries
+from scanpy_sct.evaluate.masking import mask_entries
 from scanpy_sct.evaluate.methods.poisson import poisson_bag, poisson_dataset
 from scanpy_sct.evaluate.observed import complete
 
@@ -39,7 +39,7 @@ def test_expected_counts_do_not_depend_on_how_much_is_hidden(observe):
     rates = np.random.default_rng(0).gamma(1, 2, 500)
     counts = np.random.default_rng(1).poisson(rates, (400, 500))
     for fraction in (0.1, 0.8):
-        hidden = hide_entries(*counts.shape, fraction)
+        hidden = mask_entries(*counts.shape, fraction)
         guess = poisson_dataset(observe(counts, hidden))
         # A cell that shows a gene is the deeper for it, which matters a little where few genes are seen.
         assert guess.sum() == pytest.approx(counts[hidden].sum(), rel=0.03)
@@ -49,7 +49,7 @@ def test_values_come_on_the_log_scale_of_the_input(observe):
     """Mean of log1p(unit x count) over many draws of a Poisson count."""
     rates = np.append([0.05, 1.0, 5.0, 20.0], np.full(96, 3.0))
     counts = np.random.default_rng(0).poisson(rates, (2000, 100))
-    hidden = hide_entries(*counts.shape, 0.2)
+    hidden = mask_entries(*counts.shape, 0.2)
     for unit in (1.0, 8.0):
         data = observe(counts, hidden, unit)
         guess = complete(data, poisson_dataset(data))

@@ -1,4 +1,4 @@
-"""Ask the cells nearby: in expression, or on the tissue."""
+"""Predict from the nearest cells: in expression, or on the tissue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 from scanpy_sct.evaluate.methods.rates import group_means, pooled_rates
-from scanpy_sct.evaluate.observed import Guess
+from scanpy_sct.evaluate.observed import Prediction
 from scanpy_sct.evaluate.registry import method
 
 if TYPE_CHECKING:
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 @method("knn_vote")
-def knn_vote(observed: Observed) -> Guess:
-    """Take the mean of the cell and its 15 nearest ones, of those that show the gene: deep and shallow cells alike.
+def knn_vote(observed: Observed) -> Prediction:
+    """Predict the mean over the cell and its 15 nearest ones where the gene is visible: deep and shallow cells alike.
 
-    Where none of them shows it, the mean of all cells that do.
+    Where it is visible in none of them, the mean of all cells in which it is.
     """
     nearest = _with_the_cell_itself(observed.neighbors)
 
-    def at_wanted(values: sparse.csr_matrix) -> np.ndarray:
-        return observed.at_wanted(lambda rows: group_means(observed, values, nearest[rows]))
+    def at_targets(values: sparse.csr_matrix) -> np.ndarray:
+        return observed.at_targets(lambda rows: group_means(observed, values, nearest[rows]))
 
-    return Guess(at_wanted(observed.counts), at_wanted(observed.log.sign()), at_wanted(observed.log))
+    detected = observed.log_values.sign()
+    return Prediction(at_targets(observed.counts), at_targets(detected), at_targets(observed.log_values))
 
 
 @method("knn_poisson")
@@ -47,13 +48,13 @@ def spatial_mean(observed: Observed, n_neighbors: int = 15, prior_cells: float =
 
 def _rates_times_depth(observed: Observed, neighbors: sparse.csr_matrix, prior_cells: float) -> np.ndarray:
     nearest = _with_the_cell_itself(neighbors)
-    return observed.at_wanted(
+    return observed.at_targets(
         lambda rows: pooled_rates(observed, nearest[rows], prior_cells) * observed.depth[rows, None]
     )
 
 
 def _with_the_cell_itself(neighbors: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Count a cell among its neighbours: this changes nothing where an entry is hidden, and helps where it is seen."""
+    """Count a cell as its own neighbour, which changes nothing where an entry is masked, and helps elsewhere."""
     return (neighbors + sparse.eye(neighbors.shape[0])).tocsr()
 
 

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @method("poisson_dataset")
 def poisson_dataset(observed: Observed) -> np.ndarray:
-    """Expect the gene's share of the whole data set, times the depth of the cell.
+    """Predict the gene's fraction of all counts of the data set, times the depth of the cell.
 
     rate = visible counts of the gene / summed depth of the cells in which the gene is visible. Depth is a cell's
-    visible total in both places, so the share of entries that are hidden cancels; for these depths the rate is the
+    visible total in both places, so the fraction of masked entries cancels; for these depths the rate is the
     maximum-likelihood estimate.
     """
     rates = dataset_rates(observed)
-    return observed.at_wanted(lambda rows: rates * observed.depth[rows, None])
+    return observed.at_targets(lambda rows: rates * observed.depth[rows, None])
 
 
 @method("poisson_bag")
 def poisson_bag(observed: Observed, prior_cells: float = 1.0) -> np.ndarray:
     """Do as `poisson_dataset`, with the rates of the cell's own bag: its pseudobulk.
 
-    The rates are shrunk as :func:`~scanpy_sct.evaluate.methods.rates.pooled_rates` tells. A hidden entry adds neither
-    counts nor depth to the rate of its gene, so that it has no part in the guess about itself.
+    The rates are shrunk, see :func:`~scanpy_sct.evaluate.methods.rates.pooled_rates`. A masked entry adds neither
+    counts nor depth to the rate of its gene, so that it has no part in its own prediction.
     """
     rates = pooled_rates(observed, group_members(observed.bags), prior_cells)
-    return observed.at_wanted(lambda rows: rates[observed.bags[rows]] * observed.depth[rows, None])
+    return observed.at_targets(lambda rows: rates[observed.bags[rows]] * observed.depth[rows, None])

@@ -12,41 +12,23 @@ if TYPE_CHECKING:
 
 
 def group_members(groups: np.ndarray) -> sparse.csr_matrix:
-    """Tell which cells belong to each group.
-
-    Parameters
-    ----------
-    groups
-        int (n_cells,): the group of each cell, 0, 1, ...
-
-    Returns
-    -------
-    (n_groups, n_cells), 1 where a cell belongs to a group.
-    """
+    """Turn the group of each cell, int (n_cells,), into a matrix (n_groups, n_cells), 1 where a cell belongs to one."""
     return sparse.csr_matrix((np.ones(len(groups)), (groups, np.arange(len(groups)))))
 
 
-def visible_share(observed: Observed) -> np.ndarray:
-    """Share of the cells in which each gene is visible, float64 (n_genes,).
-
-    Methods that take hidden entries for zeros come out too low by about this factor.
-    """
-    return 1 - observed.hidden.mean(axis=0)
-
-
 def gene_means(observed: Observed, values: sparse.csr_matrix) -> np.ndarray:
-    """Mean of each gene over the cells that show it, (1, n_genes); 0 where none does."""
-    n_visible = (~observed.hidden).sum(axis=0)
+    """Mean of each gene over the cells in which it is visible, (1, n_genes); 0 where there are none."""
+    n_visible = (~observed.masked).sum(axis=0)
     return np.asarray(values.sum(axis=0, dtype=np.float64)).reshape(1, -1) / np.maximum(n_visible, 1)
 
 
 def group_means(observed: Observed, values: sparse.csr_matrix, members: sparse.csr_matrix) -> np.ndarray:
-    """Mean of each gene over the cells of a group that show it; where none does, over all cells that show it.
+    """Mean of each gene over the cells of a group in which it is visible; where there are none, over all such cells.
 
     Parameters
     ----------
     values
-        (n_cells, n_genes), without hidden entries.
+        (n_cells, n_genes), without masked entries.
     members
         (n_groups, n_cells), 1 where a cell belongs to a group.
 
@@ -54,15 +36,15 @@ def group_means(observed: Observed, values: sparse.csr_matrix, members: sparse.c
     -------
     float64 (n_groups, n_genes).
     """
-    n_visible = members.getnnz(axis=1)[:, None] - (members @ observed.hidden_ones).toarray()
+    n_visible = members.getnnz(axis=1)[:, None] - (members @ observed.masked_ones).toarray()
     means = (members @ values).toarray() / np.maximum(n_visible, 1)
     return np.where(n_visible > 0, means, gene_means(observed, values))
 
 
 def dataset_rates(observed: Observed) -> np.ndarray:
-    """Divide the counts of each gene by the summed depth of the cells that show it, (1, n_genes); 0 if none does."""
+    """Divide each gene's counts by the summed depth of the cells in which it is visible, (1, n_genes); 0 if none."""
     counts = np.asarray(observed.counts.sum(axis=0, dtype=np.float64)).ravel()
-    exposure = observed.depth @ ~observed.hidden
+    exposure = observed.depth @ ~observed.masked
     return np.divide(counts, exposure, out=np.zeros_like(counts), where=exposure > 0)[None]
 
 
@@ -70,7 +52,7 @@ def pooled_rates(observed: Observed, members: sparse.csr_matrix, prior_cells: fl
     """Compute the rates of :func:`dataset_rates` within groups of cells, a little shrunk.
 
     Each group is treated as if it held `prior_cells` more cells of mean depth that follow the rates of the whole
-    data set. Without them a gene that no cell of a group expresses would be called impossible in all of them.
+    data set. Without them a gene that is detected in no cell of a group would be called impossible in all of them.
 
     Parameters
     ----------
@@ -81,27 +63,9 @@ def pooled_rates(observed: Observed, members: sparse.csr_matrix, prior_cells: fl
 
     Returns
     -------
-    Counts for each unit of depth, float64 (n_groups, n_genes).
+    Counts per unit of depth, float64 (n_groups, n_genes).
     """
     prior = prior_cells * observed.depth.mean()
     counts = (members @ observed.counts).toarray() + prior * dataset_rates(observed)
-    exposure = (members @ observed.depth)[:, None] - (members @ observed.hidden_depth).toarray() + prior
+    exposure = (members @ observed.depth)[:, None] - (members @ observed.masked_depth).toarray() + prior
     return np.divide(counts, exposure, out=np.zeros_like(exposure), where=exposure > 0)
-
-
-def to_visible_total(expected: np.ndarray, observed: Observed, rows: slice) -> np.ndarray:
-    """Rescale each cell so that its visible entries are expected to hold, in sum, the counts that they do hold.
-
-    Parameters
-    ----------
-    expected
-        (n_rows, n_genes): expected expression in a unit that may differ from cell to cell.
-    rows
-        The cells.
-
-    Returns
-    -------
-    Expected counts, (n_rows, n_genes); 0 for a cell that is expected to hold nothing where it is visible.
-    """
-    total = expected.sum(axis=1, where=~observed.hidden[rows], dtype=np.float64)
-    return expected * np.divide(observed.depth[rows], total, out=np.zeros_like(total), where=total > 0)[:, None]

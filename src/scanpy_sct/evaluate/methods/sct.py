@@ -1,4 +1,4 @@
-"""The model under test, and what its training alone would say."""
+"""The model to test, and what its training data alone predict."""
 
 from __future__ import annotations
 
@@ -7,140 +7,111 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.evaluate.observed import Guess
+from scanpy_sct.evaluate.observed import Prediction
 from scanpy_sct.evaluate.registry import method
-from scanpy_sct.read.expression import Expression, read_expression
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader
+from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_totals
 
 if TYPE_CHECKING:
-    from scanpy_sct.checkpoints import Checkpoint
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
     from scanpy_sct.evaluate.observed import Observed
 
-TOTAL = 1e4
 
+@method("sct", needs="checkpoint")
+def sct(observed: Observed) -> Prediction | np.ndarray:
+    """Predict as :func:`scanpy_sct.tl.impute` does by default, the masked entries given as its `hide`.
 
-@method("sct", needs=("checkpoint",))
-def sct(observed: Observed) -> Guess | np.ndarray:
-    """Predict as :func:`scanpy_sct.tl.impute` does by default: network and data, blended.
-
-    Where nothing is hidden (thinned counts) its `denoise` is used, on values that were log-normalised as scanpy's users
-    do it; the result is taken back to counts.
+    Where nothing is masked (thinned counts) its `denoise` is used, on values that were log-normalised as scanpy's users
+    do it; the result is turned back into counts.
     """
-    return predict_with(observed, observed.checkpoint, blend=True)
+    return predict_with(observed, observed.checkpoint)
 
 
-@method("sct_network", needs=("checkpoint",))
-def sct_network(observed: Observed) -> Guess | np.ndarray:
-    """Predict by the network alone, calibrated to what is visible."""
+@method("sct_network", needs="checkpoint")
+def sct_network(observed: Observed) -> Prediction | np.ndarray:
+    """Do as `sct` without `blend`: the network alone, calibrated to what is visible."""
     return predict_with(observed, observed.checkpoint, blend=False)
 
 
-@method("sct_full", needs=("checkpoint", "convolutions"))
-def sct_full(observed: Observed) -> Guess | np.ndarray:
-    """Predict by the whole network, convolutions included, calibrated to what is visible. Slow."""
-    return predict_with(observed, observed.checkpoint, blend=False, path="full")
-
-
 @method("sct_finetuned", needs=("checkpoint", "package:lightning-fabric"))
-def sct_finetuned(observed: Observed) -> Guess | np.ndarray:
+def sct_finetuned(observed: Observed) -> Prediction | np.ndarray:
     """Do as `sct`, after the model was trained further on the visible entries (minutes)."""
     from scanpy_sct.train import finetune
 
-    expression = _read(observed, observed.checkpoint)
     model = finetune(
         observed.checkpoint,
-        observed.seen,
+        observed.visible,
         library_key=observed.library_key,
-        hide=_hidden_columns(observed, expression),
+        hide=_hide(observed),
         rng=observed.seed,
     )
-    return predict_with(observed, model, blend=True)
+    return predict_with(observed, model)
 
 
-@method("training_rates", needs=("training_frequencies",))
+@method("training_rates", needs="training_frequencies")
 def training_rates(observed: Observed) -> np.ndarray:
-    """Expect the gene's rate in the training data of the model, times the depth of the cell.
+    """Predict the gene's rate in the training data of the model, times the depth of the cell.
 
-    A Poisson count: the rate is minus the logarithm of the share of training cells without the gene; the depth of a
-    cell is the number of visible genes that it expresses over the number that these rates let expect. What a model
-    must beat where whole genes are hidden. Only for checkpoints that keep these shares.
+    A Poisson count: the rate is minus the logarithm of the fraction of training cells without the gene; the depth of a
+    cell is its number of detected visible genes over the number expected by these rates. What a model must beat where
+    whole genes are masked. Only for checkpoints that store these fractions.
     """
-    zero_share = (
-        observed.checkpoint.network.profile.log_prior[:, 0].exp().cpu().numpy()[observed.positions].astype(np.float64)
-    )
-    rates = -np.log(np.clip(zero_share, 1e-6, 1))
-    expected = np.maximum((~observed.hidden).astype(np.float32) @ (1 - zero_share), 1e-6)
-    depth = (observed.log.getnnz(axis=1) + 1) / (expected + 1)
-    return observed.at_wanted(lambda rows: rates * depth[rows, None])
+    detection = training_detection(observed.checkpoint)[observed.gene_index].astype(np.float64)
+    rates = -np.log(np.clip(1 - detection, 1e-6, 1))
+    expected = np.maximum((~observed.masked).astype(np.float32) @ detection, 1e-6)
+    depth = (observed.log_values.getnnz(axis=1) + 1) / (expected + 1)
+    return observed.at_targets(lambda rows: rates * depth[rows, None])
+
+
+def training_detection(checkpoint: Checkpoint) -> np.ndarray | None:
+    """Return the detection rate of each gene in the training data, (n_genes,); None where none are stored."""
+    profile = getattr(checkpoint.network, "profile", None)
+    return None if profile is None else 1 - profile.log_prior[:, 0].exp().cpu().numpy()
 
 
 def predict_with(
-    observed: Observed, model: Checkpoint, *, blend: bool, path: str = "auto", bags: str = "auto"
-) -> Guess | np.ndarray:
+    observed: Observed, model: Checkpoint, *, blend: bool = True, bags: str = "auto"
+) -> Prediction | np.ndarray:
     """Predict by any checkpoint, with bags of any kind; see :func:`scanpy_sct.tl.impute`."""
-    if not observed.hidden.any():
-        return _denoise(observed, model, blend=blend, path=path, bags=bags)
-    from scanpy_sct.impute.entries import predict_hidden
-
-    expression = _read(observed, model)
-    hidden = np.zeros(expression.log_values.shape, dtype=bool)
-    hidden[:, observed.positions] = observed.hidden
-    hidden &= expression.measured
-    found = predict_hidden(
-        model,
-        expression,
-        sparse.csr_matrix(hidden),
-        positions=observed.positions,
-        path=path,
-        bags=bags,
-        blend=blend,
-        rng=observed.seed,
+    if not observed.masked.any():
+        return _denoise(observed, model, blend=blend, bags=bags)
+    detection, conditional_mean = (
+        values[observed.targets] for values in _impute(observed, model, blend=blend, bags=bags)
     )
-    detection, level = found.detection[observed.wanted], found.level[observed.wanted]
-    count = detection * np.expm1(level) / np.maximum(observed.by_cell(observed.unit), 1e-12)
-    return Guess(count, detection, detection * level)
+    count = detection * np.expm1(conditional_mean) / np.maximum(observed.by_cell(observed.unit), 1e-12)
+    return Prediction(count, detection, detection * conditional_mean)
 
 
-def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, path: str, bags: str) -> np.ndarray:
-    import scanpy as sc
+def _impute(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -> tuple[np.ndarray, np.ndarray]:
+    """Run what `tl.impute(hide=...)` runs; detection probability and conditional mean, each (n_cells, n_genes)."""
+    from scanpy_sct.impute import ImputeSettings, impute_cells
 
+    options = ReadOptions(library_key=observed.library_key, hide=_hide(observed))
+    reader = CellReader(observed.visible, model.genes, model.tokens.scale, options)
+    settings = ImputeSettings(genes=observed.gene_index, blend=blend, keep_parts=True)
+    found = impute_cells(model, reader, ComputeOptions(bags=bags, seed=observed.seed), settings)
+    return found.detection, found.conditional_mean
+
+
+def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -> np.ndarray:
     from scanpy_sct.tl import impute
 
-    cells = observed.seen.copy()
-    totals = np.asarray(cells.X.sum(axis=1), dtype=np.float64).ravel()
-    sc.pp.normalize_total(cells, target_sum=TOTAL)
-    sc.pp.log1p(cells)
-    impute(
-        cells,
-        model=model,
-        library_key=observed.library_key,
-        path=path,
-        bags=bags,
-        blend=blend,
-        denoise=True,
-        rng=observed.seed,
-    )
-    columns = _columns(observed, _read(observed, model))
-    per_count = totals / TOTAL
-    return observed.at_wanted(lambda rows: np.expm1(cells.layers["sct"][rows][:, columns]) * per_count[rows, None])
+    cells = observed.visible.copy()
+    per_count = row_totals(cells.X) / COUNTS_PER_CELL
+    cells.X = log_normalise(cells.X)
+    options = {"library_key": observed.library_key, "bags": bags, "blend": blend, "rng": observed.seed}
+    impute(cells, model=model, denoise=True, **options)
+    values = cells.layers["sct"]
+    return observed.at_targets(lambda rows: np.expm1(values[rows][:, observed.columns]) * per_count[rows, None])
 
 
-def _read(observed: Observed, model: Checkpoint) -> Expression:
-    return read_expression(observed.seen, model.genes, token_scale=model.tokens.scale, library_key=observed.library_key)
-
-
-def _columns(observed: Observed, expression: Expression) -> np.ndarray:
-    """Column of `observed.seen` that holds each gene, -1 where it was not measured."""
-    column = np.full(len(expression.measured), -1)
-    column[expression.genes.positions] = expression.genes.columns
-    return column[observed.positions]
-
-
-def _hidden_columns(observed: Observed, expression: Expression) -> sparse.csr_matrix | None:
-    """Hidden entries as a mask of `observed.seen`."""
-    columns = _columns(observed, expression)
-    measured = columns >= 0
-    if not observed.hidden[:, measured].any():
+def _hide(observed: Observed) -> sparse.csr_matrix | None:
+    """Masked entries in the columns of `observed.visible`; None where nothing that it holds is masked."""
+    measured = observed.columns >= 0
+    if not observed.masked[:, measured].any():
         return None
-    mask = np.zeros(observed.seen.shape, dtype=bool)
-    mask[:, columns[measured]] = observed.hidden[:, measured]
-    return sparse.csr_matrix(mask)
+    hide = np.zeros(observed.visible.shape, dtype=bool)
+    hide[:, observed.columns[measured]] = observed.masked[:, measured]
+    return sparse.csr_matrix(hide)

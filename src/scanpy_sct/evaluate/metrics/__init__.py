@@ -1,4 +1,4 @@
-"""How well a method did: metrics from sums over groups of cells, so that resampling them costs little."""
+"""How well a method predicts: metrics from sums over groups of cells, so that resampling them costs little."""
 
 from __future__ import annotations
 
@@ -8,28 +8,21 @@ import pandas as pd
 
 from scanpy_sct.evaluate.metrics.entries import rows_of_entries
 from scanpy_sct.evaluate.metrics.thinned import rows_of_thinned
-from scanpy_sct.evaluate.observed import as_guess, complete
+from scanpy_sct.evaluate.observed import check_prediction, complete
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from scanpy_sct.evaluate.observed import Guess
+    from scanpy_sct.evaluate.observed import Prediction
     from scanpy_sct.evaluate.tasks import Task
 
 __all__ = ["measure"]
 
 
-def measure(task: Task, answer: Guess | np.ndarray, n_bootstrap: int = 200) -> pd.DataFrame:
-    """Judge the answer of a method.
+def measure(task: Task, answer: Prediction | np.ndarray, n_bootstrap: int = 200) -> pd.DataFrame:
+    """Compare what a method returned with what was measured.
 
-    Parameters
-    ----------
-    task
-        What was asked.
-    answer
-        What the method returned.
-    n_bootstrap
-        Number of resamplings from which 95 % intervals are taken; 0: none. They are the same for every method.
+    95 % intervals come from `n_bootstrap` resamplings (0: none), which are the same for every method.
 
     Returns
     -------
@@ -41,7 +34,7 @@ def measure(task: Task, answer: Guess | np.ndarray, n_bootstrap: int = 200) -> p
         The answer is of the wrong kind or shape, or incomplete.
     """
     if task.test is not None:
-        rows = rows_of_thinned(task, as_guess(task.observed, answer).count, n_bootstrap)
+        rows = rows_of_thinned(task, check_prediction(task.observed, answer).count, n_bootstrap)
     else:
         rows = rows_of_entries(task, complete(task.observed, answer), n_bootstrap)
     return pd.DataFrame(

@@ -8,20 +8,10 @@ from scanpy_sct.evaluate.metrics.bootstrap import sums_by
 
 
 def rate_matched(score: np.ndarray, rate: float) -> np.ndarray:
-    """Call a given share of the entries expressed, those with the highest scores.
+    """Call the fraction `rate` of the entries detected, those with the highest scores; bool (n_entries,).
 
-    A threshold of one half would call far too few: most expressed entries of sparse data have a low probability.
-
-    Parameters
-    ----------
-    score
-        float array (n_entries,): higher where expression is more likely.
-    rate
-        Share of entries to call expressed, between 0 and 1.
-
-    Returns
-    -------
-    bool array (n_entries,). Entries that tie at the threshold are all called or all left, whichever is nearer.
+    A threshold of one half would call far too few: most detected entries of sparse data have a low probability.
+    Entries that tie at the threshold are all called or all left, whichever is nearer.
     """
     threshold = np.quantile(score, 1 - rate, method="higher")
     at_least, above = score >= threshold, score > threshold
@@ -29,20 +19,14 @@ def rate_matched(score: np.ndarray, rate: float) -> np.ndarray:
 
 
 def expression_bins(value: np.ndarray, cell: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Bin (1, 2, ...) of values of expressed entries; what lies beyond the edges falls into the outer bins.
+    """Bin (1, 2, ...) of values of detected entries; what lies beyond the edges falls into the outer bins.
 
     Parameters
     ----------
-    value
-        float array (n_entries,).
-    cell
-        int array (n_entries,): the cell of each entry.
+    value, cell
+        Value and cell of each entry, (n_entries,).
     edges
-        (n_cells, n_bins + 1), from :func:`scanpy_sct.plan.bins.bin_edges`; nan for edges that a cell lacks.
-
-    Returns
-    -------
-    int array (n_entries,).
+        (n_cells, n_bins + 1), from :func:`scanpy_sct.plan.bins.bin_edges`; NaN for edges that a cell lacks.
     """
     bins = np.zeros(len(value), dtype=np.int64)
     for edge in edges.T:

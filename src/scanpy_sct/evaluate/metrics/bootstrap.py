@@ -1,4 +1,4 @@
-"""Intervals: groups of cells are drawn again, with replacement, and every metric is computed anew from their sums."""
+"""Intervals: groups of cells are drawn with replacement, and every metric is computed again from their sums."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_ONCE = 25
 
 
 class Estimate(NamedTuple):
-    """A metric with its 95 % interval; nan where it is not defined."""
+    """A metric with its 95 % interval; NaN where it is not defined."""
 
     value: float
     lower: float
@@ -27,21 +27,10 @@ class Estimate(NamedTuple):
 
 
 def group_cells(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose what is drawn again in a bootstrap: samples if there are at least five, else 50 random groups of cells.
+    """Choose what a bootstrap draws: samples if there are at least five, else 50 random groups of cells.
 
-    Cells of one sample are alike, so that samples give the more honest interval. More than 200 samples are joined at
-    random into 200 groups.
-
-    Parameters
-    ----------
-    samples
-        int (n_cells,): the sample of each cell, 0, 1, ...
-    rng
-        Source of chance.
-
-    Returns
-    -------
-    int array (n_cells,): the group of each cell, 0, 1, ...
+    Cells of one sample are alike, so that intervals over samples are more honest. More than 200 samples are joined at
+    random into 200 groups. Takes the sample of each cell, returns the group of each cell: 0, 1, ...
     """
     names, samples = np.unique(samples, return_inverse=True)
     if len(names) >= _MIN_SAMPLES:
@@ -50,12 +39,7 @@ def group_cells(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_weights(n_groups: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """Count how often each group is drawn when as many groups as there are are drawn with replacement.
-
-    Returns
-    -------
-    float64 array (n_bootstrap, n_groups).
-    """
+    """Draw as many groups as there are with replacement, and count them; float64 (n_bootstrap, n_groups)."""
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_bootstrap).astype(np.float64)
 
 
@@ -69,7 +53,7 @@ def estimate(sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], weight
     score
         Turns such sums over all groups, (n, ...), into the metric, (n,).
     weights
-        (n_bootstrap, n_groups), from :func:`draw_weights`; without rows there is no interval (nan).
+        (n_bootstrap, n_groups), from :func:`draw_weights`; without rows there is no interval (NaN).
     """
     value = float(score(sums.sum(axis=0)[None])[0])
     flat = sums.reshape(len(sums), -1)
@@ -81,7 +65,7 @@ def estimate(sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], weight
 
 
 def percentile_interval(drawn: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of resampled values, (n_bootstrap,); those that are not defined are left out."""
+    """Return the 95 % interval of resampled values, (n_bootstrap,), without those that are not finite."""
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) == 0:
         return np.nan, np.nan
@@ -90,7 +74,7 @@ def percentile_interval(drawn: np.ndarray) -> tuple[float, float]:
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """Divide the first sums by the second, (n, 2) -> (n,); nan where the second is 0."""
+    """Divide the first sums by the second, (n, 2) -> (n,); NaN where the second is 0."""
     return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
 
 

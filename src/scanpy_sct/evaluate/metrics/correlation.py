@@ -8,21 +8,19 @@ from scanpy_sct.evaluate.metrics.bootstrap import sums_by
 
 # What a constant leaves behind after its mean is taken away is rounding noise.
 _NO_SPREAD = 1e-7
-MIN_EXPRESSED = 10
-"""Genes and cells with fewer expressed entries are left out of correlations."""
+MIN_DETECTED = 10
+"""Genes and cells with fewer detected entries are left out of correlations."""
 
 
-def often_expressed(
-    truth: np.ndarray, unit: np.ndarray, min_expressed: int = MIN_EXPRESSED
+def often_detected(
+    truth: np.ndarray, unit: np.ndarray, min_detected: int = MIN_DETECTED
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keep the entries of units (genes or cells) that have enough expressed entries.
+    """Keep the entries of units (genes or cells) that have enough detected entries.
 
-    Returns
-    -------
-    bool (n_entries,), which entries are kept; int (n_kept,), their units, numbered anew without gaps; int (n_units,),
-    the units that are kept.
+    Returns which entries are kept, bool (n_entries,); their units, numbered without gaps, int (n_kept,); and the units
+    that are kept, int (n_units,).
     """
-    counted = np.bincount(unit, weights=truth > 0) >= min_expressed
+    counted = np.bincount(unit, weights=truth > 0) >= min_detected
     number = np.cumsum(counted) - 1
     keep = counted[unit]
     return keep, number[unit[keep]], np.flatnonzero(counted)
@@ -31,26 +29,10 @@ def often_expressed(
 def pearson_sums(
     x: np.ndarray, y: np.ndarray, unit: np.ndarray, n_units: int, group: np.ndarray, n_groups: int
 ) -> np.ndarray:
-    """Sum what correlations within units need.
+    """Sum what correlations within units need: number, x, y, x squared, y squared, x times y; (n_groups, 6, n_units).
 
-    Both are centred first, each on its mean over all entries of the unit: the correlation stays, rounding errors go.
-
-    Parameters
-    ----------
-    x, y
-        float arrays (n_entries,).
-    unit
-        int (n_entries,): gene or cell of each entry, 0 to `n_units` - 1.
-    n_units
-        Number of units, each with at least one entry.
-    group
-        int (n_entries,): the group of each entry.
-    n_groups
-        Number of groups.
-
-    Returns
-    -------
-    float64 array (n_groups, 6, n_units): number, x, y, x squared, y squared, x times y.
+    Both values of each entry, `x` and `y`, are centred first on their mean over the entry's unit (gene or cell, 0 to
+    `n_units` - 1), which reduces rounding errors. `group` is the group of each entry.
     """
     x, y = (values - means(values, unit, n_units)[unit] for values in (x, y))
     key = group * n_units + unit
@@ -79,8 +61,7 @@ def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def mean_pearson(sums: np.ndarray) -> np.ndarray:
     """Mean over units of their correlation, (n, 6, n_units) -> (n,).
 
-    A guess that is the same for all cells knows nothing about which of them express the gene: its correlation, which
-    is not defined, counts as 0.
+    A constant prediction says nothing about single cells: its correlation, which is not defined, counts as 0.
     """
     return pearson(sums).mean(axis=1)
 
@@ -96,16 +77,7 @@ def ranks_of_both(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank both within each unit; what varies by no more than rounding noise ties.
 
-    Parameters
-    ----------
-    x, y, unit, n_units
-        As in :func:`pearson_sums`.
-    sums
-        What that function returned for them.
-
-    Returns
-    -------
-    Two float64 arrays (n_entries,).
+    Arguments are those of :func:`pearson_sums`, and the `sums` that it returned for them.
     """
     _, _, *spreads, _ = moments(sums.sum(axis=0)[None])
     flat = [spread[0] <= _NO_SPREAD for spread in spreads]
@@ -116,26 +88,12 @@ def ranks_of_both(
 
 
 def ranks(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
-    """Rank of each value among those of its unit, from 1; values that tie share the mean of their ranks.
-
-    Parameters
-    ----------
-    values
-        float32 array (n_entries,), finite.
-    unit
-        int (n_entries,): gene or cell of each entry, 0 to `n_units` - 1.
-    n_units
-        Number of units.
-
-    Returns
-    -------
-    float64 array (n_entries,).
-    """
+    """Rank of each value, finite float32, among those of its unit, from 1; ties share the mean of their ranks."""
     # Where nothing is negative, zeros need no sorting: they tie at the bottom.
     some = values != 0 if values.size and values.min() >= 0 else np.ones(len(values), dtype=bool)
     n_zeros = np.bincount(unit[~some], minlength=n_units)
     result = ((n_zeros + 1) / 2)[unit]
-    # One whole number holds the unit and, below it, the bits of the value, which for floats come in their order.
+    # One integer holds the unit and, below it, the bits of the value, which for floats come in their order.
     bits = values[some].astype(np.float32).view(np.uint32)
     bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
     keys = (unit[some].astype(np.uint64) << np.uint64(32)) | bits
@@ -144,8 +102,8 @@ def ranks(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
     first = np.flatnonzero(np.diff(keys, prepend=~keys[:1]) != 0)
     last = np.append(first[1:], len(keys))
     n_before = np.cumsum(np.bincount(unit[some], minlength=n_units)) - np.bincount(unit[some], minlength=n_units)
-    shared = (first + last + 1) / 2  # mean place of a run of ties, from 1, over all units
-    placed = np.empty(len(keys))
-    placed[order] = np.repeat(shared, last - first)
-    result[some] = placed - n_before[unit[some]] + n_zeros[unit[some]]
+    shared = (first + last + 1) / 2  # mean rank of a run of ties, from 1, over all units
+    ranked = np.empty(len(keys))
+    ranked[order] = np.repeat(shared, last - first)
+    result[some] = ranked - n_before[unit[some]] + n_zeros[unit[some]]
     return result

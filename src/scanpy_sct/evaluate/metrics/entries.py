@@ -17,7 +17,7 @@ from scanpy_sct.plan.bins import bin_edges
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scanpy_sct.evaluate.observed import Guess
+    from scanpy_sct.evaluate.observed import Prediction
     from scanpy_sct.evaluate.tasks import Task
 
     Row = tuple[str, str, Estimate, int]
@@ -28,22 +28,22 @@ N_INTERVALS = 10
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """Measured and predicted entries, each (n_entries,), and the groups of cells that are drawn again."""
+    """Measured and predicted entries, each (n_entries,), and the groups of cells that a bootstrap draws."""
 
     truth: np.ndarray
     """float32: measured value, on the log scale of the input."""
     value: np.ndarray
     """float32: expected value on that scale."""
     detection: np.ndarray
-    """float32: probability of being expressed."""
+    """float32: probability of being detected."""
     cell: np.ndarray
     gene: np.ndarray
     true_bin: np.ndarray
-    """int: bin of the measured value in its cell, 0 where not expressed."""
+    """int: bin of the measured value in its cell, 0 where not detected."""
     called_bin: np.ndarray
     """int: bin that is predicted."""
     level_bin: np.ndarray
-    """int: bin that is predicted if the entry is expressed."""
+    """int: bin of the predicted conditional mean."""
     group_of_cell: np.ndarray
     """int (n_cells,), 0, 1, ..."""
     n_bins: int
@@ -66,44 +66,44 @@ class Entries:
         return replace(self, **{name: getattr(self, name)[chosen] for name in by_entry})
 
 
-def rows_of_entries(task: Task, guess: Guess, n_bootstrap: int) -> Iterator[Row]:
+def rows_of_entries(task: Task, prediction: Prediction, n_bootstrap: int) -> Iterator[Row]:
     """Compare predictions with what was measured.
 
     Yields
     ------
     Stratum, metric, estimate and number of entries of the stratum.
     """
-    entries = compare(task, guess, n_bootstrap)
-    yield from _stratum(ALL, entries, task.hides_genes)
+    entries = compare(task, prediction, n_bootstrap)
+    yield from _stratum(ALL, entries, task.masks_genes)
     yield from _reliability(entries)
-    expressed = entries.truth > 0
-    yield from _rows(ZERO, entries.only(~expressed), [_rmse])
-    yield from _rows(NON_ZERO, entries.only(expressed), [_level_mcc, _rmse, _gene_correlations, _cell_correlations])
-    place = gene_strata(task.rates)[entries.gene]
+    detected = entries.truth > 0
+    yield from _rows(ZERO, entries.only(~detected), [_rmse])
+    yield from _rows(NON_ZERO, entries.only(detected), [_level_mcc, _rmse, _gene_correlations, _cell_correlations])
+    stratum = gene_strata(task.rates)[entries.gene]
     for number, name in enumerate(GENE_STRATA):
-        yield from _stratum(name, entries.only(place == number), task.hides_genes)
+        yield from _stratum(name, entries.only(stratum == number), task.masks_genes)
 
 
-def compare(task: Task, guess: Guess, n_bootstrap: int) -> Entries:
-    """Lay predictions beside what was measured."""
+def compare(task: Task, prediction: Prediction, n_bootstrap: int) -> Entries:
+    """Align predictions with what was measured."""
     observed = task.observed
-    cell, gene = np.nonzero(observed.wanted)
-    edges = bin_edges(observed.log)
-    # Entries hidden at random are expressed as often as the visible ones. Genes hidden as a whole need not be: there
+    cell, gene = np.nonzero(observed.targets)
+    edges = bin_edges(observed.log_values)
+    # Entries masked at random are detected as often as the visible ones. Genes masked as a whole need not be: there
     # the method's own expectation says how many to call.
-    rate = float(guess.detection.mean(dtype=np.float64))
-    if not task.hides_genes:
-        rate = observed.log.nnz / max(int((~observed.hidden).sum()), 1)
-    expressed, called = task.truth > 0, rate_matched(guess.detection, rate)
-    true_bin = np.where(expressed, expression_bins(task.truth, cell, edges), 0)
-    given_expressed = guess.value / np.maximum(guess.detection, 1e-6)
-    level_bin = expression_bins(given_expressed, cell, edges)
+    rate = float(prediction.detection.mean(dtype=np.float64))
+    if not task.masks_genes:
+        rate = observed.log_values.nnz / max(int((~observed.masked).sum()), 1)
+    detected, called = task.truth > 0, rate_matched(prediction.detection, rate)
+    true_bin = np.where(detected, expression_bins(task.truth, cell, edges), 0)
+    conditional_mean = prediction.value / np.maximum(prediction.detection, 1e-6)
+    level_bin = expression_bins(conditional_mean, cell, edges)
     rng = np.random.default_rng(task.seed)
     group_of_cell = bootstrap.group_cells(observed.samples, rng)
     return Entries(
         truth=task.truth,
-        value=guess.value,
-        detection=guess.detection,
+        value=prediction.value,
+        detection=prediction.detection,
         cell=cell,
         gene=gene,
         true_bin=true_bin,
@@ -115,10 +115,10 @@ def compare(task: Task, guess: Guess, n_bootstrap: int) -> Entries:
     )
 
 
-def _stratum(name: str, entries: Entries, hides_genes: bool) -> Iterator[Row]:
+def _stratum(name: str, entries: Entries, masks_genes: bool) -> Iterator[Row]:
     """All metrics of a stratum that holds zeros and others."""
     metrics = [_average_precision, _calibration, _bin_mcc, _gene_correlations, _cell_correlations, _rmse]
-    yield from _rows(name, entries, [*metrics, _profiles] if hides_genes else metrics)
+    yield from _rows(name, entries, [*metrics, _profiles] if masks_genes else metrics)
 
 
 def _rows(name: str, entries: Entries, metrics: list) -> Iterator[Row]:
@@ -158,7 +158,7 @@ def _rmse(entries: Entries) -> Iterator[tuple[str, Estimate]]:
 
 def _gene_correlations(entries: Entries) -> Iterator[tuple[str, Estimate]]:
     """Mean over genes of the correlation across cells. Ranks are those among all entries of the gene."""
-    keep, gene, genes = correlation.often_expressed(entries.truth, entries.gene)
+    keep, gene, genes = correlation.often_detected(entries.truth, entries.gene)
     if len(genes) == 0:
         return
     pair = entries.truth[keep], entries.value[keep]
@@ -171,7 +171,7 @@ def _gene_correlations(entries: Entries) -> Iterator[tuple[str, Estimate]]:
 
 def _cell_correlations(entries: Entries) -> Iterator[tuple[str, Estimate]]:
     """Mean over cells of the correlation across genes."""
-    keep, cell, cells = correlation.often_expressed(entries.truth, entries.cell)
+    keep, cell, cells = correlation.often_detected(entries.truth, entries.cell)
     if len(cells) == 0:
         return
     pair, group = (entries.truth[keep], entries.value[keep]), entries.group_of_cell[cells]
@@ -185,8 +185,8 @@ def _cell_correlations(entries: Entries) -> Iterator[tuple[str, Estimate]]:
 
 
 def _profiles(entries: Entries) -> Iterator[tuple[str, Estimate]]:
-    """Mean over genes of how alike measured and predicted profiles are."""
-    keep, gene, genes = correlation.often_expressed(entries.truth, entries.gene)
+    """Mean over genes of the similarity of measured and predicted profiles."""
+    keep, gene, genes = correlation.often_detected(entries.truth, entries.gene)
     n_genes = len(genes)
     if n_genes == 0:
         return
@@ -205,9 +205,9 @@ def _profiles(entries: Entries) -> Iterator[tuple[str, Estimate]]:
 
 
 def _reliability(entries: Entries) -> Iterator[Row]:
-    """Predicted and measured rate of expression in intervals of probability that hold any entries."""
-    expressed = entries.truth > 0
-    sums = detection.calibration_sums(expressed, entries.detection, entries.group, entries.n_groups, N_INTERVALS)
+    """Predicted and measured detection rate in intervals of probability that hold any entries."""
+    detected = entries.truth > 0
+    sums = detection.calibration_sums(detected, entries.detection, entries.group, entries.n_groups, N_INTERVALS)
     for number, n_entries in enumerate(sums[:, 2].sum(axis=0).astype(int)):
         if n_entries == 0:
             continue

@@ -1,4 +1,4 @@
-"""Parts of the entries that are judged on their own."""
+"""Groups of entries that are measured separately."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ ALL, ZERO, NON_ZERO = "all", "zero", "non-zero"
 """All entries, those measured as zero, and the others."""
 
 GENE_STRATA = ("gene < 1 %", "gene 1-10 %", "gene 10-50 %", "gene > 50 %")
-"""Entries of genes by the share of all cells that express them."""
+"""Entries of genes by their detection rate over all cells."""
 
 
 def gene_strata(rates: np.ndarray) -> np.ndarray:
-    """Find the place in `GENE_STRATA` of each gene, int (n_genes,).
-
-    Parameters
-    ----------
-    rates
-        (n_genes,): share of all cells that express the gene.
-    """
+    """Turn the detection rate of each gene into the number of its stratum in `GENE_STRATA`, int (n_genes,)."""
     return np.select([rates < 0.01, rates < 0.1, rates <= 0.5], [0, 1, 2], 3)

@@ -1,4 +1,4 @@
-"""How close denoised counts come to molecules that were kept back, as Open Problems measures it.
+"""How close denoised counts come to held-out molecules, as Open Problems measures it.
 
 The two metrics of the denoising task of Open Problems for Single-Cell Analysis (openproblems.bio), after the molecular
 cross-validation of Batson, Royer and Webber (2019).
@@ -12,6 +12,7 @@ import numpy as np
 
 from scanpy_sct.evaluate.metrics import bootstrap
 from scanpy_sct.evaluate.metrics.strata import ALL, GENE_STRATA, NON_ZERO, ZERO, gene_strata
+from scanpy_sct.sparse_tools import COUNTS_PER_CELL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,21 +22,20 @@ if TYPE_CHECKING:
 
 # Dense tables are made for this many cells at a time: 256 cells x 20,000 genes are 40 MB.
 _CELLS_AT_ONCE = 256
-_TARGET = 1e4
 # Keeps the logarithm of a prediction of 0 finite.
 _SMALLEST = 1e-6
 
 
 def rows_of_thinned(task: Task, count: np.ndarray, n_bootstrap: int) -> Iterator[tuple[str, str, Estimate, int]]:
-    """Compare denoised counts with the molecules that were kept back.
+    """Compare denoised counts with the held-out molecules.
 
     `mse`: mean squared difference of the logarithms of 1 + counts scaled to 10,000 a cell. `poisson`: mean of
-    prediction - count x log(prediction + 0.000001), with predictions scaled to the number of molecules kept back.
+    prediction - count x log(prediction + 0.000001), with predictions scaled to the number of held-out molecules.
 
     Parameters
     ----------
     count
-        (n_wanted,): expected counts of all cells and genes, in row-major order.
+        (n_targets,): expected counts of all cells and genes, in row-major order.
     n_bootstrap
         Number of resamplings.
 
@@ -49,8 +49,8 @@ def rows_of_thinned(task: Task, count: np.ndarray, n_bootstrap: int) -> Iterator
     group = bootstrap.group_cells(task.observed.samples, rng)
     n_groups = int(group.max()) + 1
     weights = bootstrap.draw_weights(n_groups, n_bootstrap, rng)
-    for place, stratum in enumerate((ALL, ZERO, NON_ZERO, *GENE_STRATA)):
-        squared, loss, n_entries = sums[:, :, place].T
+    for number, stratum in enumerate((ALL, ZERO, NON_ZERO, *GENE_STRATA)):
+        squared, loss, n_entries = sums[:, :, number].T
         if n_entries.sum() == 0:
             continue
         for metric, values in (("mse", squared), ("poisson", loss)):
@@ -71,14 +71,14 @@ def _sums_of_cells(task: Task, count: np.ndarray) -> np.ndarray:
         expected = predicted * per_molecule
         squared = np.square(_log_normalised(truth) - _log_normalised(predicted))
         loss = expected - truth * np.log(expected + _SMALLEST)
-        for place, table in enumerate((squared, loss, np.ones_like(truth))):
+        for number, table in enumerate((squared, loss, np.ones_like(truth))):
             everything, non_zero = table.sum(axis=1), np.where(truth > 0, table, 0).sum(axis=1)
-            sums[rows, place, :3] = np.stack([everything, everything - non_zero, non_zero], axis=1)
-            sums[rows, place, 3:] = table @ members
+            sums[rows, number, :3] = np.stack([everything, everything - non_zero, non_zero], axis=1)
+            sums[rows, number, 3:] = table @ members
     return sums
 
 
 def _log_normalised(counts: np.ndarray) -> np.ndarray:
     """Logarithm of 1 + counts scaled to 10,000 a row; rows without counts stay zero."""
     total = counts.sum(axis=1, keepdims=True)
-    return np.log1p(counts * (_TARGET / np.where(total > 0, total, 1)))
+    return np.log1p(counts * (COUNTS_PER_CELL / np.where(total > 0, total, 1)))

@@ -1,26 +1,23 @@
-"""scVI: a variational autoencoder fitted to the data themselves."""
+"""scVI: a variational autoencoder fitted to the data themselves; imputation and embedding."""
 
 from __future__ import annotations
 
 import logging
 import os
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
+from methods.rescale import visible_fraction
+from scipy import sparse
 
-from scanpy_sct.evaluate.methods.rates import dataset_rates, visible_share
-from scanpy_sct.evaluate.registry import method
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
-
-    from scipy import sparse
-
-    from scanpy_sct.evaluate.observed import Observed
+from scanpy_sct.evaluate import EmbeddingInput, Observed, method
+from scanpy_sct.evaluate.embedding_methods import variable_genes
+from scanpy_sct.evaluate.methods.rates import dataset_rates
 
 _MIN_CELLS = 3
 _BATCH_SIZE = 128
@@ -33,20 +30,21 @@ _VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 
-@method("scvi", needs=("package:scvi-tools",))
+@method("scvi", needs="package:scvi-tools", replace=True)
 def scvi(observed: Observed, max_epochs: int | None = None) -> np.ndarray:
     """scVI, Lopez et al. 2018 (Nature Methods 15, 1053): expected counts at the depth of the cell.
 
-    All genes that at least three cells express are modelled, by negative binomial counts and with the sample as
-    batch; the others get the rate of the data set (`poisson_dataset`). Hidden entries go in as zeros; rates are
-    divided by the share of the cells that show the gene.
+    All genes that are detected in at least three cells are modelled, by negative binomial counts and with the sample as
+    batch; the others get the rate of the data set (`poisson_dataset`). Masked entries are set to zero; rates are
+    divided by the fraction of the cells in which the gene is visible.
 
     Parameters
     ----------
     max_epochs
         Passes through the data; None: 150,000 / number of cells, at least 10 and at most 100.
     """
-    package = _import_scvi()
+    import scvi as package
+
     genes = np.flatnonzero(observed.counts.getnnz(axis=0) >= _MIN_CELLS)
     cells = np.flatnonzero(observed.counts[:, genes].getnnz(axis=1) > 0)
     rates = dataset_rates(observed).repeat(len(observed.depth), axis=0).astype(np.float32)
@@ -54,16 +52,37 @@ def scvi(observed: Observed, max_epochs: int | None = None) -> np.ndarray:
         if max_epochs is None:
             max_epochs = int(np.clip(round(_CELLS_TRAINED / len(cells)), _FEWEST_EPOCHS, _MOST_EPOCHS))
         counts = observed.counts[cells][:, genes]
-        with _quiet(), own_chance(package, observed.seed):
-            shares = _fit(package, counts, observed.samples[cells], max_epochs)
-        # Share of the modelled genes in the depth of each cell, 1 but for genes that only one or two cells express.
+        with _quiet(), own_generators(package, observed.seed):
+            fractions = _fit(package, counts, observed.samples[cells], max_epochs)
+        # Fraction of the modelled genes in the depth of each cell: 1 but for genes detected in one or two cells.
         modelled = np.asarray(counts.sum(axis=1)) / observed.depth[cells, None]
-        rates[np.ix_(cells, genes)] = shares * modelled / visible_share(observed)[genes]
-    return observed.at_wanted(lambda rows: rates[rows] * observed.depth[rows, None])
+        rates[np.ix_(cells, genes)] = fractions * modelled / visible_fraction(observed)[genes]
+    return observed.at_targets(lambda rows: rates[rows] * observed.depth[rows, None])
+
+
+@method("scvi", task="embedding", needs=("counts", "package:scvi-tools"), replace=True)
+def scvi_embedding(cells: EmbeddingInput) -> np.ndarray:
+    """Mean of the 10 latent variables of scVI; all settings as scvi-tools has them.
+
+    It models the same 2,000 genes as `pca`, and uses the batch of each cell where there are batches. A cell in which
+    none of them is detected is described as scVI describes an empty cell.
+    """
+    import scvi as package
+
+    genes = variable_genes(cells.matrix, "counts").var_names.astype(int)
+    data = AnnData(cells.matrix[:, genes])
+    data.obs["batch"] = pd.Categorical(np.zeros(data.n_obs, dtype=int) if cells.batches is None else cells.batches)
+    # A batch of one cell, as the last one may be, cannot be normalised.
+    batch_size = _BATCH_SIZE - (data.n_obs % _BATCH_SIZE == 1)
+    with own_generators(package, cells.seed):
+        package.model.SCVI.setup_anndata(data, batch_key="batch")
+        fitted = package.model.SCVI(data)
+        fitted.train(batch_size=batch_size, enable_progress_bar=False, logger=False)
+        return fitted.get_latent_representation()
 
 
 def _fit(package: ModuleType, counts: sparse.csr_matrix, samples: np.ndarray, max_epochs: int) -> np.ndarray:
-    """Train a model, and read off the share of each gene in each cell, (n_cells, n_genes)."""
+    """Train a model, and return the fraction of each gene in each cell, (n_cells, n_genes)."""
     data = AnnData(counts.astype(np.float32))
     data.obs["sample"] = samples.astype(str)
     package.model.SCVI.setup_anndata(data, batch_key="sample")
@@ -81,7 +100,7 @@ def _fit(package: ModuleType, counts: sparse.csr_matrix, samples: np.ndarray, ma
 
 
 @contextmanager
-def own_chance(package: ModuleType, seed: int) -> Iterator[None]:
+def own_generators(package: ModuleType, seed: int) -> Iterator[None]:
     """Seed the generators of Python, numpy and torch, from which scvi-tools draws, and put them back afterwards."""
     import torch
 
@@ -113,12 +132,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _import_scvi() -> ModuleType:
-    try:
-        import scvi
-    except ImportError as error:
-        msg = 'scvi-tools is not installed: pip install "scanpy_sct[evaluate]"'
-        raise ImportError(msg) from error
-    return scvi

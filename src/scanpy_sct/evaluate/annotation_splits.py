@@ -1,4 +1,4 @@
-"""Which cells are named from which."""
+"""Which cells are annotated from which."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scanpy_sct.annotate.labels import MIN_CELLS, checked_labels
-from scanpy_sct.evaluate._arguments import read_column, refuse_no_expression
+from scanpy_sct.annotate.labels import MIN_CELLS, check_labels
+from scanpy_sct.evaluate._arguments import refuse_no_expression
+from scanpy_sct.plan.draw import rank_within_labels
+from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.matrix import read_matrix
 
 LABEL = "label"
@@ -19,19 +21,19 @@ DONOR = "donor"
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Cells to learn from, and cells to name."""
+    """Cells to learn from, and cells to annotate."""
 
     name: str
     reference: AnnData
     query: AnnData
     rows: np.ndarray
-    """Rows of the data that are the query."""
+    """Rows of the query in the data."""
 
 
 def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) -> list[Split]:
-    """Divide the data; several splits of one name are judged together.
+    """Divide the data; several splits of one name are evaluated together.
 
-    Without donors, labelled cells or methods that learn, all cells are named at once.
+    Where no method learns and there is no reference, all cells are one split.
     """
     everything = np.arange(query.n_obs)
     if known is not None:
@@ -42,29 +44,20 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         donors = query.obs[DONOR].to_numpy()
         names = np.unique(donors)
         if len(names) < 2:
-            msg = "donor_key names one donor only, and each is named from the others: give reference=, or no donor_key."
+            msg = "donor_key names a single donor, and each is annotated from the others; give reference=, or omit it."
             raise ValueError(msg)
         parts = [donors == name for name in names]
         splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]
     else:
-        half = _half(query.obs[LABEL].to_numpy(), seed)
+        half = rank_within_labels(query.obs[LABEL].to_numpy(), seed) % 2 == 1
         splits = [Split("halves", query[~half], query[half], np.flatnonzero(half))]
     for split in splits:
-        check_learnable(split.reference, f"what is left to name {split.name} from")
+        check_learnable(split.reference, f"what is left to annotate {split.name} from")
     return splits
 
 
-def _half(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Mark half of the cells of each label, bool (n_cells,)."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    rank = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
-    half = np.zeros(len(labels), dtype=bool)
-    half[order] = rank % 2 == 1
-    return half
-
-
 def without(split: Split, left_out: str) -> Split | None:
-    """Take a type out of the reference; None where it has none, or nothing to learn would be left."""
+    """Take a type out of the reference; None where it is not there, or fewer than two labels would be left."""
     is_left_out = (split.reference.obs[LABEL] == left_out).to_numpy()
     counts = split.reference.obs[LABEL][~is_left_out].value_counts()
     if not is_left_out.any() or (counts >= MIN_CELLS).sum() < 2:
@@ -81,9 +74,10 @@ def plain_copy(
     gene_names: str | None = None,
     optional: bool = False,
 ) -> AnnData:
-    """Copy what methods may see: expression, names, places, `label` and `donor` in `.obs`.
+    """Copy what methods may see: expression, names, coordinates, `label` and `donor` in `.obs`.
 
-    Genes go by `gene_names`. `optional`: columns of donors and of names are used where they are, and need not be.
+    `.var_names` become those in the column `gene_names`. `optional`: the columns of donors and of gene names need not
+    be there.
     """
     if not isinstance(adata, AnnData):
         msg = f"{argument} must be an AnnData, found {type(adata).__name__}."
@@ -99,12 +93,12 @@ def plain_copy(
     if gene_names is not None and not (optional and gene_names not in var):
         names = read_column(var, gene_names, "gene_names", f"{argument}.var").astype(object)
         var.index = pd.Index(names.where(names.notna(), "").astype(str).to_numpy(dtype=object))
-    places = {"spatial": adata.obsm["spatial"]} if "spatial" in adata.obsm else {}
-    return AnnData(matrix, obs=obs, var=var, obsm=places)
+    coordinates = {"spatial": adata.obsm["spatial"]} if "spatial" in adata.obsm else {}
+    return AnnData(matrix, obs=obs, var=var, obsm=coordinates)
 
 
 def _read_whole(adata: AnnData, key: str, argument: str, name: str) -> pd.Series:
-    """Read a column of `.obs` that must say something of every cell."""
+    """Read a column of `.obs` that must have a value for every cell."""
     values = read_column(adata.obs, key, name, f"{argument}.obs")
     n_missing = int(values.isna().sum())
     if n_missing:
@@ -114,5 +108,5 @@ def _read_whole(adata: AnnData, key: str, argument: str, name: str) -> pd.Series
 
 
 def check_learnable(cells: AnnData, name: str) -> None:
-    """Refuse labels that cannot be learnt; the same rules as for `annotate`."""
-    checked_labels(cells.obs[LABEL], name, np.ones(cells.n_obs, dtype=bool))
+    """Raise an error for labels that cannot be learnt, by the rules of `annotate`."""
+    check_labels(cells.obs[LABEL], name, np.ones(cells.n_obs, dtype=bool))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from methods.rescale import to_visible_total
 from scipy import sparse
 
-from scanpy_sct.evaluate.methods.rates import gene_means, to_visible_total
-from scanpy_sct.evaluate.registry import method
-
-if TYPE_CHECKING:
-    from scanpy_sct.evaluate.observed import Observed
+from scanpy_sct.evaluate import Observed, method
+from scanpy_sct.evaluate.methods.rates import gene_means
 
 # Those of the `magic` package, and of the denoising task of Open Problems: neighbours that set the width of the
 # kernel, neighbours at most, how fast the kernel falls, steps of diffusion, and principal components.
@@ -20,29 +16,29 @@ _MOST_NEIGHBORS = 15
 _DECAY = 1
 _STEPS = 3
 _COMPONENTS = 100
-# There is no graph of fewer cells, and no mean where cells that show a gene have less weight than this.
+# There is no graph of fewer cells, and no mean where the cells in which a gene is visible have less weight than this.
 _FEWEST_CELLS = 3
 _LEAST_WEIGHT = 1e-6
 
 
-@method("magic", needs=("package:magic-impute",))
+@method("magic", needs="package:magic-impute", replace=True)
 def magic(observed: Observed) -> np.ndarray:
     """MAGIC, van Dijk et al. 2018 (Cell 174, 716), on square roots of depth-normalised counts.
 
     As in the denoising task of Open Problems: counts are divided by the cell's total, their square roots are smoothed
     over the graph of cells, squared, and multiplied by the total. What is published stops here, and leaves each cell
     with fewer counts than it had, since the square of a mean is less than the mean of squares. Here each cell is
-    rescaled, so that its visible entries are expected to hold the counts that they do hold. This does not change the
+    rescaled, so that the expected counts of its visible entries sum to what was counted there. This does not change the
     mean squared error of that task, which normalises every cell, and makes its Poisson loss a fair one.
 
-    The graph takes hidden entries for zeros. What is smoothed over it are the visible entries alone: each hidden entry
-    gets a weighted mean of the cells that show the gene, and has no weight itself.
+    The graph takes masked entries for zeros. Only visible entries are smoothed over it: each masked entry gets a
+    weighted mean of the cells in which the gene is visible, and has no weight itself.
     """
     shares = _divide_rows(observed.counts, observed.depth)
     return _counts_from_roots(observed, shares.sqrt())
 
 
-@method("magic_reversed", needs=("package:magic-impute",))
+@method("magic_reversed", needs="package:magic-impute", replace=True)
 def magic_reversed(observed: Observed) -> np.ndarray:
     """MAGIC with "reversed normalisation" as in Open Problems: square roots first, then division by their total.
 
@@ -66,25 +62,25 @@ def _counts_from_roots(observed: Observed, roots: sparse.csr_matrix) -> np.ndarr
         (n_cells, n_genes): square roots of expression in any unit, which may differ from cell to cell.
     """
     cells, genes = np.flatnonzero(observed.depth > 0), np.flatnonzero(roots.getnnz(axis=0) > 0)
-    means, hidden = gene_means(observed, roots)[:, genes], observed.hidden[:, genes]
-    smoothed = np.zeros(hidden.shape, dtype=np.float32)
-    smoothed[cells] = _smooth_visible(roots[cells][:, genes], hidden[cells], means, observed.seed)
+    means, masked = gene_means(observed, roots)[:, genes], observed.masked[:, genes]
+    smoothed = np.zeros(masked.shape, dtype=np.float32)
+    smoothed[cells] = _smooth_visible(roots[cells][:, genes], masked[cells], means, observed.seed)
 
     def counts(rows: slice) -> np.ndarray:
-        expected = np.zeros(observed.hidden[rows].shape, dtype=np.float32)
+        expected = np.zeros(observed.masked[rows].shape, dtype=np.float32)
         expected[:, genes] = np.square(smoothed[rows])
         return to_visible_total(expected, observed, rows)
 
-    return observed.at_wanted(counts)
+    return observed.at_targets(counts)
 
 
-def _smooth_visible(values: sparse.csr_matrix, hidden: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
+def _smooth_visible(values: sparse.csr_matrix, masked: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
     """Average the visible values alone, by the weights of the graph; `means` where no cell in reach shows a gene."""
     steps = diffusion_step(values, seed)
     smoothed = diffuse(steps, values.toarray())
-    if not hidden.any():
+    if not masked.any():
         return smoothed
-    weight = diffuse(steps, ~hidden)
+    weight = diffuse(steps, ~masked)
     return np.where(weight > _LEAST_WEIGHT, smoothed / np.maximum(weight, _LEAST_WEIGHT), means)
 
 
@@ -105,7 +101,9 @@ def diffusion_step(values: sparse.csr_matrix, seed: int) -> sparse.csr_matrix:
     n_cells = values.shape[0]
     if n_cells < _FEWEST_CELLS:
         return sparse.identity(n_cells, dtype=np.float32, format="csr")
-    operator = _magic_class()(
+    from magic import MAGIC
+
+    operator = MAGIC(
         knn=min(_NEIGHBORS, n_cells - 2),
         knn_max=min(_MOST_NEIGHBORS, n_cells - 1),
         decay=_DECAY,
@@ -126,15 +124,6 @@ def diffuse(steps: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
     for _ in range(_STEPS):
         smoothed = steps @ smoothed
     return smoothed
-
-
-def _magic_class() -> type:
-    try:
-        from magic import MAGIC
-    except ImportError as error:
-        msg = 'MAGIC is not installed: pip install "scanpy_sct[evaluate]"'
-        raise ImportError(msg) from error
-    return MAGIC
 
 
 def _divide_rows(values: sparse.csr_matrix, by: np.ndarray) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""How good an embedding is: every metric of `embedding`, and what it needs."""
+"""Metrics of embeddings, and what each needs; other packages register theirs in the same way."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from scanpy_sct.evaluate.metrics.bootstrap import percentile_interval
+from scanpy_sct.evaluate.registry import metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,15 +23,14 @@ N_FOLDS = 5
 """A label of fewer cells cannot be in every fold, and counts as none."""
 
 N_SPATIAL_NEIGHBORS = 10
-"""Neighbours on the tissue; a sample must have more cells to be judged."""
+"""Neighbours on the tissue; smaller samples have no domains."""
 
 _N_NEIGHBORS = 15
-_GRAPH_NEIGHBORS, _KBET_NEIGHBORS, _LISI_NEIGHBORS = 15, 50, 90  # the sizes that scib-metrics takes
 _DEFAULT_DOMAINS = 8
 
 
 class Score(NamedTuple):
-    """One number, with a 95 % interval where resampling cells makes sense."""
+    """One value of a metric, with a 95 % interval where resampling cells makes sense."""
 
     value: float
     n_cells: int
@@ -75,19 +75,20 @@ class Cells:
         return [rows for rows in self.sections if len(np.unique(self.labels[rows][self.labels[rows] >= 0])) > 1]
 
 
-def knn(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
-    """Name each cell by its 15 nearest neighbours in the other four of five folds.
+@metric("knn_accuracy", "knn_macro_f1", "majority_accuracy", needs="labels")
+def knn(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, Score]:
+    """Predict the label of each cell from its 15 nearest neighbours in the other four of five folds.
 
-    Intervals: percentiles over resamplings of cells. Only the confusion table matters, so that resampling the cells
-    is drawing a table with the same number of cells from the multinomial distribution of the one that was found.
+    Only the confusion table matters for the intervals: resampling cells is drawing a table with the same number of
+    cells from the multinomial distribution of the one that was found.
     """
     labels, vectors = cells.labels[cells.labelled], vectors[cells.labelled]
     n_neighbors = min(_N_NEIGHBORS, len(labels) - ceil(len(labels) / N_FOLDS))
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=cells.seed)
     named = cross_val_predict(KNeighborsClassifier(n_neighbors), vectors, labels, cv=folds)
     table = confusion_matrix(labels, named)
-    share = table.ravel() / table.sum()
-    draws = np.random.default_rng(cells.seed).multinomial(table.sum(), share, size=cells.n_bootstrap)
+    fraction = table.ravel() / table.sum()
+    draws = np.random.default_rng(cells.seed).multinomial(table.sum(), fraction, size=cells.n_bootstrap)
     draws = draws.reshape(-1, *table.shape)
     scores = {
         name: Score(float(of(table)), len(labels), *percentile_interval(of(draws)))
@@ -97,7 +98,7 @@ def knn(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]
 
 
 def accuracy(tables: np.ndarray) -> np.ndarray:
-    """Share of the cells on the diagonal of confusion tables, (..., n_labels, n_labels) -> (...)."""
+    """Fraction of the cells on the diagonal of confusion tables, (..., n_labels, n_labels) -> (...)."""
     return np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1))
 
 
@@ -108,14 +109,17 @@ def macro_f1(tables: np.ndarray) -> np.ndarray:
     return (2 * right / np.maximum(occurs, 1)).sum(axis=-1) / (occurs > 0).sum(axis=-1)
 
 
-def kmeans(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
+@metric("kmeans_nmi", "kmeans_ari", needs="labels")
+def kmeans(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, Score]:
     """Compare labels with as many clusters as there are labels, all samples together."""
     labels = cells.labels[cells.labelled]
     clusters = _clusters(vectors[cells.labelled], len(np.unique(labels)), cells.seed)
     return {name: Score(of(labels, clusters), len(labels)) for name, of in _agreement("kmeans").items()}
 
 
-def domains(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
+@metric("domain_pas", "domain_chaos", "domain_neighbors", "domain_neighbors_chance", needs="sections")
+@metric("domain_nmi", "domain_ari", needs=("labels", "sections", "regions"))
+def domains(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, Score]:
     """Cluster each sample by itself, and look at the clusters on the tissue; means over cells of all samples."""
     found: dict[str, list[tuple[float, int]]] = {}
     for rows in cells.sections:
@@ -147,15 +151,15 @@ def continuity(clusters: np.ndarray, coordinates: np.ndarray) -> dict[str, float
     Returns
     -------
     `domain_pas`
-        Share of the cells whose cluster is that of fewer than half of their ten neighbours (Shang and Zhou 2022, Nature
-        Communications 13, 7203).
+        Fraction of the cells whose cluster is that of fewer than half of their ten neighbours (Shang and Zhou 2022,
+        Nature Communications 13, 7203).
     `domain_chaos`
         Mean distance to the nearest cell of the same cluster, as there, but in units of the median distance
         between nearest neighbours: 1 where clusters are whole. Clusters of one cell have no such distance.
     `domain_neighbors`
-        Share of the ten neighbours that are in the cluster of the cell.
+        Fraction of the ten neighbours that are in the cluster of the cell.
     `domain_neighbors_chance`
-        The same if the clusters were dealt out to the cells by chance.
+        The same for clusters assigned to the cells at random.
     """
     finder = NearestNeighbors(n_neighbors=N_SPATIAL_NEIGHBORS).fit(coordinates)
     distances, neighbors = finder.kneighbors()
@@ -174,69 +178,8 @@ def continuity(clusters: np.ndarray, coordinates: np.ndarray) -> dict[str, float
     }
 
 
-def scib(cells: Cells, vectors: np.ndarray, wanted: set[str]) -> dict[str, Score]:
-    """Ask scib-metrics; metrics of labels are those of the labelled cells, mixing of batches that of all cells."""
-    scores = {}
-    if cells.labels is not None and wanted - {"ilisi", "kbet"}:
-        batches = None if cells.batches is None else cells.batches[cells.labelled]
-        values = _scib_labels(vectors[cells.labelled], cells.labels[cells.labelled], batches, wanted, cells.seed)
-        scores |= {name: Score(float(value), len(cells.labelled)) for name, value in values.items()}
-    if cells.batches is not None and wanted & {"ilisi", "kbet"}:
-        values = _scib_batches(vectors, cells.batches, wanted)
-        scores |= {name: Score(float(value), len(vectors)) for name, value in values.items()}
-    return scores
-
-
-def _scib_labels(
-    vectors: np.ndarray, labels: np.ndarray, batches: np.ndarray | None, wanted: set[str], seed: int
-) -> dict[str, float]:
-    """Separation of labels, and mixing of batches within them."""
-    import scib_metrics
-
-    values = {}
-    if wanted & {"leiden_nmi", "leiden_ari", "graph_connectivity"}:
-        graph = _graph(vectors, _GRAPH_NEIGHBORS)
-        values["graph_connectivity"] = scib_metrics.graph_connectivity(graph, labels)
-        if wanted & {"leiden_nmi", "leiden_ari"}:
-            found = scib_metrics.nmi_ari_cluster_labels_leiden(graph, labels, seed=seed)
-            values |= {f"leiden_{name}": value for name, value in found.items()}
-    if "silhouette_label" in wanted:
-        values["silhouette_label"] = scib_metrics.silhouette_label(vectors, labels)
-    if "isolated_labels" in wanted:
-        values["isolated_labels"] = scib_metrics.isolated_labels(vectors, labels, batches)
-    if "bras" in wanted:
-        mixed = any(len(np.unique(batches[labels == label])) > 1 for label in np.unique(labels))
-        values["bras"] = scib_metrics.bras(vectors, labels, batches) if mixed else nan
-    return values
-
-
-def _scib_batches(vectors: np.ndarray, batches: np.ndarray, wanted: set[str]) -> dict[str, float]:
-    """Mixing of batches, whatever the labels."""
-    import scib_metrics
-
-    graph = _graph(vectors, _LISI_NEIGHBORS)
-    values = {"ilisi": scib_metrics.ilisi_knn(graph, batches)}
-    if "kbet" in wanted:
-        n_neighbors = min(_KBET_NEIGHBORS, graph.n_neighbors)
-        values["kbet"] = scib_metrics.kbet(graph.subset_neighbors(n_neighbors), batches)[0]
-    return values
-
-
-def _graph(vectors: np.ndarray, n_neighbors: int) -> object:
-    """Exact nearest neighbours as scib-metrics wants them, each cell the first neighbour of itself.
-
-    The approximate search of scib-metrics spends most of a minute on compiling itself, for the same neighbours.
-    """
-    from scib_metrics.nearest_neighbors import NeighborsResults
-
-    n_others = min(n_neighbors, len(vectors)) - 1
-    distances, others = NearestNeighbors(n_neighbors=n_others).fit(vectors).kneighbors()
-    itself = np.arange(len(vectors))[:, None]
-    return NeighborsResults(np.hstack([itself, others]), np.hstack([np.zeros_like(distances[:, :1]), distances]))
-
-
 def _n_domains(cells: Cells, rows: np.ndarray) -> int:
-    """Choose the number of clusters of a sample: as asked for, else of its labels, else of all labels, else eight."""
+    """Choose the number of clusters of a sample: as requested, else of its labels, else of all labels, else eight."""
     if cells.n_clusters is not None:
         return cells.n_clusters
     if cells.labels is None:
@@ -252,27 +195,3 @@ def _clusters(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
 
 def _agreement(prefix: str) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
     return {f"{prefix}_nmi": normalized_mutual_info_score, f"{prefix}_ari": adjusted_rand_score}
-
-
-METRICS: dict[str, tuple[Callable[[Cells, np.ndarray, set[str]], dict[str, Score]], frozenset[str]]] = {
-    "knn_accuracy": (knn, frozenset({"labels"})),
-    "knn_macro_f1": (knn, frozenset({"labels"})),
-    "majority_accuracy": (knn, frozenset({"labels"})),
-    "kmeans_nmi": (kmeans, frozenset({"labels"})),
-    "kmeans_ari": (kmeans, frozenset({"labels"})),
-    "silhouette_label": (scib, frozenset({"labels", "scib_metrics"})),
-    "leiden_nmi": (scib, frozenset({"labels", "scib_metrics"})),
-    "leiden_ari": (scib, frozenset({"labels", "scib_metrics"})),
-    "graph_connectivity": (scib, frozenset({"labels", "scib_metrics"})),
-    "isolated_labels": (scib, frozenset({"labels", "batches", "scib_metrics"})),
-    "bras": (scib, frozenset({"labels", "batches", "scib_metrics"})),
-    "ilisi": (scib, frozenset({"batches", "scib_metrics"})),
-    "kbet": (scib, frozenset({"batches", "scib_metrics"})),
-    "domain_nmi": (domains, frozenset({"labels", "spatial", "regions"})),
-    "domain_ari": (domains, frozenset({"labels", "spatial", "regions"})),
-    "domain_pas": (domains, frozenset({"spatial"})),
-    "domain_chaos": (domains, frozenset({"spatial"})),
-    "domain_neighbors": (domains, frozenset({"spatial"})),
-    "domain_neighbors_chance": (domains, frozenset({"spatial"})),
-}
-"""How each metric is computed, and what it needs."""

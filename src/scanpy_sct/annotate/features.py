@@ -1,0 +1,89 @@
+"""Features of cells that classifiers and neighbour searches read, and how much two sets of cells differ in them."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from scanpy_sct.sparse_tools import log_normalise, with_data
+
+N_COMPONENTS = 50
+N_VARIABLE_GENES = 4000
+MAX_COMPARED = 5000
+N_FOLDS = 3
+
+
+def normalised_genes(log_values: sparse.csr_matrix, gene_index: np.ndarray) -> sparse.csr_matrix:
+    """Turn ``log1p`` values into ``log1p`` of counts per 10,000 over the genes in ``gene_index``, float32.
+
+    Parameters
+    ----------
+    log_values
+        (n_cells, n_genes).
+    gene_index
+        Genes to keep, (n_kept,); the others do not count towards the total of a cell.
+    """
+    kept = log_values[:, gene_index].tocsr().astype(np.float64)
+    return log_normalise(with_data(kept, np.expm1(kept.data))).astype(np.float32)
+
+
+def variable_genes(values: sparse.csr_matrix) -> np.ndarray:
+    """Return which of the genes of log-normalised ``values`` vary most for their mean, bool (n_genes,)."""
+    if values.shape[1] <= N_VARIABLE_GENES:
+        return np.ones(values.shape[1], dtype=bool)
+    import scanpy as sc
+    from anndata import AnnData
+
+    # scanpy's function reads an AnnData; this is the only one that the annotators make.
+    table = sc.pp.highly_variable_genes(AnnData(values), n_top_genes=N_VARIABLE_GENES, inplace=False)
+    return table["highly_variable"].to_numpy()
+
+
+def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation of each feature, float32 (n_features,); 1 for a constant feature."""
+    scale = features.std(axis=0, dtype=np.float64)
+    scale[scale < 1e-6] = 1
+    return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
+
+
+def principal_components(
+    reference: sparse.csr_matrix, query: sparse.csr_matrix, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Project both on up to 50 principal components of the reference, (n_cells, n_components) each.
+
+    Genes are centred on the reference and not scaled. The scores of both are divided by one number, so that those of
+    the reference have a mean variance of one.
+    """
+    n_components = min(N_COMPONENTS, min(reference.shape) - 1)
+    pca = PCA(n_components, svd_solver="arpack", random_state=seed)
+    fitted = pca.fit_transform(reference)
+    unit = max(float(fitted.std()), 1e-12)
+    return fitted / unit, pca.transform(query) / unit
+
+
+def difference(reference: np.ndarray, query: np.ndarray, seed: int) -> float:
+    """Measure how well a regression separates query from reference: area under the ROC curve on left-out cells.
+
+    0.5 means that both look like the same data (neither protocol nor composition differs), 1 that every cell can be
+    attributed. With fewer than three cells on one side it is 1.
+
+    Parameters
+    ----------
+    reference, query
+        (n_cells, n_components); of each, up to 5,000 cells are drawn.
+    seed
+        Decides which cells are drawn and which make a fold.
+    """
+    if min(len(reference), len(query)) < N_FOLDS:
+        return 1.0
+    rng = np.random.default_rng(seed)
+    drawn = [part[rng.permutation(len(part))[:MAX_COMPARED]] for part in (reference, query)]
+    side = np.repeat([0, 1], [len(part) for part in drawn])
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
+    decision = cross_val_predict(model, np.concatenate(drawn), side, cv=folds, method="decision_function")
+    return float(roc_auc_score(side, decision))

@@ -1,0 +1,173 @@
+"""Embeddings to compare: what a method may see, and the methods that come with the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+from scipy import sparse
+
+from scanpy_sct.evaluate._arguments import refuse_no_expression
+from scanpy_sct.evaluate.registry import Method, method
+from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.scale import find_scale
+from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.sparse_tools import log_normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.reader import CellReader
+    from scanpy_sct.read.scale import Scale
+
+N_VARIABLE_GENES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingInput:
+    """What a method that embeds cells may see: the cells, and how they are read."""
+
+    source: AnnData = field(repr=False)
+    """The object of the user, never to be changed; see `adata`."""
+    options: ReadOptions
+    """Which layer, samples and gene names are read."""
+    batches: np.ndarray | None
+    """int (n_cells,): batch of each cell; None: no batches given."""
+    model: str | PathLike[str] | Checkpoint | None
+    """The model to test."""
+    seed: int
+    """Seed of all random numbers of a method."""
+    _read: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def adata(self) -> AnnData:
+        """A copy of all that the user gave, in memory: it may be changed."""
+        return self.source.to_memory(copy=True) if self.source.isbacked else self.source.copy()
+
+    @property
+    def matrix(self) -> sparse.csr_matrix:
+        """(n_cells, n_vars) values that are read; a copy."""
+        return self._matrix().copy()
+
+    @property
+    def scale(self) -> Scale:
+        """What the values of `matrix` are: "counts", "linear" or "log"."""
+        return self._once("scale", lambda: find_scale(self._matrix()))
+
+    @property
+    def opened(self) -> tuple[Checkpoint, CellReader]:
+        """The model, and the cells as it reads them."""
+        from scanpy_sct.workflow import open_cells
+
+        return self._once("opened", lambda: open_cells(self.source, self.model, self.options))
+
+    def own(self) -> EmbeddingInput:
+        """Give another method the same: it gets its own copy of the object, and shares what was read."""
+        return replace(self)
+
+    def has(self, need: str) -> bool:
+        """Tell whether a need of a method is met; data that cannot be read raise their errors here."""
+        tests: dict[str, Callable[[], bool]] = {
+            "checkpoint": lambda: self.model is not None and self.opened is not None,
+            "batches": lambda: self.batches is not None,
+            "coordinates": lambda: "spatial" in self.source.obsm,
+            "expression": lambda: self._matrix().nnz > 0,
+            "counts": lambda: self.scale == "counts",
+        }
+        return need in tests and tests[need]()
+
+    def _matrix(self) -> sparse.csr_matrix:
+        def read() -> sparse.csr_matrix:
+            matrix = read_matrix(self.source, self.options.layer)
+            refuse_no_expression(matrix, "adata")
+            return matrix
+
+        return self._once("matrix", read)
+
+    def _once(self, name: str, read: Callable[[], Any]) -> Any:
+        if name not in self._read:
+            self._read[name] = read()
+        return self._read[name]
+
+
+@method("sct", task="embedding", needs="checkpoint")
+def sct(cells: EmbeddingInput) -> np.ndarray:
+    """Embed as :func:`scanpy_sct.tl.embed` does by default."""
+    from scanpy_sct.embed.cells import embed_cells
+
+    checkpoint, reader = cells.opened
+    return embed_cells(checkpoint, reader, ComputeOptions(bags="random", seed=cells.seed))
+
+
+@method("pca", task="embedding", needs="expression")
+def pca(cells: EmbeddingInput) -> np.ndarray:
+    """50 principal components of the 2,000 most variable genes, scaled to unit variance, at most 10."""
+    return principal_components(cells.matrix, cells.scale, cells.seed)
+
+
+@method("pca_unscaled", task="embedding", needs="expression")
+def pca_unscaled(cells: EmbeddingInput) -> np.ndarray:
+    """20 principal components of the same genes, not scaled, so that weak genes and their noise count less."""
+    return principal_components(cells.matrix, cells.scale, cells.seed, n_components=20, scaled=False)
+
+
+def principal_components(
+    matrix: sparse.csr_matrix, scale: Scale, seed: int, *, n_components: int = 50, scaled: bool = True
+) -> np.ndarray:
+    """Return principal components, (n_cells, n_components) float32; fewer where there are fewer cells or genes."""
+    import scanpy as sc
+
+    cells = AnnData(variable_genes(matrix, scale).X.toarray())
+    if scaled:
+        sc.pp.scale(cells, max_value=10)
+    sc.pp.pca(cells, n_comps=min(n_components, *(length - 1 for length in cells.shape)), random_state=seed)
+    return cells.obsm["X_pca"]
+
+
+def variable_genes(matrix: sparse.csr_matrix, scale: Scale) -> AnnData:
+    """Log-normalise what is not logarithms, and keep the most variable genes; names are the numbers of the columns."""
+    import scanpy as sc
+
+    cells = AnnData(matrix.copy() if scale == "log" else log_normalise(matrix).astype(np.float32))
+    cells.uns["log1p"] = {"base": None}  # as scanpy records it
+    if cells.n_vars > N_VARIABLE_GENES:
+        sc.pp.highly_variable_genes(cells, n_top_genes=N_VARIABLE_GENES)
+        cells = cells[:, cells.var["highly_variable"]].copy()
+    return cells
+
+
+def stored_embeddings(adata: AnnData) -> dict[str, Method]:
+    """Return a method for each entry of `.obsm`, which reads it."""
+
+    def reader_of(key: str) -> Callable[[EmbeddingInput], Any]:
+        return lambda cells: _read_stored(adata.obsm[key])
+
+    return {key: Method("embedding", key, reader_of(key)) for key in adata.obsm}
+
+
+def _read_stored(values: Any) -> Any:
+    return values.compute() if hasattr(values, "compute") else values
+
+
+def check_vectors(found: Any, name: str, n_cells: int) -> np.ndarray:
+    """Raise an error for what is not one vector of finite numbers per cell."""
+    found = found.toarray() if sparse.issparse(found) else found
+    try:
+        vectors = np.ascontiguousarray(found, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"Method {name!r} of `methods` did not return numbers: {error}"
+        raise TypeError(msg) from error
+    if vectors.ndim != 2 or len(vectors) != n_cells or not vectors.shape[1]:
+        msg = f"Method {name!r} of `methods`: expected one vector per cell, ({n_cells}, n); found {vectors.shape}."
+        raise ValueError(msg)
+    n_bad = int((~np.isfinite(vectors)).any(axis=1).sum())
+    if n_bad:
+        msg = f"Method {name!r} of `methods` returned NaN or infinite values for {n_bad} of {n_cells} cells."
+        raise ValueError(msg)
+    return vectors

@@ -1,0 +1,25 @@
+"""Checks of how to compute, made before anything is computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scanpy_sct.plan.bags import choose_policy
+from scanpy_sct.run.device import choose_device, choose_precision
+from scanpy_sct.run.inputs import check_coordinates
+
+if TYPE_CHECKING:
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.reader import CellBlock, CellReader
+    from scanpy_sct.run.options import ComputeOptions
+
+
+def check_computable(checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions) -> None:
+    """Raise a ValueError if the network cannot read these cells with these options.
+
+    The bag policy or the precision is unknown, the device is not available, or the network or the bag policy needs
+    coordinates that the cells lack.
+    """
+    check_coordinates(checkpoint, cells.coordinates)
+    choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
+    choose_precision(options.precision, choose_device(options.device))

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scanpy_sct.annotate.markers import MarkerAnnotator, marker_table, read_markers, score_markers
+from scanpy_sct.read.genes import to_ensembl
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.workflow import open_cells
+
+MARKERS = {
+    "B": ["CD79A", "CD79B", "MS4A1"],
+    "Myeloid": ["LYZ", "CST3", "FCER1G"],
+    "NK": ["NKG7", "GNLY", "GZMB"],
+}
+
+
+@pytest.fixture(scope="module")
+def query(pbmc):
+    return pbmc[:60].copy()
+
+
+def read(markers, query, checkpoint):
+    _, reader = open_cells(query, checkpoint)
+    return read_markers(markers, checkpoint, reader)
+
+
+def test_markers_point_to_their_type():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 20)
+    values = rng.normal(size=(60, 6)) + np.repeat([[10.0, 1, 0, 5, 2, 3]], 60, axis=0)
+    values[np.arange(60), 2 * truth] += 5
+    values[np.arange(60), 2 * truth + 1] += 5
+    values *= [1, 100, 1, 1, 1, 1]  # units must not matter
+    probabilities, none = score_markers(values, {"x": [0, 1], "y": [2, 3], "z": [4, 5]})
+    assert (probabilities.argmax(1) == truth).all()
+    assert none.max() < 0.5
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+
+
+def test_a_cell_with_more_of_everything_prefers_no_type():
+    values = np.random.default_rng(0).normal(size=(50, 6))
+    markers = {"x": [0, 1], "y": [2, 3], "z": [4, 5]}
+    more = values.copy()
+    more[0] = values.mean(0) + 3 * values.std(0)
+    assert np.ptp(score_markers(more, markers)[0][0]) < 0.2
+
+
+def test_a_cell_without_markers_is_none_of_the_types():
+    rng = np.random.default_rng(0)
+    values = 0.1 * rng.random((60, 4))
+    values[:15, :2] += 3
+    values[15:30, 2:] += 3
+    probabilities, none = score_markers(values, {"x": [0, 1], "y": [2, 3]})
+    assert (none[:30] < 0.1).all()
+    assert (none[30:] > 0.5).all()
+    np.testing.assert_allclose(probabilities[30:], 0.5, atol=0.1)
+
+
+def test_tables_are_read_like_a_dict():
+    rows = [(label, gene) for label, genes in MARKERS.items() for gene in genes]
+    generic = pd.DataFrame(rows, columns=["type", "gene"])
+    panglao = pd.DataFrame(
+        {
+            "species": ["Mm Hs", "Hs", None] * 3 + ["Mm"],
+            "official.gene.symbol": [gene for _, gene in rows] + ["CD3D"],
+            "cell.type": [label for label, _ in rows] + ["Mouse only"],
+        }
+    )
+    expected = pd.DataFrame(rows, columns=["label", "gene"])
+    for markers in (MARKERS, generic, panglao):
+        pd.testing.assert_frame_equal(marker_table(markers), expected, check_dtype=False)
+    assert marker_table({"B": "CD79A"}).to_numpy().tolist() == [["B", "CD79A"]]
+
+
+def test_markers_are_found_by_symbol_id_and_name_of_a_column(query, tiny_checkpoint):
+    renamed = query.copy()
+    names = renamed.var_names.to_series().replace({"CD79A": "my gene"})
+    renamed.var["symbol"], renamed.var_names = renamed.var_names.to_numpy(), names.to_numpy()
+    ids = to_ensembl(["CD79A", "LYZ", "GNLY"]).ensembl_ids
+    expected = [int(np.flatnonzero(tiny_checkpoint.genes == ensembl_id)[0]) for ensembl_id in ids]
+    _, reader = open_cells(renamed, tiny_checkpoint, ReadOptions(gene_names="symbol"))
+    markers = {"B": ["my gene", "CD79A"], "Myeloid": ["LYZ", ids[1]], "NK": ["GNLY"]}
+    found = read_markers(markers, tiny_checkpoint, reader)
+    assert [genes.tolist() for genes in found.values()] == [[index] for index in expected]
+
+
+def test_types_without_a_gene_are_left_out(query, tiny_checkpoint, caplog):
+    with caplog.at_level(logging.WARNING):
+        found = read(MARKERS | {"Nobody": ["NOSUCHGENE"]}, query, tiny_checkpoint)
+    assert list(found) == list(MARKERS)
+    assert "Nobody" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("markers", "error", "message"),
+    [
+        ({}, ValueError, "markers is empty"),
+        (["CD79A"], TypeError, "markers must be a dict"),
+        ({"B": ["NOSUCHGENE"], "NK": ["NKG7"]}, ValueError, "1 of 2 types"),
+        ({"unknown": ["CD79A"], "NK": ["NKG7"]}, ValueError, "'unknown' is reserved"),
+        ({"a/b": ["CD79A"], "a|b": ["CD3D"]}, ValueError, "would become the same in a file"),
+        (pd.DataFrame({"gene": ["CD79A"]}), ValueError, "a table needs two"),
+    ],
+)
+def test_markers_that_cannot_be_used(query, tiny_checkpoint, markers, error, message):
+    with pytest.raises(error, match=message):
+        read(markers, query, tiny_checkpoint)
+
+
+@pytest.mark.parametrize("informative", ["imputed", "measured", "unmeasured"])
+def test_scores_come_from_measured_and_imputed_values(query, tiny_checkpoint, monkeypatch, informative):
+    """One of the two is the truth, the other is constant: the labels must be right."""
+    types = list(MARKERS)
+    truth = np.arange(query.n_obs) % 3
+    genes = np.concatenate(list(MARKERS.values()))
+    expressed = {gene: truth == types.index(label) for label, own in MARKERS.items() for gene in own}
+    query = query.copy()
+    query.X = query.X.toarray()
+    for gene in genes:
+        query.X[:, query.var_names.get_loc(gene)] = 2.0 * expressed[gene] if informative == "measured" else 1.0
+    if informative == "unmeasured":
+        query = query[:, ~query.var_names.isin(genes)].copy()
+    index_of = {name: index for index, name in enumerate(tiny_checkpoint.genes)}
+    gene_at = {index_of[to_ensembl([gene]).ensembl_ids[0]]: gene for gene in genes}
+
+    def impute(checkpoint, cells, options, settings):
+        assert not settings.blend
+        values = np.stack([expressed[gene_at[index]].astype(np.float32) for index in settings.genes], axis=1)
+        return SimpleNamespace(values=0 * values if informative == "measured" else values)
+
+    monkeypatch.setattr("scanpy_sct.annotate.markers.impute_cells", impute)
+    _, reader = open_cells(query, tiny_checkpoint)
+    annotator = MarkerAnnotator(read_markers(MARKERS, tiny_checkpoint, reader))
+    found = annotator.annotate(tiny_checkpoint, reader, ComputeOptions())
+    assert found.labels == tuple(types)
+    assert found.probabilities.argmax(1).tolist() == truth.tolist()
+    assert found.details["markers"]["measured"] == ([0, 0, 0] if informative == "unmeasured" else [3, 3, 3])

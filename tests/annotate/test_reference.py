@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scanpy_sct.annotate import reference as by_reference
+from scanpy_sct.annotate.cells import empty_cells
+from scanpy_sct.annotate.labels import check_labels
+from scanpy_sct.annotate.reference import ReferenceAnnotator
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.workflow import open_cells
+
+OPTIONS = ComputeOptions(bags="random")
+
+
+@pytest.fixture(scope="module")
+def halves(pbmc):
+    """Labelled cells of four types, and others to annotate."""
+    cells = pbmc[pbmc.obs["bulk_labels"].isin(["CD19+ B", "CD14+ Monocyte", "CD56+ NK", "CD34+"])]
+    order = np.random.default_rng(0).permutation(cells.n_obs)
+    return cells[order[:100]].copy(), cells[order[100:]].copy()
+
+
+@pytest.fixture
+def vectors(monkeypatch):
+    """Embeddings without a network: noise; the numbers of cells and the options of each call are kept."""
+    calls = []
+
+    def embed(checkpoint, cells, options):
+        calls.append((cells.n_cells, options.bags, np.flatnonzero(cells.measured)))
+        return np.random.default_rng(cells.n_cells).normal(size=(cells.n_cells, 4)).astype(np.float32)
+
+    monkeypatch.setattr(by_reference, "embed_cells", embed)
+    return calls
+
+
+def read(adata, checkpoint, **options):
+    return open_cells(adata, checkpoint, ReadOptions(**options))[1]
+
+
+def learn(adata, checkpoint, **options):
+    cells = read(adata, checkpoint, **options).block()
+    return ReferenceAnnotator(cells, *check_labels(adata.obs["bulk_labels"], "labels", ~empty_cells(cells)))
+
+
+def accuracy(found, adata):
+    labels = np.asarray(found.labels)[found.probabilities.argmax(1)]
+    return (labels == adata.obs["bulk_labels"].astype(str)).mean()
+
+
+@pytest.mark.usefixtures("vectors")
+def test_labels_are_learnt(halves, tiny_checkpoint):
+    known, query = halves
+    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
+    assert accuracy(found, query) > 0.85
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+    assert found.labels == tuple(sorted(known.obs["bulk_labels"].unique()))
+    assert ((found.novelty >= 0) & (found.novelty <= 1)).all()
+    assert found.details["source"] == "reference"
+    assert found.details["reference"]["cells"] == known.n_obs
+    assert found.details["reference"]["calibrated_on"] == "cells"
+
+
+def test_the_embedding_is_read_where_both_look_alike_and_not_where_they_differ(halves, tiny_checkpoint, vectors):
+    known, query = halves
+    annotator = learn(known, tiny_checkpoint)
+    cells = read(query, tiny_checkpoint)
+    options = ComputeOptions(bags="similar")
+    details = annotator.annotate(tiny_checkpoint, cells, options).details["reference"]
+    assert details["embedding"]
+    assert details["difference"] < 0.7
+    assert sorted(call[:2] for call in vectors) == [(known.n_obs, "random"), (query.n_obs, "similar")]
+    vectors.clear()
+    other = query.copy()
+    other.X = other.X.toarray()
+    other.X[:, ::3] *= 3
+    details = annotator.annotate(tiny_checkpoint, read(other, tiny_checkpoint), options).details["reference"]
+    assert details["difference"] > 0.9
+    assert not details["embedding"]
+    assert vectors == []
+
+
+def test_the_embedding_counts(halves, tiny_checkpoint, monkeypatch):
+    """Vectors that hold the labels change labels that expression alone gets wrong."""
+    known, query = halves
+    codes = {adata.n_obs: pd.Categorical(adata.obs["bulk_labels"].astype(str)).codes for adata in halves}
+
+    def embed(checkpoint, cells, options):
+        return np.eye(4, dtype=np.float32)[codes[cells.n_cells]]
+
+    monkeypatch.setattr(by_reference, "EMBEDDING_WEIGHT", 3)
+    monkeypatch.setattr(by_reference, "embed_cells", embed)
+    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
+    assert accuracy(found, query) == 1
+
+
+def test_only_shared_genes_are_read(halves, tiny_checkpoint, vectors):
+    """Genes that one side did not measure must not reach the result, whatever they hold."""
+    known, query = halves[0][:, :500].copy(), halves[1].copy()
+    annotator = learn(known, tiny_checkpoint)
+    shared = np.flatnonzero(annotator.cells.measured & read(query, tiny_checkpoint).measured)
+    results = []
+    for factor in (1, 5):
+        counts = query.copy()
+        counts.X = np.round(np.expm1(query.X.toarray()) * 10)  # counts: each value is read for itself
+        counts.X[:, 500:] *= factor
+        results.append(annotator.annotate(tiny_checkpoint, read(counts, tiny_checkpoint), OPTIONS))
+    np.testing.assert_allclose(results[0].probabilities, results[1].probabilities, atol=1e-6)
+    np.testing.assert_allclose(results[0].novelty, results[1].novelty, atol=1e-6)
+    assert all(np.array_equal(measured, shared) for _, _, measured in vectors)
+    assert results[0].details["reference"]["shared_genes"] == len(shared)
+
+
+@pytest.mark.usefixtures("vectors")
+def test_at_most_so_many_cells_of_a_label_are_used(halves, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(by_reference, "MAX_CELLS_PER_LABEL", 10)
+    known, query = halves
+    found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
+    expected = known.obs["bulk_labels"].value_counts().clip(upper=10).sum()
+    assert found.details["reference"]["cells"] == expected < known.n_obs
+
+
+@pytest.mark.usefixtures("vectors")
+def test_whole_samples_are_left_out_in_turn(halves, tiny_checkpoint):
+    known, query = halves[0].copy(), halves[1]
+    known.obs["donor"] = pd.Categorical(np.arange(known.n_obs) % 3)
+    annotator = learn(known, tiny_checkpoint, library_key="donor")
+    found = annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
+    assert found.details["reference"]["calibrated_on"] == "samples"
+
+
+def test_errors_come_before_computing(halves, tiny_checkpoint, vectors, monkeypatch):
+    monkeypatch.setattr(by_reference, "normalised_genes", pytest.fail)
+    known, query = halves
+    annotator = learn(known[:, :300].copy(), tiny_checkpoint)
+    with pytest.raises(ValueError, match=r"share 0 genes .* at least 50 are needed"):
+        annotator.annotate(tiny_checkpoint, read(query[:, 300:].copy(), tiny_checkpoint), OPTIONS)
+    with pytest.raises(ValueError, match="device='cuda:99'"):
+        annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint), ComputeOptions(device="cuda:99"))
+    assert vectors == []
+
+
+def test_a_great_difference_is_a_warning(caplog):
+    by_reference._log_difference(0.8)
+    assert "another tissue" not in caplog.text
+    by_reference._log_difference(0.999)
+    assert "another tissue" in caplog.text
