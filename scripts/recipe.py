@@ -30,8 +30,8 @@ CELL_ONTOLOGY = {
 """Cell Ontology names of the sorted types."""
 
 PRETRAINING = PretrainConfig(name="sct-mini")
-"""The defaults are the recipe of `sct-mini`. On `prior_cells`: trained for 8,000 steps with the bag correction in it, the
-same network learnt a prior of 11 cells where genes lost counts at random, 20 where they did not."""
+"""The defaults are the recipe of `sct-mini`. On `prior_cells`: trained for 8,000 steps with the bag correction in it,
+the same network learnt a prior of 11 cells where genes lost counts at random, 20 where they did not."""
 
 FINETUNING = FinetuneConfig(
     spatial=True,

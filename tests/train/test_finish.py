@@ -8,7 +8,7 @@ import torch
 
 import scanpy_sct as sct
 from scanpy_sct.embed.cells import embed_cells
-from scanpy_sct.model import Bags, CompactConfig, make_network
+from scanpy_sct.model import Bags, make_network
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.train import finish
@@ -48,9 +48,7 @@ def checkpoint(compact_checkpoint):
     """As after pretraining: without bag correction."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = make_network(
-            CompactConfig(n_bins=5, bag_size=8, cell_dim=16, cell_layers=1, bag_correction=False), 512
-        )
+        network = make_network(replace(compact_checkpoint.config, bag_correction=False), 512)
     return replace(compact_checkpoint, network=network.eval())
 
 

@@ -49,10 +49,10 @@ def assert_same_weights(one, other, **tolerance):
 
 def test_makes_a_checkpoint_that_can_be_used(files, each_config, tmp_path, genes):
     checkpoint = sct.load_model(run(files, each_config, tmp_path / "mine", genes, license="CC0"))
-    is_compact = isinstance(each_config.network, CompactConfig)
-    assert checkpoint.config == (
-        replace(each_config.network, bag_correction=True) if is_compact else each_config.network
-    )
+    expected = each_config.network
+    if isinstance(expected, CompactConfig):
+        expected = replace(expected, bag_correction=True)
+    assert checkpoint.config == expected
     assert checkpoint.license == "CC0"
     assert checkpoint.tokens.binning == "counts"
     assert sorted(checkpoint.genes[checkpoint.genes != ""]) == sorted(genes)
