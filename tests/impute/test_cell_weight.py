@@ -45,11 +45,11 @@ def test_the_truth_gets_the_full_weight(expression, compact_checkpoint, monkeypa
     forward = CellEmbedder.forward
     rows = []
 
-    def embed(self, seen, *arguments):
-        detected = (seen.visible > seen.zero)[0]
+    def embed(self, profile):
+        detected = (profile.seen.visible > profile.seen.zero)[0]
         agreement = (detected[:, None] & truth[None]).sum(-1) / detected.sum(-1, keepdim=True)
         rows[:] = agreement.argmax(1).tolist()
-        return forward(self, seen, *arguments)
+        return forward(self, profile)
 
     monkeypatch.setattr(CellEmbedder, "forward", embed)
     with_scores(monkeypatch, lambda shape, n: 4 * truth[rows].float()[None] - 2)

@@ -54,11 +54,11 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
     from scanpy_sct.run.runner import Runner
 
     runs = []
-    original = Runner._run
-    monkeypatch.setattr(Runner, "_run", lambda self, batch, **more: runs.append(batch) or original(self, batch, **more))
+    original = Runner._probabilities
+    monkeypatch.setattr(Runner, "_probabilities", lambda self, *batch: runs.append(batch) or original(self, *batch))
     report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu")
     n_to_measure = len(runs)
-    assert n_to_measure == 4  # twice through the whole network, twice by the direct path that calibration takes
+    assert n_to_measure == 2  # the first run gets the network ready
     sct.tl.impute(cells, model=tiny_checkpoint, device="cpu", calibrate=False)  # without the bags of the calibration
     assert len(runs) == n_to_measure + report.n_bags * report.n_passes
 
@@ -66,9 +66,9 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
 def test_the_expected_time_counts_passes_calibration_and_blend(cells, tiny_checkpoint, monkeypatch):
     from scanpy_sct.pp import _time
 
-    monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 2.0 if args[-1] == "full" else 0.5)
+    monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 1.0)
     report = sct.pp.check(cells, model=tiny_checkpoint)
-    network, cell_weight = 2.0 * 7 * 4, 0.5 * 7 * 5
+    network, cell_weight = 1.0 * 7 * 4, 1.0 * 7 * 5
     rest = 4 * _time.SECONDS_PER_PASS + 50 * (512 * _time.SECONDS_PER_PLACE + 509 * _time.SECONDS_PER_ENTRY)
     assert report.seconds == pytest.approx(network + cell_weight + rest)
     assert "roughly 55-110 s to impute" in str(report)

@@ -248,10 +248,10 @@ def test_a_copy_or_view_of_a_file_is_refused_at_once(adata, tiny_checkpoint, tmp
 def test_a_network_that_reads_coordinates_wants_them(adata, tiny_checkpoint):
     from dataclasses import replace
 
-    from scanpy_sct.model import Sct
+    from scanpy_sct.model import make_network
 
-    config = replace(tiny_checkpoint.config, use_spatial_information=True)
-    model = replace(tiny_checkpoint, config=config, network=Sct(config, 512).eval())
+    config = replace(tiny_checkpoint.config, reads_coordinates=True)
+    model = replace(tiny_checkpoint, network=make_network(config, 512).eval())
     for verb in (sct.pp.check, sct.tl.impute, sct.tl.embed):
         with pytest.raises(ValueError, match=r"obsm\['spatial'\]"):
             verb(adata, model=model)

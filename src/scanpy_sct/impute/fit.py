@@ -29,7 +29,7 @@ from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
 
-GENES_AT_ONCE = 256
+GENES_AT_ONCE = 64
 N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data hold too little to estimate a reconstruction from."""
@@ -196,11 +196,12 @@ class _Estimate:
         return _Genes(order.groups, values, visible, (_clipped(network[0]), network[1]), data)
 
     def _reconstructed(self, pass_of: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_odds, conditional_mean = np.empty((2, *pass_of.shape), dtype=np.float32)
+        log_odds, conditional_mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
         for number, (fit, scores) in enumerate(zip(self.low_rank, self.scores, strict=True)):
             inside = pass_of == number
             found = reconstruct(fit, scores, slice(None), genes)
-            log_odds[inside], conditional_mean[inside] = found[0][inside], found[1][inside]
+            for table, part in zip((log_odds, conditional_mean), found, strict=True):
+                np.copyto(table, part, where=inside)
         return log_odds, conditional_mean
 
     def calibration(self, fit: ImputationFit) -> ImputationFit:

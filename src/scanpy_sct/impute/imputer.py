@@ -15,7 +15,6 @@ from scanpy_sct.impute.fit import BlockPrediction, ImputationFit, fit_imputation
 from scanpy_sct.impute.planning import CellPlan, ImputationPlan, plan_imputation
 from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.impute.options import ImputeSettings
-from scanpy_sct.plan.blocks import PlannedCells
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.read.scale import count_units
 from scanpy_sct.run.options import ComputeOptions
@@ -80,7 +79,7 @@ class Imputer:
 
     def fit(self) -> tuple[ImputationFit, CellBlock, BlockPrediction]:
         """Estimate everything that is learnt from the data; the cells of the fit, and what was predicted for them."""
-        block = self._read(self.cells.fit_cells)
+        block = self.read(self.cells.fit_cells.rows)
         fit, prediction = fit_imputation(
             self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags
         )
@@ -98,10 +97,11 @@ class Imputer:
             return
         del block, prediction
         for cells in self.cells.blocks:
-            yield fit, self._apply(fit, self._read(cells), None)
+            yield fit, self._apply(fit, self.read(cells.rows), None)
 
-    def _read(self, cells: PlannedCells) -> CellBlock:
-        return self.cells.read(self.reader, cells, self.plan.genes)
+    def read(self, rows: np.ndarray) -> CellBlock:
+        """Read some cells, with the genes of the plan."""
+        return self.cells.read(self.reader, rows, self.plan.genes)
 
     def _units(self, block: CellBlock) -> np.ndarray | None:
         return count_units(block.log_values, self.reader.scale) if self.settings.denoise else None
