@@ -66,9 +66,7 @@ def test_a_gene_with_few_entries_keeps_the_shared_weights():
 def test_no_entry_takes_part_in_the_weights_of_its_own_pass(entries):
     log_odds, detected, groups = entries
     first_pass = groups.spread(np.tile(np.arange(N_PASSES) == 0, (N_GENES, 1)))
-    one, other = (
-        gene_weights(log_odds, each, groups, KNOWN, START) for each in (detected, detected ^ first_pass)
-    )
+    one, other = (gene_weights(log_odds, each, groups, KNOWN, START) for each in (detected, detected ^ first_pass))
     np.testing.assert_allclose(one[:, 0], other[:, 0], rtol=1e-9)
     assert np.abs(one[:, 1:] - other[:, 1:]).max() > 0.1
 

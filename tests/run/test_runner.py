@@ -86,7 +86,13 @@ def test_vectors_on_a_background_do_not_depend_on_the_bag(compact_checkpoint):
     background = runner.background(a_bag(seed) for seed in range(4))
     flags = np.ones(8, dtype=bool)
     bag, other = a_bag(0, in_background=flags), a_bag(1, in_background=flags)
-    mixed = BagInput(bag.rows, np.concatenate([bag.tokens[:4], other.tokens[:4]]), bag.bin_values, bag.token_index, in_background=flags)
+    mixed = BagInput(
+        bag.rows,
+        np.concatenate([bag.tokens[:4], other.tokens[:4]]),
+        bag.bin_values,
+        bag.token_index,
+        in_background=flags,
+    )
     vectors = [vectors for _, vectors in runner.cell_vectors([bag, mixed], background)]
     np.testing.assert_allclose(vectors[0][:4], vectors[1][:4], atol=1e-5)
 
