@@ -12,7 +12,7 @@ PAGE = """\
 
 As read in November 2026, no single part of `sct-mini` decides how good it is: most changes of the recipe cost or gain
 less than 0.01 in average precision. Bags of 50 cells predict better than single cells on two of three data sets, and
-whitening the embedding by half makes its neighbours more alike.
+whitening the embedding by half raises the accuracy of its nearest neighbours.
 
 The tables come from `benchmarks/results`, one section from each script, and were written by
 `scripts/write_results_pages.py`. Experiments that were not run have no section. The data sets in the columns were kept

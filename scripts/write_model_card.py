@@ -244,7 +244,8 @@ def parts_sentence(last: pd.Series) -> str:
 
 def bags_table(bags: pd.DataFrame) -> str:
     wide = bags_by_data_set(bags).rename(columns=SHOWN_BAGS)
-    return marked(wide[[name for name in SHOWN_BAGS.values() if name in wide]].T, "Cells of a bag", digits=4)
+    shown = wide[[name for name in SHOWN_BAGS.values() if name in wide]]
+    return marked(shown.T, "Average precision by cells of a bag", digits=4)
 
 
 def mixing_sentence(embedding: pd.DataFrame) -> str:
