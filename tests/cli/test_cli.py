@@ -167,7 +167,7 @@ def test_pretrain_takes_settings_from_a_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sct, "train", SimpleNamespace(pretrain=pretrain, PretrainConfig=config))
     settings = tmp_path / "settings.toml"
-    settings.write_text("steps = 3\nbag_sizes = [4]\n[network]\nnum_layers = 1\n", encoding="utf-8")
+    settings.write_text("steps = 3\nbag_sizes = [4]\n[network]\ncell_layers = 1\n", encoding="utf-8")
     run(
         "pretrain",
         "a.h5ad",
@@ -184,8 +184,12 @@ def test_pretrain_takes_settings_from_a_file(tmp_path, monkeypatch):
     assert [path.name for path in found["data"]] == ["a.h5ad", "b.h5ad"]
     assert (found["config"].steps, found["config"].bag_sizes) == (3, (4,))
     assert (found["device"], found["devices"], found["strategy"]) == ("cpu", 2, "auto")
-    assert found["config"].network.num_layers == 1
-    assert found["config"].network.embed_dim == config().network.embed_dim
+    assert (found["config"].network.cell_layers, found["config"].network.cell_dim) == (1, config().network.cell_dim)
+    settings.write_text("[network]\narchitecture = 'released'\nnum_layers = 1\n", encoding="utf-8")
+    run("pretrain", "a.h5ad", "-o", tmp_path / "mine", "--config", settings)
+    assert (found["config"].network.num_layers, found["config"].network.embed_dim) == (1, 1024)
+    settings.write_text("[network]\narchitecture = 'other'\n", encoding="utf-8")
+    assert "'compact' or 'released'" in fail("pretrain", "a.h5ad", "-o", tmp_path / "mine", "--config", settings)
     settings.write_text("step = 3\n", encoding="utf-8")
     assert "step;" in fail("pretrain", "a.h5ad", "-o", tmp_path / "mine", "--config", settings)
 

@@ -9,7 +9,15 @@ from scipy import sparse
 
 from scanpy_sct.model import Bags, make_network
 from scanpy_sct.train.data import TrainingBag
-from scanpy_sct.train.held_out import HeldOut, _baselines, ablated, held_out_bags, transformer_layers, validate
+from scanpy_sct.train.held_out import (
+    HeldOut,
+    _baselines,
+    _variants,
+    ablated,
+    held_out_bags,
+    transformer_layers,
+    validate,
+)
 from scanpy_sct.train.sources import open_sources
 from scanpy_sct.train.start import hold_out, token_rules
 
@@ -69,6 +77,18 @@ def test_everything_is_reported(network, bags):
         *(f"auprc_{name}" for name in ("gene_constant", "bag_mean", "knn")),
     }
     assert np.isfinite(list(report.values())).all()
+
+
+@torch.no_grad()
+def test_alone_is_every_cell_in_a_bag_of_its_own(network, bags):
+    bag = bags[0]
+    found = dict(_variants(network, bag, CPU))["alone"]
+    cells, genes = np.divmod(bag.token_index, 120)
+    expected = [
+        network.bin_logits(Bags(torch.from_numpy(bag.tokens[None, [cell]])), torch.from_numpy(genes[cells == cell]))
+        for cell in np.unique(cells)
+    ]
+    torch.testing.assert_close(found, torch.cat(expected))
 
 
 @torch.no_grad()

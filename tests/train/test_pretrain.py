@@ -108,7 +108,7 @@ def test_log_has_the_network_beside_baselines(files, each_config, tmp_path, gene
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(files, each_config, tmp_path, genes, monkeypatch):
-    config = replace(each_config, ema_decay=0.5)
+    config = replace(each_config, ema_decay=0.5, steps=4)
     run(files, config, tmp_path / "whole", genes)
     real = loop.Pretraining._step
 

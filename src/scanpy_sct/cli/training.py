@@ -75,8 +75,19 @@ def _pretrain_config(path: Path | None) -> Any:
     """Put the settings of a file over the defaults."""
     defaults = sct.train.PretrainConfig()
     values = {} if path is None else files.read_mapping(path)
-    network = values.pop("network", {})
-    return _with_values(defaults, {**values, "network": _with_values(defaults.network, network, "network.")})
+    network = dict(values.pop("network", {}))
+    start = _default_network(network.pop("architecture", "compact"), defaults)
+    return _with_values(defaults, {**values, "network": _with_values(start, network, "network.")})
+
+
+def _default_network(architecture: str, defaults: Any) -> Any:
+    """Return the configuration over which the settings of a network are put."""
+    from scanpy_sct.model import ReleasedConfig
+
+    if architecture not in ("compact", "released"):
+        msg = f"--config has network.architecture={architecture!r}; use 'compact' or 'released'."
+        raise ValueError(msg)
+    return ReleasedConfig() if architecture == "released" else defaults.network
 
 
 def _with_values(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
