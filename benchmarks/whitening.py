@@ -32,10 +32,10 @@ from common import (
 from embedding import MODEL_CODE, TASK_CODE, blank_unlabelled
 from imputation import WHOLE
 from pretrained import prepared_files, pretrained
-from scanpy_sct.train.finish import with_whitened_embedding
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
+from scanpy_sct.train.finish import with_whitened_embedding
 from scanpy_sct.train.sources import open_sources
 
 POWERS = (0.0, 0.5, 1.0)

@@ -54,8 +54,8 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
     from scanpy_sct.run.runner import Runner
 
     runs = []
-    original = Runner._probabilities
-    monkeypatch.setattr(Runner, "_probabilities", lambda self, *batch: runs.append(batch) or original(self, *batch))
+    original = Runner._predict
+    monkeypatch.setattr(Runner, "_predict", lambda self, *batch: runs.append(batch) or original(self, *batch))
     report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu")
     n_to_measure = len(runs)
     assert n_to_measure == 2  # the first run gets the network ready
@@ -69,9 +69,10 @@ def test_the_expected_time_counts_passes_calibration_and_blend(cells, tiny_check
     monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 1.0)
     report = sct.pp.check(cells, model=tiny_checkpoint)
     network, cell_weight = 1.0 * 7 * 4, 1.0 * 7 * 5
-    rest = 4 * _time.SECONDS_PER_PASS + 50 * (512 * _time.SECONDS_PER_PLACE + 509 * _time.SECONDS_PER_ENTRY)
+    rest = 4 * (_time.SECONDS_PER_PASS + 50 * 509 * _time.SECONDS_PER_FITTED_ENTRY)
+    rest += 50 * 509 * (_time.SECONDS_PER_BLENDED_ENTRY + _time.SECONDS_PER_ENTRY)
     assert report.seconds == pytest.approx(network + cell_weight + rest)
-    assert "roughly 55-110 s to impute" in str(report)
+    assert "roughly 50-95 s to impute" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +125,9 @@ def test_it_prints_aligned_and_as_a_table(cells, tiny_checkpoint):
         report.model = "other"
 
 
-def test_a_direct_path_and_precision_are_reported(cells, tiny_checkpoint):
-    report = sct.pp.check(cells, model=tiny_checkpoint, path="direct", device="cpu", precision="bfloat16")
-    assert (report.path, report.device, report.precision) == ("direct", "cpu", "bfloat16")
+def test_device_and_precision_are_reported(cells, tiny_checkpoint):
+    report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu", precision="bfloat16")
+    assert (report.device, report.precision) == ("cpu", "bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,6 @@ def test_a_direct_path_and_precision_are_reported(cells, tiny_checkpoint):
     [
         ({"bags": "spatial"}, ValueError, "spatial"),
         ({"bags": "none"}, ValueError, "bags="),
-        ({"path": "none"}, ValueError, "path="),
         ({"layer": "none"}, KeyError, "layer"),
         ({"library_key": "none"}, KeyError, "library_key"),
         ({"gene_names": "none"}, KeyError, "gene_names"),

@@ -294,9 +294,7 @@ def test_a_vocabulary_of_its_own(adata, genes):
     vocabulary = np.array(["", *genes.index[::-1], ""])
     cells = read(adata, vocabulary=vocabulary)
     assert cells.measured.tolist() == [False] + [True] * 120 + [False]
-    np.testing.assert_array_equal(
-        cells.log_values[:, 1:-1].toarray(), np.log1p(adata.X[:, :120].toarray()[:, ::-1])
-    )
+    np.testing.assert_array_equal(cells.log_values[:, 1:-1].toarray(), np.log1p(adata.X[:, :120].toarray()[:, ::-1]))
 
 
 @pytest.mark.parametrize("file", ["dev/heart_dev_ST_CN73.h5ad", "train/midbrain_ipsc_lamanno.h5ad"])

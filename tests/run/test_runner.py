@@ -29,22 +29,30 @@ def checkpoint(request, compact_checkpoint, released_checkpoint):
     return compact_checkpoint if request.param == "compact" else released_checkpoint
 
 
-def answers(checkpoint, bags, options=CPU, **keys):
-    runner = Runner(checkpoint, options, **keys)
-    found = [array for _, array in runner.bin_probabilities(bags)]
+def answers(checkpoint, bags, options=CPU):
+    runner = Runner(checkpoint, options)
+    found = [array for _, each in runner.predict(bags) for array in (each.log_odds, each.conditional_mean)]
     return found, [array for _, array in runner.cell_vectors(bags)]
 
 
-def test_probabilities_are_those_of_the_network(checkpoint):
+def test_predictions_are_those_of_the_network(checkpoint):
     bag = a_bag(0)
-    probabilities, vectors = answers(checkpoint, [bag])
-    assert probabilities[0].shape == (len(bag.token_index), 5)
-    assert (probabilities[0].dtype, vectors[0].dtype) == (np.float32, np.float32)
-    np.testing.assert_allclose(probabilities[0].sum(1), 1, rtol=1e-5)
+    bag.bin_values[:] = np.random.default_rng(0).uniform(0.5, 3, (8, 4))
+    runner = Runner(checkpoint, CPU)
+    ((_, found),) = runner.predict([bag], keep_bins=True)
     with torch.no_grad():
         logits = checkpoint.network.bin_logits(Bags(torch.from_numpy(bag.tokens)[None]), torch.tensor(bag.token_index))
-    np.testing.assert_allclose(probabilities[0], logits.softmax(-1), rtol=1e-4)
-    assert len(vectors[0]) == 8
+    p = logits.double().softmax(-1).numpy()
+    detection, detected = 1 - p[:, 0], p[:, 1:]
+    np.testing.assert_allclose(found.log_odds, np.log(detection / p[:, 0]), atol=1e-4)
+    values = bag.bin_values[bag.token_index // N_GENES]
+    np.testing.assert_allclose(found.conditional_mean, (detected * values).sum(1) / detection, rtol=1e-4)
+    np.testing.assert_array_equal(found.top_bin, p.argmax(1))
+    np.testing.assert_allclose(found.confidence, p.max(1), rtol=1e-4)
+    assert found.log_odds.dtype == found.conditional_mean.dtype == np.float32
+    ((_, vectors),) = runner.cell_vectors([bag])
+    assert len(vectors) == 8
+    assert vectors.dtype == np.float32
 
 
 def test_batches_change_nothing(checkpoint):
@@ -54,35 +62,37 @@ def test_batches_change_nothing(checkpoint):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_genes_that_are_masked_in_every_cell_can_be_left_out(checkpoint):
-    bag = a_bag(0)
-    genes = np.arange(0, 512, 2)
-    bag.tokens[:, 1::2] = np.where(bag.tokens[:, 1::2] == PAD, PAD, MASK)
-    index = bag.token_index[np.isin(bag.token_index % N_GENES, genes)]
-    bag = BagInput(bag.rows, bag.tokens, bag.values, index)
-    (all_genes, _), (some, _) = answers(checkpoint, [bag]), answers(checkpoint, [bag], gene_index=genes)
-    np.testing.assert_allclose(some[0], all_genes[0], atol=1e-5)
-
-
-def test_tokens_of_genes_that_are_left_out_cannot_be_requested(compact_checkpoint):
-    with pytest.raises(ValueError, match="token_index names genes that are not in gene_index"):
-        answers(compact_checkpoint, [a_bag(0)], gene_index=np.arange(10))
+def test_genes_that_are_masked_in_every_cell_can_be_left_out(compact_checkpoint):
+    bag, genes = a_bag(0), np.arange(0, 509, 2)
+    bag.tokens[:, 1:509:2] = MASK
+    cell, gene = np.divmod(bag.token_index, N_GENES)
+    kept = np.isin(gene, genes)
+    bag = replace(bag, token_index=bag.token_index[kept])
+    part = replace(bag, tokens=bag.tokens[:, genes], token_index=cell[kept] * len(genes) + gene[kept] // 2)
+    ((_, all_genes),) = Runner(compact_checkpoint, CPU).predict([bag])
+    ((_, some),) = Runner(compact_checkpoint, CPU, genes).predict([part])
+    np.testing.assert_allclose(some.log_odds, all_genes.log_odds, atol=1e-5)
 
 
 def test_cell_weight_belongs_to_the_call(compact_checkpoint):
     runner, bag = Runner(compact_checkpoint, CPU), a_bag(0)
-    full, none, again = (next(runner.bin_probabilities([bag], cell_weight=weight))[1] for weight in (1.0, 0.0, 1.0))
+    full, none, again = (next(runner.predict([bag], cell_weight=weight))[1].log_odds for weight in (1.0, 0.0, 1.0))
     np.testing.assert_array_equal(full, again)
     assert np.abs(full - none).max() > 1e-4
 
 
 def test_vectors_on_a_background_do_not_depend_on_the_bag(compact_checkpoint):
     runner = Runner(compact_checkpoint, CPU)
-    sample = np.concatenate([a_bag(seed).tokens for seed in range(4)])
-    background = runner.background(sample[:20]) + runner.background(sample[20:])
+    background = runner.background(a_bag(seed) for seed in range(4))
     flags = np.ones(8, dtype=bool)
     bag, other = a_bag(0, in_background=flags), a_bag(1, in_background=flags)
-    mixed = BagInput(bag.rows, np.concatenate([bag.tokens[:4], other.tokens[:4]]), bag.values, in_background=flags)
+    mixed = BagInput(
+        bag.rows,
+        np.concatenate([bag.tokens[:4], other.tokens[:4]]),
+        bag.bin_values,
+        bag.token_index,
+        in_background=flags,
+    )
     vectors = [vectors for _, vectors in runner.cell_vectors([bag, mixed], background)]
     np.testing.assert_allclose(vectors[0][:4], vectors[1][:4], atol=1e-5)
 
@@ -104,25 +114,25 @@ def test_a_network_in_training_mode_is_copied(checkpoint):
 
 @pytest.mark.parametrize("size", [0, 1.5, "all", True])
 def test_impossible_batch_sizes_are_refused(compact_checkpoint, size):
-    with pytest.raises(ValueError, match=rf"batch_size={size!r} must be an integer of at least 1, or 'auto'"):
+    with pytest.raises(ValueError, match=rf"batch_size={size!r} must be a positive integer or 'auto'"):
         Runner(compact_checkpoint, ComputeOptions(batch_size=size))
 
 
 def test_out_of_memory_halves_the_batch(compact_checkpoint, monkeypatch, caplog):
     runner = Runner(compact_checkpoint, ComputeOptions(device="cpu", batch_size=4))
-    compute, sizes = runner._probabilities, []
+    compute, sizes = runner._predict, []
 
-    def fail_for_many(batch, weight):
+    def fail_for_many(batch, *how):
         sizes.append(len(batch))
         if len(batch) > 1:
             msg = "full"
             raise torch.OutOfMemoryError(msg)
-        return compute(batch, weight)
+        return compute(batch, *how)
 
-    monkeypatch.setattr(runner, "_probabilities", fail_for_many)
+    monkeypatch.setattr(runner, "_predict", fail_for_many)
     bags = [a_bag(seed) for seed in range(6)]
     with caplog.at_level(logging.WARNING):
-        found = [array for _, array in runner.bin_probabilities(bags)]
+        found = [array for _, each in runner.predict(bags) for array in (each.log_odds, each.conditional_mean)]
     assert sizes == [4, 2, 1, 1, 2, 1, 1, 1, 1]
     assert "retrying with batch_size=1" in caplog.text
     expected, _ = answers(compact_checkpoint, bags)
@@ -133,10 +143,10 @@ def test_out_of_memory_halves_the_batch(compact_checkpoint, monkeypatch, caplog)
 def test_a_single_bag_that_does_not_fit_is_an_error(compact_checkpoint, monkeypatch):
     runner = Runner(compact_checkpoint, CPU)
 
-    def fail(batch, weight):
+    def fail(batch, *how):
         msg = "full"
         raise torch.OutOfMemoryError(msg)
 
-    monkeypatch.setattr(runner, "_probabilities", fail)
+    monkeypatch.setattr(runner, "_predict", fail)
     with pytest.raises(torch.OutOfMemoryError):
-        list(runner.bin_probabilities([a_bag(0)]))
+        list(runner.predict([a_bag(0)]))

@@ -7,9 +7,9 @@ from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.storage import load_fit, save_fit
 
 __all__ = [
+    "Imputation",
     "ImputationFit",
     "ImputeSettings",
-    "Imputation",
     "ImputedBlock",
     "Imputer",
     "apply_imputation",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
 
 from scanpy_sct.impute.blend import gene_weights, mean_weight, network_fraction, shared_weights
 from scanpy_sct.impute.calibrate import (
@@ -21,9 +20,9 @@ from scanpy_sct.impute.cell_weight import choose_cell_weight
 from scanpy_sct.impute.denoise import NoiseModel
 from scanpy_sct.impute.groups import Groups, PassOrder
 from scanpy_sct.impute.low_rank import CellScores, LowRank, fit_low_rank, reconstruct
-from scanpy_sct.impute.predict import NetworkPrediction, predict_block
-from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.impute.planning import ImputationPlan
+from scanpy_sct.impute.predict import NetworkPrediction, predict_block
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
@@ -116,9 +115,7 @@ def fit_imputation(
         # Before the network, so that its predictions and the dense matrix that is decomposed are never held together.
         measured = np.flatnonzero(plan.measured)
         low_rank, scores = fit_low_rank(block.log_values[:, measured], _of_genes(masks, measured), plan.seed)
-    network = predict_block(
-        runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins
-    )
+    network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
     fit = ImputationFit(plan, settings, weight)
     if settings.calibrate:
         estimate = _Estimate(block, masks, wider, network, low_rank, scores)
@@ -134,10 +131,12 @@ def _of_genes(masks: BlockMasks, genes: np.ndarray) -> BlockMasks:
 def _of_columns(network: NetworkPrediction, columns: np.ndarray) -> NetworkPrediction:
     if len(columns) == network.log_odds.shape[1]:
         return network
-    return NetworkPrediction(*(
-        None if table is None else table[:, columns]
-        for table in (network.log_odds, network.conditional_mean, network.bins, network.confidence)
-    ))
+    return NetworkPrediction(
+        *(
+            None if table is None else table[:, columns]
+            for table in (network.log_odds, network.conditional_mean, network.bins, network.confidence)
+        )
+    )
 
 
 def _probe_genes(block: CellBlock, seed: int) -> np.ndarray:

@@ -63,9 +63,7 @@ class _Visible:
     unit: np.ndarray
 
 
-def fit_low_rank(
-    values: sparse.csr_matrix, masks: BlockMasks, seed: int
-) -> tuple[list[LowRank], list[CellScores]]:
+def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tuple[list[LowRank], list[CellScores]]:
     """Find the components of each pass, and their weights.
 
     Parameters
