@@ -2,8 +2,8 @@
 
     python benchmarks/ablations.py
 
-Each variant takes a quarter of an hour on one core, and its evaluation half as long. Trained networks are kept in the cache
-folder, and the same command goes on where it was stopped. The rows go to results/ablations.csv.
+Each variant takes a quarter of an hour on one core, and its evaluation half as long. Trained networks are kept in the
+cache folder, and the same command goes on where it was stopped. The rows go to results/ablations.csv.
 """
 
 from __future__ import annotations
@@ -35,34 +35,31 @@ import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
 from scanpy_sct.train import PretrainConfig
 
-FOUR_BINS = {"alphabet_size": 7, "mask_token_id": 5, "pad_token_id": 6}
-
 
 def variants(steps: int) -> dict[str, PretrainConfig]:
-    """Make the recipes, by what is different from the first."""
-    base = replace(PRETRAINING, steps=steps, ema_decay=0.998)
+    """Return the recipes, by their difference from the first."""
+    # What is added after training, and would hide the differences, is left out.
+    base = replace(PRETRAINING, steps=steps, ema_decay=0.998, prior_cells=None, whitening=0.0)
 
     def network(**changes: object) -> PretrainConfig:
         return replace(base, network=replace(base.network, **changes))
 
     return {
         "the recipe": base,
-        "four bins of equal width": replace(network(**FOUR_BINS), binning="uniform"),
-        "no shift of levels": network(level_shift=False),
+        "four bins of equal width": replace(network(n_bins=5), binning="uniform"),
         "with the correction by the bag": network(bag_correction=True),
-        "with it, and genes that lose counts": replace(network(bag_correction=True), gene_effect_share=0.5),
         "no attention among cells": network(cell_layers=0),
         "cell embedding of 32": network(cell_dim=32),
         "cell embedding of 128": network(cell_dim=128),
         "bags of 50": replace(base, bag_sizes=(50,)),
         "bags of 10": replace(base, bag_sizes=(10,)),
         "bags of 100": replace(base, bag_sizes=(100,)),
-        "random bags": replace(base, near_share=0.0),
-        "bags of similar cells": replace(base, near_share=1.0),
-        "no genes hidden, no panels": replace(base, hidden_gene_share=0.0, panel_share=0.0),
-        "half of the bags with hidden genes": replace(base, hidden_gene_share=0.5),
-        "15 % hidden": replace(base, mask_range=(0.15, 0.15)),
-        "no thinning": replace(base, thin_share=0.0),
+        "random bags": replace(base, near_fraction=0.0),
+        "bags of similar cells": replace(base, near_fraction=1.0),
+        "no genes masked, no panels": replace(base, hidden_gene_fraction=0.0, panel_fraction=0.0),
+        "half of the bags with masked genes": replace(base, hidden_gene_fraction=0.5),
+        "15 % masked": replace(base, mask_range=(0.15, 0.15)),
+        "no thinning": replace(base, thin_fraction=0.0),
         "no average of weights": replace(base, ema_decay=0.0),
         "files as large as they are": replace(base, balance=1.0),
     }
@@ -102,14 +99,14 @@ def judged(config: PretrainConfig, files: list[Path], data: Path) -> pd.DataFram
 
 
 def measured(checkpoint: Checkpoint, dataset: str, data: Path) -> pd.DataFrame:
-    """Mask entries and genes, and predict them by the network alone; annotate cells by their neighbours in the embedding."""
+    """Mask entries and genes and predict them by the network alone; predict labels by neighbours in the embedding."""
     adata = read(dataset, data)
     options = {"model": checkpoint, "n_bootstrap": 0}
     found = sct.evaluate.imputation(
         adata, tasks=["entries_15", "genes"], methods=["sct_network"], library_key=SAMPLE_KEY, **options
     )
-    wanted = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero", "rmse": "non-zero"}
-    found = found[found["stratum"] == found["metric"].map(wanted)]
+    strata = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero", "rmse": "non-zero"}
+    found = found[found["stratum"] == found["metric"].map(strata)]
     labels_key = DATA_SETS[dataset][2]
     blank_unlabelled(adata, labels_key)
     nearest = sct.evaluate.embedding(

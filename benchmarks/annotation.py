@@ -26,7 +26,7 @@ import scanpy_sct as sct
 from scanpy_sct.evaluate.annotation import annotation
 
 SORTED_BLOOD = ("pbmc_facs_zheng", "pbmc_sorted_14k", "pbmc_sorted_mudan", "pbmc_sorted_zheng500")
-# One language for sorted cells and for the clusters of pbmc3k. Sorting does not separate naive from memory cells the
+# Common names of sorted cells and of the clusters of pbmc3k. Sorting does not separate naive from memory cells the
 # way clustering does, so these are joined; FCGR3A+ monocytes are monocytes. DC and platelets were never sorted.
 COMMON_NAMES = {
     "CD19+ B": "B",
@@ -61,7 +61,7 @@ PANGLAO_NAMES = {
     "Dendritic cells": "DC",
     "Platelets": "Platelet",
 }
-# What stands in the place of a region where nobody looked, could not tell, or did not divide the tissue.
+# Labels of spots that nobody annotated, that could not be annotated, or that name no region.
 NO_LABEL = ("nan", "undetermined", "unlabelled", "whole heart")
 N_MARKER_CELLS = 1000
 MIN_CELLS = 6
@@ -71,14 +71,10 @@ BY_MARKERS = ("sct_markers", "ulm")
 LEFT_OUT_BY = ("sct", "logistic_regression", "knn")
 NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
 # Code and packages on which the numbers depend: a change to them makes what is in the cache worthless.
-TASK_CODE = (
-    "read",
-    "evaluate/annotation.py",
-    "evaluate/annotation_methods.py",
-    "evaluate/annotation_metrics.py",
-    "evaluate/annotation_splits.py",
-)
-MODEL_CODE = ("model", "checkpoints", "run", "embed", "impute", "annotate", "plan", "tl/_annotate.py")
+TASK_CODE = ("read", "evaluate/annotation.py")
+TASK_CODE += tuple(f"evaluate/annotation_{part}.py" for part in ("methods", "metrics", "splits"))
+MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed", "impute", "annotate", "tl/_annotate.py")
+OTHER_CODE = (HERE / "methods" / "celltypist.py", HERE / "methods" / "ulm.py")
 PACKAGES = ("celltypist", "decoupler")
 SHOWN = {
     "accuracy": "max",
@@ -90,7 +86,7 @@ SHOWN = {
 
 
 class Task(NamedTuple):
-    """Cells to name, and how."""
+    """Cells to annotate, and how."""
 
     read: Callable[[Path], dict[str, object]]
     """From the folder of the data to arguments of `evaluate.annotation`."""
@@ -156,7 +152,7 @@ def panglaodb(data: Path) -> pd.DataFrame:
 
 
 def labelled(file: Path, key: str) -> ad.AnnData:
-    """Read the cells of a file whose label says something and is not too rare, as `.obs["name"]`."""
+    """Read the cells of a file that have a label which is not too rare, in `.obs["name"]`."""
     adata = ad.read_h5ad(file)
     names = adata.obs[key].astype(str)
     adata.obs["name"] = names
@@ -216,7 +212,7 @@ def run(
     depends_on = {
         "task": [name, method, seed, NO_LABEL, MIN_CELLS, N_MARKER_CELLS, COMMON_NAMES, MARKERS, PANGLAO_NAMES],
         "script": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
-        "code": hash_of_code(*TASK_CODE, *(MODEL_CODE if is_model else ())),
+        "code": hash_of_code(*TASK_CODE, *(MODEL_CODE if is_model else OTHER_CODE)),
         "weights": checkpoint.sha256 if is_model else "",
         "packages": [version(package) for package in PACKAGES],
     }
@@ -245,7 +241,7 @@ def measure(
 
 
 def tables_of(results: pd.DataFrame) -> list[str]:
-    """One table a metric, methods by tasks, means over seeds; `unknown_auroc` is the mean over types left out."""
+    """Write a table per metric, methods by tasks, means over seeds; `unknown_auroc` is the mean over types left out."""
     whole = ~results["split"].str.startswith("without ")
     whole &= (results["metric"] != "unknown_auroc") | (results["split"] == "leave one type out")
     parts = []

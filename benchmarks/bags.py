@@ -1,9 +1,9 @@
-"""What does a bag give? Bags of 1 to 100 cells, on the tissue, of similar cells, or at random.
+"""Measure what a bag contributes: bags of 1 to 100 cells, neighbours on the tissue, similar cells, or at random.
 
     python benchmarks/bags.py
 
-hides 15 % of the entries of four data sets, predicts them by the network alone with bags of each size and kind, and
-writes results/bags.csv. `lesion` is the network with the output of its transformer over cells replaced by its mean,
+masks 15 % of the entries of four data sets, predicts them by the network alone with bags of each size and kind, and
+writes results/bags.csv. `ablated` is the network with the output of its attention among cells replaced by its mean,
 `uncorrected` without the correction of each gene by the bag.
 """
 
@@ -33,11 +33,11 @@ from imputation import MODEL_CODE, TASK_CODE, WHOLE
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
 from scanpy_sct.evaluate.methods.sct import predict_with
-from scanpy_sct.train.held_out import lesion
+from scanpy_sct.train.held_out import ablated, transformer_layers
 
 SECTIONS = ("her2st G, H", "heart CN73")
 SIZES = (1, 10, 50, 100)
-LACKING = ("lesion", "uncorrected")
+WITHOUT = ("ablated", "uncorrected")
 METRICS = {"average_precision": "all", "gene_pearson": "all", "level_mcc": "non-zero"}
 
 
@@ -56,8 +56,8 @@ def main() -> None:
         for kind in ("similar", "random", *(("spatial",) if name in SECTIONS else ()))
         for size in SIZES
     ]
-    lacking = LACKING if checkpoint.config.bag_correction else LACKING[:1]
-    rows += [result(name, kind, 50, checkpoint, options.data) for name in options.data_sets for kind in lacking]
+    without = WITHOUT if checkpoint.config.bag_correction else WITHOUT[:1]
+    rows += [result(name, kind, 50, checkpoint, options.data) for name in options.data_sets for kind in without]
     table = pd.concat(rows)
     table.to_csv(options.output, index=False)
     for metric in METRICS:
@@ -81,17 +81,17 @@ def result(name: str, kind: str, size: int, checkpoint: Checkpoint, data: Path) 
 
 def measured(name: str, kind: str, size: int, checkpoint: Checkpoint, data: Path) -> pd.DataFrame:
     network = copy.deepcopy(checkpoint.network)
-    network.config = replace(checkpoint.config, num_cells=size)
+    network.config = replace(checkpoint.config, bag_size=size)
     if kind == "uncorrected":
         network.config = replace(network.config, bag_correction=False)
         network.correction = None
-    model = replace(checkpoint, network=network, config=network.config)
+    model = replace(checkpoint, network=network)
 
     @sct.evaluate.method("network", replace=True)
     def predict(observed):
         """Predict with bags of this kind and size."""
-        with lesion(network.cell_path.layers) if kind == "lesion" else nullcontext():
-            return predict_with(observed, model, blend=False, bags="auto" if kind in LACKING else kind)
+        with ablated(transformer_layers(network)) if kind == "ablated" else nullcontext():
+            return predict_with(observed, model, blend=False, bags="auto" if kind in WITHOUT else kind)
 
     adata = read(name, data)
     found = sct.evaluate.imputation(

@@ -50,9 +50,10 @@ def hash_of_data(name: str, data: Path) -> str:
 
 
 def hash_of_code(*parts: str | Path) -> str:
-    """Hash what source files do: comments and docstrings may change. Parts are folders and files, of the package or not.
+    """Hash what source files do; comments and docstrings may change.
 
-    A part that does not exist is an error: what it was renamed to would be missing from the hash.
+    Parts are folders and files, of the package unless the path is absolute. One that does not exist is an error: what
+    it was renamed to would be missing from the hash.
     """
     files = []
     for part in parts:

@@ -49,6 +49,7 @@ OTHER_CODE = (
 
 def main() -> None:
     options = parse()
+    sct.settings.progress = False
     checkpoint = sct.load_model(options.model)
     tables = []
     for tasks, data_sets, names in PLAN:

@@ -19,12 +19,12 @@ from pathlib import Path
 import pandas as pd
 from common import HERE, circumstances
 
-N_CELLS, HIDDEN_SHARE, RUNS = 50, 0.15, 3
+N_CELLS, MASKED_FRACTION, RUNS = 50, 0.15, 3
 CASES = [
-    ("released size", "full", "float32"),
-    ("released size", "full", "bfloat16"),
+    ("released size", "prediction", "float32"),
+    ("released size", "prediction", "bfloat16"),
     ("released size", "embedding", "float32"),
-    ("sct-mini", "direct", "float32"),
+    ("sct-mini", "prediction", "float32"),
     ("sct-mini", "embedding", "float32"),
 ]
 
@@ -58,25 +58,21 @@ def measure(network: str, work: str, precision: str, device: str) -> dict[str, o
     import torch
 
     import scanpy_sct as sct
-    from scanpy_sct.model import Sct, SctConfig
+    from scanpy_sct.model import Bags, ReleasedConfig, make_network
 
-    module = Sct(SctConfig(), 19_968).eval() if network == "released size" else sct.load_model(network).network
-    module = module.to(device)
-    tokens = torch.randint(0, 5, (1, N_CELLS * module.n_genes), device=device)
-    hidden = torch.randperm(tokens.numel(), device=device)[: int(HIDDEN_SHARE * tokens.numel())].sort().values
-    embedding = "cell_embedding" if module.config.cell_dim else "transformer_out"
-    options = {
-        "full": {"outputs": {"logits"}, "positions": hidden},
-        "direct": {"outputs": {"direct_logits"}},
-        "embedding": {"outputs": {embedding}},
-    }[work]
+    made = make_network(ReleasedConfig(), 19_968) if network == "released size" else sct.load_model(network).network
+    made = made.to(device).eval()
+    bags = Bags(torch.randint(0, 5, (1, N_CELLS, made.n_genes), device=device))
+    n_tokens = bags.tokens.numel()
+    masked = torch.randperm(n_tokens, device=device)[: int(MASKED_FRACTION * n_tokens)].sort().values
+    bags.tokens.view(-1)[masked] = made.config.mask_token
     seconds = []
     half = precision == "bfloat16"
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
         for _ in range(RUNS + 1):
             start = time.perf_counter()
-            module(tokens, **options)
-            if tokens.is_cuda:
+            _ = made.bin_logits(bags, masked) if work == "prediction" else made.cell_embedding(bags)
+            if bags.tokens.is_cuda:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
     return {

@@ -21,9 +21,10 @@ import pandas as pd
 from common import HERE, as_markdown, circumstances, default_data
 
 import scanpy_sct as sct
+from scanpy_sct.model import CompactConfig, ReleasedConfig
 
 GIB = 2**20  # ru_maxrss counts KiB
-STEPS = {"direct": 150, "full": 10}
+STEPS = {"compact": 150, "released": 3}
 
 
 def main() -> None:
@@ -31,9 +32,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default_data())
     parser.add_argument("--file", default="train/pbmc_facs_zheng.h5ad", help="cells to repeat")
     parser.add_argument("--cells", type=int, nargs="+", default=[40_000, 400_000])
-    parser.add_argument("--paths", nargs="+", choices=STEPS, default=list(STEPS), help="direct paths, or all of it")
+    parser.add_argument("--networks", nargs="+", choices=STEPS, default=["compact"])
     parser.add_argument("--output", type=Path, default=HERE / "results" / "streaming.csv")
-    parser.add_argument("--train", nargs=2, metavar=("FILE", "PATH"), help=argparse.SUPPRESS)
+    parser.add_argument("--train", nargs=2, metavar=("FILE", "NETWORK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
         print(json.dumps(train(Path(options.train[0]), options.train[1])))
@@ -42,15 +43,15 @@ def main() -> None:
     for n_cells in options.cells:
         with tempfile.TemporaryDirectory() as folder:
             file = repeated(options.data / options.file, n_cells, Path(folder))
-            for path in options.paths:
-                command = [sys.executable, __file__, "--train", str(file), path]
+            for network in options.networks:
+                command = [sys.executable, __file__, "--train", str(file), network]
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                rows.append({"cells": n_cells, "path": path, "file_gib": file.stat().st_size / 2**30})
+                rows.append({"cells": n_cells, "network": network, "file_gib": file.stat().st_size / 2**30})
                 rows[-1] |= json.loads(done.stdout.splitlines()[-1])
     table = pd.DataFrame(rows)
     table.assign(**circumstances()).to_csv(options.output, index=False)
     for what in ("peak_gib", "cells_per_s"):
-        print(as_markdown(table.pivot(index="path", columns="cells", values=what), what, digits=2), end="\n\n")
+        print(as_markdown(table.pivot(index="network", columns="cells", values=what), what, digits=2), end="\n\n")
 
 
 def repeated(file: Path, n_cells: int, folder: Path) -> Path:
@@ -65,14 +66,13 @@ def repeated(file: Path, n_cells: int, folder: Path) -> Path:
     return output
 
 
-def train(file: Path, path: str) -> dict[str, float]:
+def train(file: Path, network: str) -> dict[str, float]:
     """Train for a few steps; return the largest memory of this process, in GiB, and its speed."""
     sct.settings.progress = False
-    steps = STEPS[path]
+    steps = STEPS[network]
+    config = CompactConfig(bag_correction=False) if network == "compact" else ReleasedConfig()
     # Small windows, so that many are read.
-    config = sct.train.PretrainConfig(
-        steps=steps, report_every=steps, tower_every=int(path == "full"), block_size=256, window_blocks=1
-    )
+    config = sct.train.PretrainConfig(network=config, steps=steps, report_every=steps, block_size=256, window_blocks=1)
     with tempfile.TemporaryDirectory() as folder:
         sct.train.pretrain([file], config, Path(folder) / "checkpoint", device="cpu")
         log = pd.read_csv(Path(folder) / "checkpoint.training" / "log.csv")

@@ -1,10 +1,10 @@
-"""Whiten the cell embedding of a network by several powers, and name cells by their nearest in it.
+"""Whiten the cell embedding of a network by several powers, and predict labels by neighbours in it.
 
     python benchmarks/whitening.py
 
-takes the first network of ablations.py, which is trained now if it is not in the cache, and writes
-results/whitening.csv. The data that set the directions are those of the training; none of them is judged on. Once the
-network is there it takes a few minutes on one core.
+takes the first network of ablations.py, which is trained if it is not in the cache, and writes results/whitening.csv.
+The directions are those of the training data, none of which are evaluated. Once the network is there it takes a few
+minutes on one core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import anndata as ad
+import numpy as np
 import pandas as pd
 from ablations import variants
 from common import (
@@ -35,9 +35,11 @@ from pretrained import prepared_files, pretrained
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
+from scanpy_sct.train.finish import with_whitened_embedding
+from scanpy_sct.train.sources import open_sources
 
 POWERS = (0.0, 0.5, 1.0)
-WHITENING_CODE = ("train/whiten.py", "train/objects.py", "tl/_name_sources.py")
+WHITENING_CODE = ("train/finish.py",)
 METRICS = ("knn_accuracy", "knn_macro_f1", "kmeans_ari")
 
 
@@ -49,12 +51,13 @@ def main() -> None:
     options = parser.parse_args()
     sct.settings.progress = False
     files = prepared_files(options.data)
-    recipe = next(iter(variants(options.steps).values()))
-    network = sct.load_model(pretrained(files, replace(recipe, name="variant")))
-    trained_on = [ad.read_h5ad(file) for file in files]
+    recipe = replace(next(iter(variants(options.steps).values())), name="variant")
+    network = sct.load_model(pretrained(files, recipe))
+    sources = open_sources(files, np.asarray(network.genes))
     tables = []
     for power in POWERS:
-        whitened = sct.train.whiten_embedding(network, trained_on, power=power, device="cpu")
+        settings = replace(recipe, whitening=power)
+        whitened = with_whitened_embedding(network, sources, settings, "cpu") if power else network
         for name in WHOLE:
             depends_on = {
                 "data": hash_of_data(name, options.data),

@@ -17,7 +17,7 @@ project = info["Name"]
 author = copyright = "scanpy_sct authors"
 version = release = info["Version"]
 
-# A note from Sphinx to the authors of this extension, once a page.
+# A note from Sphinx to the authors of this extension, repeated on each page.
 warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints")
 
 extensions = [
@@ -55,10 +55,10 @@ always_use_bars_union = True
 default_role = "literal"
 
 # -- links to other projects
-# Where there is no network (the check before a change lands), links to other projects are left out rather than broken;
-# links within this project must always hold. With DOCS_ONLINE=1 the others are looked up too.
+# Offline (the check before a change lands), links to other projects are left out; links within this project must always
+# hold. With DOCS_ONLINE=1, the others are looked up too.
 nitpicky = True
-# Optional packages that only annotations name need not be there.
+# Optional packages that only annotations name need not be installed.
 suppress_warnings = ["sphinx_autodoc_typehints.guarded_import"]
 online = bool(os.environ.get("DOCS_ONLINE") or os.environ.get("READTHEDOCS"))
 intersphinx_mapping = {
@@ -76,9 +76,12 @@ intersphinx_mapping = {
     }.items()
     if online
 }
-# The inner parts have no pages; docstrings may name them all the same.
+# The inner parts have no pages, but docstrings may name them.
 nitpick_ignore_regex = [
-    ("py:.*", r"scanpy_sct\.(read|plan|predict|evaluate\.(methods|metrics|observed|registry|source|tasks))\b.*"),
+    (
+        "py:.*",
+        r"scanpy_sct\.(read|plan|run|impute|embed|annotate|write|evaluate\.(embedding_methods|embedding_metrics|methods|metrics|observed|registry|source|tasks))\b.*",
+    ),
     ("py:.*", r"scanpy_sct\.train\.(census\.CensusSource|sources)\b.*"),
 ]
 if not online:

@@ -17,7 +17,7 @@ METHODS = {
     "svd": ("#CC79A7", "D"),
     "knn_poisson": ("#000000", "v"),
 }
-LACKING = {"lesion": ("no transformer over cells", "x"), "uncorrected": ("no correction by the bag", "+")}
+WITHOUT = {"ablated": ("without attention among cells", "x"), "uncorrected": ("without bag correction", "+")}
 PANELS = {300: "panel_300", 1000: "panel_1000", 5000: "panel_5000"}
 
 
@@ -29,7 +29,7 @@ def draw_bags(bags: pd.DataFrame, file: Path) -> None:
         part = rows[rows["data_set"] == name]
         for kind, style in KINDS.items():
             line(axis, part[part["bags"] == kind].set_index("size")["value"], kind, style)
-        for kind, (label, marker) in LACKING.items():
+        for kind, (label, marker) in WITHOUT.items():
             without = part[part["bags"] == kind]
             axis.plot(without["size"], without["value"], marker, color="0.3", label=label)
 

@@ -18,9 +18,9 @@ A small single-cell transformer that ships with scanpy_sct.
 
 27,323 human cells and spots, raw counts: 10,521 spots of HER2-positive breast tumours (patients A-F of Andersson 2021),
 956 spots of a developing heart (Asp 2019), 14,419 blood cells (10x Genomics v1, v2 and 5'; Zheng 2017), 1,427 cells
-differentiated from stem cells (heart, midbrain). {watched} of the cells were kept out to watch the training. No
-cell of the data sets below was trained on, but for two of the three files of `blood chemistries`; that the blood donors
-differ from those of pbmc3k is not known.
+differentiated from stem cells (heart, midbrain). {watched} of the cells were held out to watch the training. It
+was trained on no cell of the data sets below, except for two of the three files of `blood chemistries`; whether the
+blood donors differ from those of pbmc3k is not known.
 {licences}
 
 ## Recipe
@@ -31,96 +31,103 @@ differ from those of pbmc3k is not known.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: {steps:,} steps of one bag each, of
 {sizes} cells; AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, then half a cosine; the weights are
-a moving average. By its log the training showed {cells:,} cells and took {hours:.1f} hours on one or two cores. The run
-was begun with 20,000 steps in view and shortened at step 9,000, where the learning rate fell to the course of the
-shorter run: a new run gives similar weights, not the same.
+a moving average. According to its log the training showed {cells:,} cells and took {hours:.1f} hours on one or two
+cores. The run was begun with 20,000 steps and shortened at step 9,000, where the learning rate dropped to the schedule
+of the shorter run: a new run gives similar weights, not the same.
 
-In each bag {low} to
-{high} of the entries are hidden. In {genes} of the bags a quarter of the genes is
-hidden in all cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the
-tissue or similar cells and the others any cells.
+In each bag {low} to {high} of the entries are masked. In {genes} of the bags a quarter of the genes is masked in all
+cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue or similar cells and
+the others any cells.
 
-Two things were done to the trained network. The correction of each gene by the bag (`bag_correction`) was added, its
-prior of {prior:g} expected cells being near what shorter trainings with the correction learnt; and the embedding was
-whitened by half (`sct.train.whiten_embedding`, power {whitening:g}) on cells of the training. Both, and how far to go,
-were decided while looking at the data sets below: these columns are a little optimistic.
+After training, the bag correction was added, with a prior of {prior:g} expected cells, near what shorter trainings with
+the correction learnt; and the embedding was whitened (power {whitening:g}) on cells of the training. Both were decided
+while looking at the data sets below: these columns are a little optimistic.
 
 The label head is fitted to the embedding of sorted blood cells; `scripts/recipe.py` lists the files, and the name of
 the Cell Ontology for each of their labels.
 
-## What was aimed at
+## How well masked entries are predicted
 
-Each row names a difference of two figures. It is rounded to four digits, then compared with the target.
-`python benchmarks/imputation.py`, `bags.py` and `embedding.py` measure the figures.
-
-{targets}
-
-## How well hidden entries are predicted
-
-15 % of the measured entries are hidden, zeros and others alike; all methods see the same visible entries
-(`python benchmarks/imputation.py`, seed {seed}, {when}).
+15 % of the measured entries are masked, zeros and others alike; all methods see the same visible values and predict the
+same masked ones (`python benchmarks/imputation.py`, seed {seed}, {when}).
 
 {tables}
 
 `sct_network` is this checkpoint alone; `sct` is what `sct.tl.impute` makes of it by default, a blend with a low-rank
 reconstruction of the data themselves; `sct_finetuned` is that blend after `sct.train.finetune` on the visible entries.
 That the weight of the cell embedding is fitted to the data, and how both are blended, was decided after looking at
-these data sets, so that the columns are a little optimistic. `poisson_bag` uses the same bags as the network. The share
-of the entries that are expressed differs between the data sets, so that columns cannot be compared with each other.
+these data sets, so that the columns are a little optimistic. `poisson_bag` uses the same bags as the network. The
+fraction of detected entries differs between the data sets, so that columns cannot be compared with each other.
 
-Of genes that no cell shows the network alone has to tell. One gene in ten was hidden in every cell; `training_rates`
-knows how often each gene was expressed in the training data, and how deeply each cell was sequenced:
+Genes that are masked in all cells are predicted by the network alone. One gene in ten was masked in every cell;
+`training_rates` knows how often each gene was detected in the training data, and how deeply each cell was sequenced:
 
 {genes_tables}
 
-## What the embedding is worth
+{bags}## How well the embedding separates cells
 
-Accuracy and macro-F1 of the 15 nearest neighbours in naming cells, five-fold cross-validation, with 95 % bootstrap
-intervals over cells (`python benchmarks/embedding.py`, which measures more than that). `pca` and `scvi` are fitted to
-the data set itself, `sct` is not. scVI was run on three small sections only.
+Accuracy and macro-F1 of labels predicted by the 15 nearest neighbours, five-fold cross-validation, with 95 % bootstrap
+intervals over cells (`python benchmarks/embedding.py`, which has more metrics). `pca` and `scvi` are fitted to the data
+set itself, `sct` is not. scVI was run on three small sections only.
 
 {embedding}
 
-## Naming cells
+{mixing}
 
-`python benchmarks/annotation.py`: names from other studies and donors, from the other half of the same data set (means
-of three divisions), and from markers. `unknown` is the area under the ROC curve of telling cells of a type that was
-left out of the reference from all others, mean over types; 0.5 is chance. `sct.tl.annotate` leaves the embedding out
-where reference and data differ in it. Its rules were chosen on sets of sorted blood and cardiac cells that `sct-mini`
-was trained on, and while looking at some of these data sets: expect a little less elsewhere. The labels of the sections
-are regions of a tissue, not types of cells.
+## Annotation
+
+`python benchmarks/annotation.py`: labels from other studies and donors, from the other half of the same data set (means
+of three divisions), and from markers. `unknown` is the area under the ROC curve of detecting cells of a type that was
+left out of the reference, mean over types; 0.5 is random. `sct.tl.annotate` does not use the embedding where reference
+and data differ in it. Its rules were chosen on sets of sorted blood and cardiac cells that `sct-mini` was trained on,
+and while looking at some of these data sets: expect a little less elsewhere. The labels of the sections are regions of
+a tissue, not cell types.
 
 {annotation}
 
 ## Ablations and experiments
 
-Every network of these tables was trained once, for a short while and with one seed: small differences may be chance.
-The page "What was tried" of the documentation has more of them.
+Every network of these tables was trained once, for a short while and with one seed: small differences may be due to
+chance. The page "Ablations and experiments" of the documentation has more of them.
 
 {ablations}
 
 ## Limits
 
-- Few tissues and few cells: breast tumour sections, blood, some heart. What the network is worth in other tissues was
-  not measured; how far it is followed is fitted to your data (`cell_weight` in `.uns`).
+- Few tissues and few cells: breast tumour sections, blood, some heart. How well the network predicts in other tissues
+  was not measured; the weight of its cell embedding is fitted to your data (`cell_weight` in `.uns`).
 - {labels}
 - {levels}
 - {parts}
-- There are no convolutional towers in it; what was measured of them stands among the ablations.
 """
 
+BAGS = """\
+## What a bag contributes
+
+Average precision of the network alone, 15 % of the entries masked (`python benchmarks/bags.py`): bags of 50 cells,
+neighbours on the tissue where there is one, else similar cells; the same bags without attention among cells; 50 random
+cells of the sample; and each cell by itself.
+
+{table}
+
+"""
+
+MIXING = """\
+Batches: the embedding does not mix files of blood cells of different chemistries. iLISI, from 0 (apart) to 1 (mixed),
+is {values}."""
+
 PARTS = """\
-What its parts contributed before the correction by the bag was added, on held-out cells of the training data at the
-  last report of the training log (step {step:,}, average precision): {direct:.4f} as it was; {lesion:.4f} with the
-  output of the transformer over cells replaced by its mean, a difference of {by_cells:+.4f}; {alone:.4f} with every
-  cell in a bag of its own, a difference of {by_bag:+.4f}. Baselines there: {constant:.4f} by the frequencies in the
+What its parts contributed before the bag correction was added, on held-out cells of the training data at the last
+  report of the training log (step {step:,}, average precision): {network:.4f} for the whole network; {ablated:.4f} with
+  the output of attention among cells replaced by its mean, a difference of {by_cells:+.4f}; {alone:.4f} with every cell
+  in a bag of its own, a difference of {by_bag:+.4f}. Baselines there: {constant:.4f} by the detection rates in the
   training data, {mean:.4f} by the other cells of the bag, {knn:.4f} by the most similar of them."""
 
 SPATIAL = """\
 # sct-mini-spatial
 
-`sct-mini`, trained further on sections of tissue so that it reads where each spot lies. It wants coordinates
-(`.obsm["spatial"]`).
+`sct-mini`, trained further on sections of tissue so that it reads the coordinates of each spot. It needs
+`.obsm["spatial"]`.
 
 {facts}
 
@@ -128,8 +135,8 @@ SPATIAL = """\
 
 The training of `sct-mini` was continued on 11,477 spots of its own training data, raw counts: 10,521 spots of
 HER2-positive breast tumours (patients A-F of Andersson 2021) and 956 spots of a developing heart (Asp 2019). The model
-card of `sct-mini` lists the other cells that it was trained on before. {watched} of the spots were kept out to
-judge by. No spot of the data sets below was trained on.
+card of `sct-mini` lists the other cells that it was trained on before. {watched} of the spots were held out to
+compare weights. It was trained on no spot of the data sets below.
 {licences}
 
 ## Recipe
@@ -140,19 +147,19 @@ judge by. No spot of the data sets below was trained on.
 
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
 {bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
-`sct-mini`. Held-out spots are looked at every {every:,} steps; the weights that predict them best are kept. Most of
-these spots had a part in the training of `sct-mini`, so that they say little about new sections. In each bag {low} to
-{high} of the entries are hidden. In {genes} of the bags a quarter of the genes is hidden in all
+`sct-mini`. Held-out spots are predicted every {every:,} steps; the weights that predict them best are kept. Most of
+these spots were part of the training of `sct-mini`, so that they say little about new sections. In each bag {low} to
+{high} of the entries are masked. In {genes} of the bags a quarter of the genes is masked in all
 spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
 others any spots.
 
-## How well hidden entries are predicted
+## How well masked entries are predicted
 
-Sections that neither checkpoint was trained on. 15 % of the measured entries are hidden in the first two tables, one
-gene in ten in every spot in the third. All rows see the same visible entries ({when}). "alone" is the network alone,
-"blended" is what `sct.tl.impute` makes of it by default: a blend with a low-rank reconstruction of the data. Of hidden
-genes the data tell nothing, so that there is nothing to blend. The other rows are baselines; `benchmarks/README.md`
-says what they do.
+Reading coordinates has changed little so far. These are sections that neither checkpoint was trained on. 15 % of the
+measured entries are masked in the first two tables, one gene in ten in every spot in the third. All rows see the same
+visible values ({when}). "alone" is the network alone, "blended" is what `sct.tl.impute` makes of it by default: a blend
+with a low-rank reconstruction of the data, which says nothing about genes that are masked everywhere. The other rows
+are baselines; `benchmarks/README.md` describes them.
 
 {tables}
 
@@ -166,10 +173,10 @@ python benchmarks/imputation.py
 ## Limits
 
 - Two tissues: breast tumour and developing heart. The sections above are of the same two studies as those it was
-  trained on. What it is worth in other tissues was not measured.
+  trained on. How well it predicts in other tissues was not measured.
 - {labels}
 - {levels}
-- There are no convolutional towers in it; the model card of `sct-mini` tells what its other parts contribute.
+- The model card of `sct-mini` shows what its other parts contribute.
 """
 
 BENCHMARK = """\

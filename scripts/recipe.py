@@ -30,8 +30,8 @@ CELL_ONTOLOGY = {
 """Cell Ontology names of the sorted types."""
 
 PRETRAINING = PretrainConfig(name="sct-mini")
-"""The recipe of `sct-mini` is that of the package. Its bag correction has a prior of 10 expected cells: trained for 8,000
-steps with the correction in it, the same network learnt 11 where genes lost counts at random, 20 where they did not."""
+"""The defaults are the recipe of `sct-mini`. On `prior_cells`: trained for 8,000 steps with the bag correction in it,
+the same network learnt a prior of 11 cells where genes lost counts at random, 20 where they did not."""
 
 FINETUNING = FinetuneConfig(
     spatial=True,

@@ -3,9 +3,9 @@
     python benchmarks/imputation.py && python benchmarks/recovery.py
     python scripts/write_results_pages.py
 
-Every figure of docs/results.md, docs/which_genes.md and docs/experiments.md is read from benchmarks/results; none is
-typed in here. The last has a section for each of ablations.py, whitening.py, bags.py, depth.py, gene_order.py and
-trunk.py that was run.
+Every figure of docs/results.md, docs/which_genes.md and docs/experiments.md is read from benchmarks/results; the only
+ones typed in are those of experiments that an earlier version measured. The last has a section for each of
+ablations.py, whitening.py, bags.py and depth.py that was run.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ RESULTS_PAGE = """\
 # How good is it?
 
 Everything on this page was measured by `python benchmarks/imputation.py` ({when}; seed {seed})
-with `sct-mini` on four data sets that its training did not see, and written by `scripts/write_results_pages.py`. All
-methods are told the same and asked the same. The best figure of each column is bold, whoever made it; a dash stands
-where a method does not apply or was not run. 95 % intervals, other metrics and strata (zero and non-zero entries, rare
-and common genes) are in `benchmarks/results/imputation.csv.gz`.
-Choices were made while looking at these data sets (how far to follow the cell embedding, that the bag corrects each
-gene, and how network and data are blended), so expect a little less elsewhere;
-{{func}}`scanpy_sct.evaluate.imputation` tells for your own data.
+with `sct-mini` on four data sets that it was not trained on, and written by `scripts/write_results_pages.py`. All
+methods see the same values and predict the same masked ones. The best figure of each column is bold, whichever method
+it is; a dash stands where a method does not apply or was not run. 95 % intervals, other metrics and strata (zero and
+non-zero entries, rare and common genes) are in `benchmarks/results/imputation.csv.gz`.
+Choices were made while looking at these data sets (the weight of the cell embedding, the bag correction, and the blend
+of network and data), so expect a little less elsewhere; {{func}}`scanpy_sct.evaluate.imputation` measures the same on
+your own data.
 
 `sct` is {{func}}`scanpy_sct.tl.impute` with its defaults: the network, blended with a low-rank reconstruction of the
 data. `sct_network` is the network alone, `sct_finetuned` is `sct` after {{func}}`scanpy_sct.train.finetune` on the
-visible entries. `benchmarks/README.md` tells what the other methods do.
+visible entries. `benchmarks/README.md` describes the other methods.
 
-## Random entries hidden
+## Random entries masked
 
 {entries}
 
-## Whole genes hidden, or not measured
+## Whole genes masked, or not measured
 
-Nothing of a hidden gene is visible in any cell, so that most methods can only say zero (`predict_zero`).
-`training_rates` knows how often each gene was expressed in the training data of the model, and the depth of each cell.
+A masked gene is visible in no cell, so that most methods can only predict zero (`predict_zero`). `training_rates` knows
+how often each gene was detected in the training data of the model, and the depth of each cell.
 
 {genes}{panels}
 
 ## Thinned counts
 
-Counts are split at random, nine tenths to see and one tenth to judge by, with the metrics of the denoising task of
-Open Problems: mean squared error of log-normalised counts, and Poisson loss. `sct` uses `denoise=True` here, on
-log-normalised counts: it may keep what was seen, as all methods may.
+Counts are split at random: nine tenths are visible, one tenth is compared with, by the metrics of the denoising task of
+Open Problems, mean squared error of log-normalised counts and Poisson loss. `sct` uses `denoise=True` here, on
+log-normalised counts: it may keep what is visible, as all methods may.
 
 {thinned}
 
-What scores well in mean squared error lies between the mean of a count and the mean of its logarithm, and gives some of
-the Poisson loss away for it.
+A prediction with a small mean squared error lies between the mean of a count and the mean of its logarithm, which costs
+Poisson loss.
 """
 
 PANELS = """
@@ -59,13 +59,13 @@ PANELS = """
 Average precision by size of the panel. The genes outside the panel are predicted, so that they are not the same for
 each size. The tables above have the other methods.
 
-![average precision against the number of measured genes, one panel a data set, one line a method](images/panels.png)"""
+![average precision against the number of measured genes, a panel per data set, a line per method](images/panels.png)"""
 
 RECOVERY_PAGE = """\
 # Which genes can I trust?
 
-{{func}}`scanpy_sct.tl.impute` hides every measured value once and predicts it from the rest. So for every gene it can
-compare, without a second data set, what it said with what was measured. The correlation of both is
+{{func}}`scanpy_sct.tl.impute` masks every measured value once and predicts it from the rest. So for every gene it can
+compare its predictions with what was measured, without a second data set. The correlation of both is
 `.var["sct_recovery"]`.
 
 ```python
@@ -75,27 +75,27 @@ sct.pl.recovery(adata)
 trusted = adata.var_names[adata.var["sct_recovery"] > 0.2]
 ```
 
-Does that number tell the truth? 15 % of the entries of four data sets were hidden for good and imputed; the recovery
+Can that number be trusted? 15 % of the entries of four data sets were masked in all passes and imputed; the recovery
 comes from all other entries. {ranks}.
 
-![recovery beside the correlation on held-out entries, one panel a data set](images/recovery.png)
+![recovery beside the correlation on held-out entries, one panel per data set](images/recovery.png)
 
 The recovery is itself an estimate, and so is the correlation on the held-out entries, which are few for rare genes:
-much of the scatter is theirs. Genes with fewer than {min_expressed} expressed held-out entries are left out.
+this causes much of the scatter. Genes with fewer than {min_detected} detected held-out entries are left out.
 
 {table}
 
-What to make of it:
+How to use it:
 
 - **Above 0.3** the imputed gene follows the measured one: nine in ten of these genes reach the first of the three
   figures above.
-- **0.1 to 0.3**: right on the whole, not in the single cell. Look at such genes over regions or cell types.
-- **Below 0.1** the imputed values hardly say more than the mean of the gene and the depth of the cell. Most rare genes
-  are here, whatever the method: look at `.var["sct_recovery"]` before you plot one of them.
+- **0.1 to 0.3**: right on average, not in single cells. Look at such genes over regions or cell types.
+- **Below 0.1** the imputed values hardly contain more than the mean of the gene and the depth of the cell. Most rare
+  genes are here, whatever the method: look at `.var["sct_recovery"]` before you plot one of them.
 
-A low recovery may also mean that there was little to recover: of a gene that varies by chance alone, no method can
-foresee a single count, and yet its mean may be right. `.var["sct_source"]` says whether the network or the data
-themselves carried the prediction; genes you asked for that were not measured have neither recovery nor source.
+A low recovery may also mean that there was little to recover: single counts of a gene that varies at random cannot be
+predicted by any method, and yet its mean may be right. `.var["sct_source"]` says whether the network or the data have
+the larger weight in the prediction; requested genes that were not measured have neither recovery nor source.
 
 Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.py` ({when}).
 """
@@ -126,7 +126,7 @@ def results_page(imputation: pd.DataFrame) -> str:
 
 
 def recovery_page(recovery: pd.DataFrame) -> str:
-    from recovery import MIN_EXPRESSED
+    from recovery import MIN_DETECTED
 
     whole = recovery[recovery["recovery"] == "all"]
     ranks = ", ".join(f"{row.rank_correlation:.2f} for {row.data_set}" for row in whole.itertuples())
@@ -136,7 +136,7 @@ def recovery_page(recovery: pd.DataFrame) -> str:
         lines.append(f"| {row.data_set} | {row.recovery} | {row.n_genes} | {spread} |")
     return RECOVERY_PAGE.format(
         ranks=f"The rank correlation of both over the genes is {ranks}",
-        min_expressed=MIN_EXPRESSED,
+        min_detected=MIN_DETECTED,
         table="\n".join(lines),
         when=when(recovery),
     )

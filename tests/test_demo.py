@@ -17,7 +17,7 @@ def test_the_walk_leaves_results_and_pictures(tmp_path, tiny_checkpoint, pbmc, m
     monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: small)
     monkeypatch.setattr(demo, "UNMEASURED", ("CD79B", "CD14"))  # of these the tiny network knows CD79B
     lines = []
-    demo.run_demo(tmp_path / "a" / "demo", quick=True, model=tiny_checkpoint, say=lines.append)
+    demo.run_demo(tmp_path / "a" / "demo", quick=True, model=tiny_checkpoint, echo=lines.append)
 
     names = ["demo.h5ad", "imputed.png", "labels.png", "recovery.png"]
     assert sorted(path.name for path in (tmp_path / "a" / "demo").iterdir()) == names
@@ -26,14 +26,14 @@ def test_the_walk_leaves_results_and_pictures(tmp_path, tiny_checkpoint, pbmc, m
     for words in (
         "genes used",
         "imputed values",
-        "how often the gene",
-        "right names",
+        "detection rate of the gene",
+        "accuracy",
         "the largest class",
         "CD79B",
     ):
         assert words in text
     adata = ad.read_h5ad(tmp_path / "a" / "demo" / "demo.h5ad")
-    assert adata.n_obs == len(range(0, small.n_obs, demo.QUICK_SHARE))
+    assert adata.n_obs == len(range(0, small.n_obs, demo.QUICK_STEP))
     assert list(adata.obsm["sct_unmeasured"]) == ["CD79B"]
     assert adata.obsm["X_sct"].shape[0] == adata.n_obs
     assert "sct" in adata.layers
@@ -48,10 +48,10 @@ def test_a_section_is_imputed_and_drawn(tmp_path, tiny_checkpoint, pbmc, monkeyp
     monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: pbmc[::2].copy())
     monkeypatch.setattr(sct.datasets, "her2st", {demo.SECTION: section}.__getitem__)
     monkeypatch.setattr(demo, "UNMEASURED", ("CD14",))
-    monkeypatch.setattr(demo, "PICTURED_ON_TISSUE", ("CD79B", "ERBB2"))
+    monkeypatch.setattr(demo, "PLOTTED_ON_TISSUE", ("CD79B", "ERBB2"))
     lines = []
     models = {"model": tiny_checkpoint, "spatial_model": replace(tiny_checkpoint, name="tiny-spatial")}
-    demo.run_demo(tmp_path, quick=True, section=True, say=lines.append, **models)
+    demo.run_demo(tmp_path, quick=True, section=True, echo=lines.append, **models)
     assert any("60 spots" in line for line in lines)
     assert (tmp_path / "section.png").stat().st_size > 5000
     imputed = ad.read_h5ad(tmp_path / "section.h5ad")
@@ -75,7 +75,7 @@ def test_hidden_entries_compares_with_the_rate_of_the_gene(pbmc, good):
     expressed = adata.X.toarray() > 0
     adata.layers["sct"] = expressed.astype("float32") if good else np.zeros(adata.shape, "float32")
     adata.var["sct_imputed"] = np.arange(20) < 15
-    result = demo.hidden_entries(adata)
+    result = demo.detection_scores(adata)
     first, second, third = result.values()
     part = expressed[:, :15]
     assert third == part.mean()

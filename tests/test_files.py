@@ -60,7 +60,7 @@ def test_an_interrupt_leaves_what_was_there(path, monkeypatch):
 
 
 def test_outputs_that_cannot_be_written_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="ending"):
+    with pytest.raises(ValueError, match="extension"):
         files.check_output(tmp_path / "cells.csv", overwrite=False)
     with pytest.raises(FileNotFoundError, match="folder"):
         files.check_output(tmp_path / "nowhere" / "cells.h5ad", overwrite=False)
@@ -76,7 +76,7 @@ def test_markers(tmp_path):
     pd.testing.assert_frame_equal(files.read_markers(tmp_path / "markers.csv"), table)
     pd.testing.assert_frame_equal(files.read_markers(tmp_path / "markers.tsv.gz"), table)
     assert files.read_markers(tmp_path / "markers.json") == {"T": ["CD3E"], "B": ["MS4A1"]}
-    with pytest.raises(ValueError, match="ending"):
+    with pytest.raises(ValueError, match="extension"):
         files.read_markers(tmp_path / "markers.xlsx")
 
 

@@ -15,7 +15,21 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "scanpy_sct"
 
 INNER = {"settings", "storable", "sparse_tools", "model", "read", "plan", "checkpoints", "run", "embed", "impute"}
 INNER |= {"annotate", "write", "workflow"}
-VERBS = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
+PUBLIC = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
+
+# Imports of private modules of other packages that are still to be removed.
+PRIVATE_IMPORTS_LEFT = {
+    "evaluate/_embeddings.py: scanpy_sct.tl._common.read",
+    "evaluate/annotation.py: scanpy_sct.tl._common.as_seed",
+    "evaluate/embedding.py: scanpy_sct.tl._common.as_seed",
+    "evaluate/imputation.py: scanpy_sct.tl._common.as_seed",
+    "pp/_check.py: scanpy_sct.tl._common.read",
+    "train/finetune.py: scanpy_sct.tl._common.as_seed",
+    "train/finetune.py: scanpy_sct.tl._common.read",
+    "train/label_head.py: scanpy_sct.tl._common.as_seed",
+    "train/objects.py: scanpy_sct.tl._common.read",
+    "train/whiten.py: scanpy_sct.tl._common.as_seed",
+}
 
 # What each part may import besides itself. Public functions may call each other, but not in a circle (checked below).
 ALLOWED = {
@@ -33,25 +47,25 @@ ALLOWED = {
     "annotate": {"settings", "storable", "sparse_tools", "read", "plan", "checkpoints", "run", "embed", "impute"},
     "write": {"storable"},
     "workflow": {"read", "checkpoints", "run", "write"},
-    **dict.fromkeys(VERBS, INNER | VERBS),
-    "demo": INNER | VERBS,
-    "cli": INNER | VERBS | {"demo", "files"},
+    **dict.fromkeys(PUBLIC, INNER | PUBLIC),
+    "demo": INNER | PUBLIC,
+    "cli": INNER | PUBLIC | {"demo", "files"},
 }
 WHOLE = "the whole package"
-for top in (*VERBS, "demo", "cli"):
+for top in (*PUBLIC, "demo", "cli"):
     ALLOWED[top] = ALLOWED[top] | {WHOLE}
 # Training reads files by their names, as the command line does.
 ALLOWED["train"] = ALLOWED["train"] | {"files"}
 # Names of the package itself that do not carry the name of the part they come from.
 HOME = {"load_model": "checkpoints"}
 # Who may know these packages at all.
-ANNDATA = {"read", "write", "workflow", "annotate", "impute", "demo", "files", "cli"} | VERBS
+ANNDATA = {"read", "write", "workflow", "annotate", "impute", "demo", "files", "cli"} | PUBLIC
 TORCH = {"model", "checkpoints", "run", "train"}
 KNOWN_TO = {
     "anndata": ANNDATA,
     "scanpy": ANNDATA,
     "squidpy": ANNDATA,
-    "torch": TORCH | {"evaluate"},  # scVI, one of the methods to compare with, draws from torch
+    "torch": TORCH,
     "lightning": TORCH,
     "lightning_fabric": TORCH,
 }
@@ -82,6 +96,20 @@ def imported_parts(path: Path, source: Path) -> set[str]:
     # Whoever imports the package itself can reach everything, so only those may who may import everything.
     inside = {name[1] if len(name) > 1 else WHOLE for name in names if name[0] == source.name}
     return {HOME.get(name, name) for name in inside} - {part_of(path, source)}
+
+
+def private_imports(source: Path) -> list[str]:
+    """Find imports of a private module or name of another package of ours."""
+    found = []
+    for path in files(source):
+        for module in imported_modules(path, source):
+            root, *names = module.split(".")
+            if root != source.name or not names or names[0] == part_of(path, source):
+                continue
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            if private:
+                found.append(f"{path.relative_to(source).as_posix()}: {module}")
+    return sorted(found)
 
 
 def files(source: Path) -> list[Path]:
@@ -132,6 +160,10 @@ def test_no_parts_import_each_other_in_a_circle():
     assert circles(SOURCE) == []
 
 
+def test_no_package_imports_private_modules_of_another():
+    assert [found for found in private_imports(SOURCE) if found not in PRIVATE_IMPORTS_LEFT] == []
+
+
 def plant(folder: Path, **modules: str) -> Path:
     source = folder / "scanpy_sct"
     for name, text in modules.items():
@@ -177,3 +209,19 @@ def test_the_check_finds_a_circle(tmp_path):
     assert circles(source) == []
     plant(tmp_path, pl__a="from scanpy_sct.tl import a")
     assert len(circles(source)) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from scanpy_sct.tl._common import read",
+        "from scanpy_sct.tl import _common",
+        "import scanpy_sct.tl._common",
+        "from ..tl._common import read",
+        "from scanpy_sct.files import _check_suffix",
+        "def late():\n    from scanpy_sct.tl._common import read",
+    ],
+)
+def test_the_check_finds_a_private_import(tmp_path, text):
+    assert private_imports(plant(tmp_path, pp__check="from scanpy_sct.pp._time import a\nfrom . import _time")) == []
+    assert len(private_imports(plant(tmp_path, pp__check=text))) == 1

@@ -21,16 +21,13 @@ HEAVY = {
     "sklearn",
     "dask",
 }
-SECONDS = 1.0
 
 SCRIPT = """
-import json, sys, time
-start = time.perf_counter()
+import json, sys
 import scanpy_sct
-seconds = time.perf_counter() - start
 scanpy_sct.settings.device = "cpu"
 names = dir(scanpy_sct)
-print(json.dumps({"seconds": seconds, "modules": sorted({name.split(".")[0] for name in sys.modules}), "dir": names}))
+print(json.dumps({"modules": sorted({name.split(".")[0] for name in sys.modules}), "dir": names}))
 """
 
 
@@ -44,15 +41,11 @@ def test_import_is_light(fresh):
     assert HEAVY & set(fresh["modules"]) == set()
 
 
-def test_import_is_quick(fresh):
-    assert fresh["seconds"] < SECONDS
-
-
 def test_names_are_offered_for_completion(fresh):
     assert {*scanpy_sct.__all__, "__version__"} == set(fresh["dir"])
 
 
-@pytest.mark.parametrize("name", ["datasets", "evaluate", "pl", "pp"])
+@pytest.mark.parametrize("name", ["datasets", "evaluate", "get", "pl", "pp"])
 def test_inner_modules_are_not_offered(name):
     part = getattr(scanpy_sct, name)
     assert set(dir(part)) == set(part.__all__)
@@ -61,6 +54,12 @@ def test_inner_modules_are_not_offered(name):
 @pytest.mark.parametrize("name", [*scanpy_sct.__all__, "__version__"])
 def test_every_name_is_there(name):
     assert getattr(scanpy_sct, name) is not None
+
+
+@pytest.mark.parametrize("name", sorted({*scanpy_sct.__all__, "__version__"} - {"settings"}))
+def test_every_name_is_there_whatever_else_was_imported(name):
+    """Importing a submodule sets an attribute of the package; this is how it is found without that."""
+    assert scanpy_sct.__getattr__(name) is not None
 
 
 def test_an_unknown_name_is_an_attribute_error():

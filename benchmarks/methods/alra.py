@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from methods.rescale import to_visible_total
 from sklearn.utils.extmath import randomized_svd
 
+from methods.rescale import to_visible_total
 from scanpy_sct.evaluate import Observed, method
 
 # Dense tables with all cells are made for this many genes at a time.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from methods.rescale import to_visible_total
 from scipy import sparse
 
+from methods.rescale import to_visible_total
 from scanpy_sct.evaluate import Observed, method
 from scanpy_sct.evaluate.methods.rates import gene_means
 

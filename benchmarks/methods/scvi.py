@@ -12,9 +12,9 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from methods.rescale import visible_fraction
 from scipy import sparse
 
+from methods.rescale import visible_fraction
 from scanpy_sct.evaluate import EmbeddingInput, Observed, method
 from scanpy_sct.evaluate.embedding_methods import variable_genes
 from scanpy_sct.evaluate.methods.rates import dataset_rates

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from methods.celltypist import normalised
 from scipy.special import softmax
 
+from methods.celltypist import normalised
 from scanpy_sct.evaluate import method
 
 

@@ -1,21 +1,40 @@
-"""The single-Cell Transformer for scanpy: fill in missed expression, embed cells, name them, look at them on tissue."""
+"""The single-Cell Transformer (sCT) for scanpy: impute expression, embed and annotate cells, plot them on tissue.
+
+sCT was introduced by Joshi et al., A long range foundation model for zero-shot predictions in single-cell and spatial
+transcriptomics data (2025), https://openreview.net/forum?id=VdX9tL3VXH. Please cite it when you use this package.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Light, and imported at once: a later import of the submodule would otherwise put the module in the object's place.
+# Imported at once, since it is cheap: a later import of the submodule would put the module in the place of the object.
 from scanpy_sct.settings import settings
 
 if TYPE_CHECKING:
-    from scanpy_sct import datasets, evaluate, get, models, pl, pp, tl, train
+    from scanpy_sct import checkpoints, datasets, evaluate, get, model, models, pl, pp, tl, train
     from scanpy_sct.checkpoints.registry import load_model
 
-__all__ = ["datasets", "evaluate", "get", "load_model", "models", "pl", "pp", "settings", "tl", "train"]
+    __version__: str
+
+__all__ = [
+    "checkpoints",
+    "datasets",
+    "evaluate",
+    "get",
+    "load_model",
+    "model",
+    "models",
+    "pl",
+    "pp",
+    "settings",
+    "tl",
+    "train",
+]
 
 # Imported when first used (PEP 562), so that `import scanpy_sct` does not wait for torch, scanpy or squidpy.
-_SUBMODULES = frozenset({"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"})
+_SUBMODULES = frozenset(__all__) - {"load_model", "settings"}
 
 
 def __getattr__(name: str) -> Any:

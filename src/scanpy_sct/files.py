@@ -1,4 +1,4 @@
-"""Files of the command line: cells in and out, marker lists, settings."""
+"""Files of the command line: cells, marker genes, settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CELL_SUFFIXES = (".h5ad", ".zarr")
-# As PanglaoDB names them; other tables have the type in the first column and the gene in the second.
+# Those of PanglaoDB; other tables have the type in the first column and the gene in the second.
 MARKER_COLUMNS = ("cell.type", "official.gene.symbol")
 
 
@@ -30,24 +30,24 @@ def read_cells(path: Path) -> AnnData:
 
     _check_suffix(path, CELL_SUFFIXES)
     if not path.exists():
-        msg = f"{path} does not exist."
+        msg = f"{path} does not exist; check the path."
         raise FileNotFoundError(msg)
     return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output that could not be written, before any computing starts."""
+    """Raise an error, before anything is computed, if the output could not be written."""
     _check_suffix(path, CELL_SUFFIXES)
     if path.exists() and not overwrite:
-        msg = f"{path} exists; choose another --output, or replace it with --overwrite."
+        msg = f"{path} already exists; choose another --output, or replace it with --overwrite."
         raise FileExistsError(msg)
     if not path.absolute().parent.is_dir():
-        msg = f"The folder of {path} does not exist; make it first."
+        msg = f"{path} cannot be written: the folder {path.absolute().parent} does not exist; create it first."
         raise FileNotFoundError(msg)
 
 
 def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
-    """Write an h5ad or zarr file in one go: a write that fails leaves what was there before."""
+    """Write an h5ad or zarr file; if that fails, an earlier file stays as it was."""
     check_output(path, overwrite=overwrite)
     with _replacing(path) as temporary:
         if path.suffix == ".h5ad":
@@ -64,7 +64,7 @@ def read_markers(path: Path, *, is_gene: Callable[[str], bool] | None = None) ->
     path
         The file. The first line of a table is its header.
     is_gene
-        Tells whether a name is that of a gene: a first line with a gene in its second cell is then no header.
+        Returns whether a name is that of a gene. A first line with a gene in its second column is then not a header.
     """
     if path.suffix == ".json":
         markers = read_mapping(path)
@@ -73,7 +73,7 @@ def read_markers(path: Path, *, is_gene: Callable[[str], bool] | None = None) ->
         return markers
     table = _read_marker_table(path, is_gene)
     columns = list(MARKER_COLUMNS if set(MARKER_COLUMNS) <= set(table) else table.columns[:2])
-    if len(columns) == 2:  # of others the verb complains
+    if len(columns) == 2:  # for others, the function raises an error
         logger.info("%s: %d types, %d genes.", path, *table[columns].nunique())
     return table
 
@@ -87,7 +87,7 @@ def _read_marker_table(path: Path, is_gene: Callable[[str], bool] | None) -> pd.
     table = pd.read_csv(path, sep=separator)
     if is_gene is None or len(table.columns) < 2 or not is_gene(str(table.columns[1])):
         return table
-    logger.warning("%s has no header line: its first line is read as a type and a gene of it.", path)
+    logger.warning("%s has no header line: its first line is read as a type and its gene.", path)
     table = pd.read_csv(path, sep=separator, header=None)
     return table.rename(columns={0: "cell_type", 1: "gene"}).rename(columns=str)
 
@@ -98,33 +98,33 @@ def read_mapping(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     if not isinstance(values, dict):
-        msg = f"{path} must hold a mapping at its top, not a {type(values).__name__}."
+        msg = f"{path} must contain a mapping at the top level, not a {type(values).__name__}."
         raise ValueError(msg)
     return values
 
 
 def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix not in suffixes:
-        msg = f"{path} has an ending that is not understood; use {' or '.join(suffixes)}."
+        msg = f"{path} has an unknown file name extension; use {' or '.join(suffixes)}."
         raise ValueError(msg)
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary place beside `path`, and put it in the place of `path` once it is complete."""
+    """Yield a temporary path in the same folder, and rename it to `path` once it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
         if path.is_dir():
-            # A folder cannot be replaced in one step: the old one steps aside until the new one is in place.
-            aside = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.rename(aside)
+            # A folder cannot be replaced in one step: the old one is kept until the new one is in its place.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(old)
             try:
                 temporary.rename(path)
             except OSError:
-                aside.rename(path)
+                old.rename(path)
                 raise
-            shutil.rmtree(aside)
+            shutil.rmtree(old)
         else:
             temporary.replace(path)
     finally:

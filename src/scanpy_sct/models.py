@@ -1,4 +1,4 @@
-"""The checkpoints that can be loaded by name: list, describe, download."""
+"""The checkpoints that can be used by name: list, describe, download."""
 
 from scanpy_sct.checkpoints.models import describe, download, list
 

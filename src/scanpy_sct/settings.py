@@ -1,14 +1,15 @@
-"""What holds for every call of a session: device, precision, cache folder, progress bars."""
+"""Defaults of the session: device, precision, cache folder, progress bars."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?|xpu(:\d+)?")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+PRECISIONS = get_args(Precision)
 CACHE_VARIABLE = "SCANPY_SCT_CACHE_DIR"
 
 
@@ -18,10 +19,10 @@ class Settings:
     Parameters
     ----------
     device
-        Where the network runs when a verb is called with ``device="auto"``: ``"auto"`` (the best there is),
+        Where the network runs when a function is called with ``device="auto"``: ``"auto"`` (the best available),
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``, or a `torch.device`.
     precision
-        Numbers the network computes with when a verb is called with ``precision="auto"``: ``"auto"``,
+        Number format of the network when a function is called with ``precision="auto"``: ``"auto"``,
         ``"float32"``, ``"bfloat16"`` or ``"float16"``.
     cache_dir
         Folder for downloaded weights and data sets. `None` means the environment variable
@@ -43,7 +44,7 @@ class Settings:
     def __init__(
         self,
         device: str = "auto",
-        precision: str = "auto",
+        precision: Precision = "auto",
         cache_dir: str | Path | None = None,
         progress: bool = True,
     ) -> None:
@@ -62,30 +63,30 @@ class Settings:
         # A torch.device prints as its name, so torch need not be imported to accept one.
         name = str(value)
         if not DEVICE_PATTERN.fullmatch(name):
-            msg = f"device={value!r} is not known; use 'auto', 'cpu', 'mps', 'cuda', 'xpu' or a numbered one, 'cuda:0'."
+            msg = f"device={value!r} is not a device; use 'auto', 'cpu', 'mps', 'xpu', 'cuda' or 'cuda:0'."
             raise ValueError(msg)
         self._device = name
 
     @property
-    def precision(self) -> str:
-        """Numbers the network computes with: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
+    def precision(self) -> Precision:
+        """Number format: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``."""
         return self._precision
 
     @precision.setter
-    def precision(self, value: str) -> None:
+    def precision(self, value: Precision) -> None:
         if value not in PRECISIONS:
-            msg = f"precision={value!r} is not known; use one of {', '.join(map(repr, PRECISIONS))}."
+            msg = f"precision={value!r} is not a precision; use one of {', '.join(map(repr, PRECISIONS))}."
             raise ValueError(msg)
-        self._precision = value
+        self._precision: Precision = value
 
     @property
     def cache_dir(self) -> Path:
-        """Folder for downloaded weights and data sets; it is made when something is first put there."""
+        """Folder for downloaded weights and data sets; created when something is first stored there."""
         if self._cache_dir is not None:
             return self._cache_dir
         if os.environ.get(CACHE_VARIABLE):
             return Path(os.environ[CACHE_VARIABLE]).expanduser()
-        import pooch  # looked up late: importing it takes longer than all of scanpy_sct
+        import pooch  # imported late: it takes longer than all of scanpy_sct
 
         return Path(pooch.os_cache("scanpy_sct"))
 
@@ -111,7 +112,7 @@ class Settings:
     @progress.setter
     def progress(self, value: bool) -> None:
         if not isinstance(value, bool):
-            msg = f"progress={value!r} is not a truth value; use True or False."
+            msg = f"progress={value!r} is not a bool; use True or False."
             raise TypeError(msg)
         self._progress = value
 

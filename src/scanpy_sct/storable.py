@@ -1,4 +1,4 @@
-"""Make the record of a call fit into h5ad and zarr files, which hold less than a Python dict does."""
+"""Convert the record of a call to types that h5ad and zarr files can store."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ NONE = "none"
 
 
 def storable_name(name: Any) -> str:
-    """Turn a name of anything into text without ``/``, which files take for the border between two folders."""
+    """Convert a name to a string without ``/``, which h5ad and zarr files use as the separator of groups."""
     return str(name).replace("/", "|")
 
 
 def storable(value: Any) -> Any:
-    """Turn a parameter into something that h5ad and zarr files can hold.
+    """Convert a parameter to types that h5ad and zarr files can store.
 
     Parameters
     ----------
     value
-        Mappings, sequences, arrays, tables, numbers, text, paths and `None`, nested at will. `None` becomes
-        ``"none"``, sequences become lists, a ``/`` in the key of a mapping becomes ``|``.
+        Mappings, sequences, arrays, tables, numbers, strings, paths and `None`, nested as needed. `None` becomes
+        ``"none"``, since the files cannot store it; sequences become lists; in keys of mappings,
+        ``/`` becomes ``|``.
 
     Returns
     -------
-    The value, made of dicts with text keys, lists, arrays, tables and plain Python values.
+    The value, made of dicts with string keys, lists, arrays, tables and plain Python values.
 
     Raises
     ------
     TypeError
-        If there is something else in it.
+        The value contains something else.
     """
     match value:
         case None:
@@ -55,8 +56,8 @@ def storable(value: Any) -> Any:
 def _storable_list(values: Any) -> list[Any]:
     items = [storable(item) for item in (sorted(values) if isinstance(values, set | frozenset) else values)]
     if any(isinstance(item, Mapping | list | np.ndarray | pd.DataFrame) for item in items):
-        msg = f"A list inside a parameter may hold numbers and text only, not {values!r}; use a dict or an array."
+        msg = f"A list inside a parameter may contain only numbers and strings, not {values!r}; use a dict or an array."
         raise TypeError(msg)
-    # A file holds a list as an array, and an array has one type.
+    # A file stores a list as an array, and an array has one type.
     mixed = any(isinstance(item, str) for item in items) and not all(isinstance(item, str) for item in items)
     return [str(item) for item in items] if mixed else items

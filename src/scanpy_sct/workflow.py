@@ -40,7 +40,7 @@ def run_workflow(
     model: str | PathLike[str] | Checkpoint,
     options: tuple[ReadOptions, ComputeOptions, WriteOptions],
     compute: Callable[[Checkpoint, CellReader, ComputeOptions], Result],
-    params: Mapping[str, Any],
+    params: Mapping[str, Any] | None = None,
 ) -> AnnData | None:
     """Guard, read, compute, write and record; returns the copy, if one was asked for.
 
@@ -69,7 +69,7 @@ def run_workflow(
         target,
         writing.key_added,
         **result.fields,
-        params={**given, **how, "device": str(computing.device), "key_added": writing.key_added, **params},
+        params={**given, **how, "device": str(computing.device), "key_added": writing.key_added, **(params or {})},
         details={**record(checkpoint, reader), **result.details},
     )
     return target if writing.copy else None

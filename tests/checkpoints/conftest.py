@@ -43,9 +43,8 @@ def tiny(golden_dir: Path) -> Checkpoint:
     return dataclasses.replace(
         released,
         name="tiny",
-        tokens=TokenSettings(binning="quantile", scale="log1p_counts", unmeasured="zero"),
+        tokens=TokenSettings(scale="log1p_counts"),
         mask_fraction=0.3,
-        temperature=0.9,
         genes=genes,
         label_head=head,
         license="BSD-3-Clause",

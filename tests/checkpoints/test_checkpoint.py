@@ -7,15 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 
+from scanpy_sct.checkpoints import TokenSettings
+
 
 def test_describe_states_the_main_facts(tiny):
     text = dataclasses.replace(tiny, sha256="f00").describe()
     for fact in (
         "tiny",
         "48,559",
-        "3 on 16",
-        "quantiles",
-        "coded as zero",
+        "3 of 16",
+        "architecture: released",
+        "zero and 4 bins of equal width",
         "0.3",
         "B cell",
         "BSD-3-Clause",
@@ -28,7 +30,7 @@ def test_describe_states_the_main_facts(tiny):
 def test_it_shows_itself_in_a_few_lines(tiny):
     text = repr(tiny)
     assert len(text.splitlines()) == 6
-    for fact in ("'tiny'", "genes: 3", "48,559", "path: full", "3 types", "BSD-3-Clause"):
+    for fact in ("'tiny'", "genes: 3", "48,559", "architecture: released", "3 types", "BSD-3-Clause"):
         assert fact in text
     assert "label head: none" in repr(dataclasses.replace(tiny, label_head=None))
 
@@ -36,11 +38,10 @@ def test_it_shows_itself_in_a_few_lines(tiny):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"genes": np.full(15, "", dtype="<U15")}, r"genes \(shape \(15,\)\)"),
-        ({"genes": np.full(16, "ENSG00000075624")}, "more than one position.*ENSG00000075624"),
+        ({"genes": np.full(15, "", dtype="<U15")}, r"genes has shape \(15,\), and the network reads 16"),
+        ({"genes": np.full(16, "ENSG00000075624")}, "ids more than once.*ENSG00000075624"),
         ({"mask_fraction": 0.0}, "mask_fraction"),
-        ({"temperature": float("nan")}, "temperature"),
-        ({"embedding": "mean"}, "embedding"),
+        ({"coordinates": "metres"}, "coordinates='metres'"),
     ],
 )
 def test_inconsistent_checkpoints_are_refused(tiny, changes, message):
@@ -48,9 +49,21 @@ def test_inconsistent_checkpoints_are_refused(tiny, changes, message):
         dataclasses.replace(tiny, **changes)
 
 
-def test_configuration_of_another_network_is_refused(tiny):
-    with pytest.raises(ValueError, match="config"):
-        dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, num_layers=2))
+def test_configuration_and_architecture_are_those_of_the_network(tiny, compact_checkpoint):
+    assert (tiny.config, tiny.architecture) == (tiny.network.config, "released")
+    assert compact_checkpoint.architecture == "compact"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"binning": "quantile"}, "binning='quantile' is not known; use one of 'uniform', 'counts'"),
+        ({"binning": "counts", "scale": "log1p_cp10k"}, "binning='counts' needs scale='log1p_counts'"),
+    ],
+)
+def test_impossible_token_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TokenSettings(**settings)
 
 
 @pytest.mark.parametrize(

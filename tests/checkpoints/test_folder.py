@@ -36,7 +36,7 @@ def test_float32_comes_back_exactly(tiny, saved):
     found = read_checkpoint(saved)
     for name, tensor in tiny.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], tensor), name
-    plain = ("name", "config", "tokens", "mask_fraction", "temperature", "embedding", "license", "revision")
+    plain = ("name", "config", "tokens", "mask_fraction", "coordinates", "license", "revision")
     assert {name: getattr(found, name) for name in plain} == {name: getattr(tiny, name) for name in plain}
     np.testing.assert_array_equal(found.genes, tiny.genes)
     assert (found.label_head.labels, found.label_head.temperature) == (tiny.label_head.labels, 1.7)
@@ -56,16 +56,29 @@ def test_float16_comes_back_rounded(tiny, tmp_path):
     assert size < 0.6 * (save_checkpoint(tmp_path / "full", tiny) / "model.safetensors").stat().st_size
 
 
-def test_a_network_with_our_own_options_comes_back(tiny, tmp_path):
-    from scanpy_sct.model import Sct
-
-    config = dataclasses.replace(tiny.config, context=True, cell_dim=8)
-    checkpoint = dataclasses.replace(tiny, config=config, network=Sct(config, 16), embedding="cell", label_head=None)
-    found = read_checkpoint(save_checkpoint(tmp_path / "own", checkpoint))
-    for name, tensor in checkpoint.network.state_dict().items():
+def test_a_compact_network_comes_back(compact_checkpoint, tmp_path):
+    found = read_checkpoint(save_checkpoint(tmp_path / "own", compact_checkpoint))
+    for name, tensor in compact_checkpoint.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], tensor), name
-    assert (found.embedding, found.label_head) == ("cell", None)
+    assert (found.config, found.label_head) == (compact_checkpoint.config, None)
     assert not (tmp_path / "own" / "label_head.safetensors").exists()
+
+
+def test_the_configuration_names_what_the_network_has_and_nothing_else(saved, compact_checkpoint, tmp_path):
+    released = json.loads((saved / "config.json").read_text())
+    assert (released["format_version"], released["architecture"]) == (2, "released")
+    compact = json.loads((save_checkpoint(tmp_path / "compact", compact_checkpoint) / "config.json").read_text())
+    assert compact["architecture"] == "compact"
+    assert compact["network"] == {
+        "n_bins": 5,
+        "bag_size": 8,
+        "cell_dim": 16,
+        "cell_layers": 1,
+        "bag_correction": True,
+        "reads_coordinates": False,
+    }
+    assert compact["tokens"] == {"binning": "uniform", "scale": "log1p_counts"}
+    assert not {"path", "embedding", "temperature"} & set(compact)
 
 
 def test_genes_are_written_with_their_symbols(saved):
@@ -174,17 +187,16 @@ def test_missing_unknown_and_misshapen_weights_are_named(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, r"version 2.*newer"),
+        ({"format_version": 3}, r"version 3.*newer"),
         ({"format": "other"}, "not a checkpoint"),
         ({"surprise": 1}, "surprise"),
         ({"mask_fraction": ...}, r"lacks.*mask_fraction"),
         ({"mask_fraction": 1.5}, r"mask_fraction=1\.5"),
-        ({"temperature": 0}, "temperature"),
-        ({"embedding": "bag"}, "embedding='bag'"),
-        ({"embedding": "cell"}, "cell_dim"),
-        ({"tokens": {"n_bins": 4}}, "binning"),
-        ({"tokens": {"n_bins": 4, "binning": "log", "scale": "log1p_counts", "unmeasured": "mask"}}, "binning='log'"),
-        ({"tokens": {"n_bins": 5, "binning": "uniform", "scale": "log1p_counts", "unmeasured": "mask"}}, "n_bins=5"),
+        ({"architecture": "recurrent"}, "architecture='recurrent'.*'compact' or 'released'"),
+        ({"architecture": "compact"}, r"network in .* lacks the keys \['bag_correction', 'bag_size'"),
+        ({"tokens": {"scale": "log1p_counts"}}, r"tokens in .* lacks the keys \['binning'\]"),
+        ({"tokens": {"binning": "log", "scale": "log1p_counts"}}, "binning='log'"),
+        ({"coordinates": "metres"}, "coordinates='metres'"),
         ({"n_genes": 20}, "wrong shape"),
         ({"n_genes": 17}, "n_genes=17"),
         ({"label_head": {"labels": ["a"], "temperature": 1.0}}, "label head"),

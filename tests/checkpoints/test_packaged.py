@@ -14,11 +14,11 @@ NAMES = ("sct-mini", "sct-mini-spatial")
 def test_network_and_tokens(name):
     checkpoint = sct.load_model(name)
     assert checkpoint.name == name
-    assert not checkpoint.config.convolutions
-    assert (checkpoint.tokens.binning, checkpoint.tokens.n_bins) == ("counts", 7)
+    assert checkpoint.architecture == "compact"
+    assert (checkpoint.tokens.binning, checkpoint.config.n_bins) == ("counts", 8)
     assert (checkpoint.genes != "").sum() == 19_937
     assert checkpoint.license == "CC BY 4.0"
-    assert checkpoint.config.use_spatial_information == (name == "sct-mini-spatial")
+    assert checkpoint.config.reads_coordinates == (name == "sct-mini-spatial")
 
 
 def test_names_of_cells():

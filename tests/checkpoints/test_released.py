@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 
 import joblib
@@ -12,21 +13,66 @@ import pytest
 import torch
 
 from scanpy_sct.checkpoints import read_released
+from scanpy_sct.model import Bags, ReleasedConfig
+from scanpy_sct.model.layers import rotary_angles, rotate
 
 TOLERANCE = 3e-4  # separates the reference's float32 noise from every mistake that was tried on purpose
+
+
+def outputs_of(network, bags, names):
+    """Everything that the reference can return, from the outputs and inputs of the network's modules."""
+    found, head = {}, []
+
+    def keep(name, module, *, of_input=False):
+        def hook(module, inputs, output):
+            found[name] = inputs[0] if of_input else output
+
+        module.register_forward_hook(hook)
+
+    keep("conv_out", network.layers[0], of_input=True)
+    keep("transformer_out", network.layers[-1])
+    keep("deconv_out", network.up[-1])
+    for number, block in enumerate(network.down):
+        keep(f"residual_{number}", block, of_input=True)
+    for number, layer in enumerate(network.layers, start=1):
+        keep(f"embeddings_{number}", layer)
+        keep(f"attention_{number}", layer.attention, of_input=True)
+    network.head[-1].register_forward_hook(lambda module, inputs, output: head.append(output))
+    network.bin_logits(bags, torch.arange(bags.tokens.numel()))
+
+    found |= {name: x.squeeze(2) for name, x in found.items() if x.ndim == 4}
+    found["logits"] = torch.cat(head).unflatten(0, (len(bags.tokens), -1))
+    found["embedding"] = found["deconv_out"].transpose(1, 2).unflatten(1, bags.tokens.shape[1:])
+    for name in names:
+        if match := re.fullmatch(r"attention_map_layer_(\d+)_number_(-?\d+)", name):
+            layer, number = map(int, match.groups())
+            # The reference's number is off by one, and the last head stands for all beyond it.
+            attention = network.layers[layer - 1].attention
+            found[name] = attention_map(attention, found[f"attention_{layer}"], min(number + 1, attention.heads - 1))
+    return found
+
+
+def attention_map(attention, x, head):
+    size = attention.key_size
+    cos, sin = rotary_angles(x.shape[1], size, x.device)
+    part = slice(head * size, (head + 1) * size)
+    query, key = (rotate(linear(x)[..., part], cos, sin) for linear in (attention.query, attention.key))
+    return (query @ key.transpose(1, 2) / size**0.5).softmax(-1)
 
 
 def compare_outputs(folder):
     checkpoint = read_released(folder)
     expected = dict(np.load(folder / "golden.npz"))
-    tokens = torch.from_numpy(expected.pop("tokens"))
+    tokens = torch.from_numpy(expected.pop("tokens")).unflatten(1, (-1, checkpoint.network.n_genes))
     coordinates = torch.from_numpy(expected.pop("coordinates")) if "coordinates" in expected else None
     with torch.inference_mode():
-        found = checkpoint.network(tokens, coordinates)
-    found |= {f"residual_{i}": residual for i, residual in enumerate(found.pop("residuals"))}
-    assert found.keys() == expected.keys()
+        logits = checkpoint.network.bin_logits(Bags(tokens, coordinates), torch.arange(tokens.numel()))
+        found = outputs_of(checkpoint.network, Bags(tokens, coordinates), expected)
+    assert set(expected) <= set(found)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].numpy(), values, rtol=0, atol=TOLERANCE, err_msg=name)
+    bins = expected["logits"].reshape(-1, checkpoint.config.alphabet_size)[:, : checkpoint.config.n_bins]
+    np.testing.assert_allclose(logits.numpy(), bins, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("case", ["a_basic", "c_noskip_head2", "f_spatial_scales"])
@@ -60,7 +106,7 @@ def test_facts(golden_dir, caplog):
         read_released(golden_dir / "f_spatial_scales")
     assert caplog.text.count("CC BY-NC-SA 4.0") == 1
     assert (checkpoint.name, checkpoint.license) == ("f_spatial_scales", "CC BY-NC-SA 4.0")
-    assert (checkpoint.tokens.scale, checkpoint.tokens.unmeasured) == ("log1p_cp10k", "mask")
+    assert (checkpoint.tokens.scale, checkpoint.tokens.binning) == ("log1p_cp10k", "uniform")
     assert checkpoint.mask_fraction == 0.15
     assert checkpoint.n_parameters == 48_559
     assert checkpoint.genes.tolist() == [""] * 16
@@ -135,10 +181,18 @@ def test_unknown_options_are_refused(parts):
         read_released(write(arrays, config | {"new_option": 1}))
 
 
-def test_options_of_our_own_have_no_place_in_the_released_layout(parts):
+def test_options_without_effect_are_left_out(parts):
     arrays, config, write = parts
-    with pytest.raises(ValueError, match=r"missing: profile"):
-        read_released(write(arrays, config | {"context": True}))
+    extra = {"embeddings_layers_to_save": [1], "attention_maps_to_save": [[1, 0]], "max_positions": 7}
+    assert read_released(write(arrays, config | extra)).config == ReleasedConfig(
+        **{name: value for name, value in config.items() if name in vars(ReleasedConfig())}
+    )
+
+
+def test_options_of_the_compact_network_have_no_place_in_the_released_layout(parts):
+    arrays, config, write = parts
+    with pytest.raises(ValueError, match=r"unknown options \['cell_dim'\]"):
+        read_released(write(arrays, config | {"cell_dim": 8}))
 
 
 def test_other_content_is_refused(tmp_path, parts):

@@ -93,7 +93,7 @@ def test_any_kind_of_object(imputed, change, tmp_path):
 
 
 def test_errors_name_the_way_out(imputed):
-    with pytest.raises(KeyError, match=r"key='other'.*there are: 'sct'.*sct.tl.impute"):
+    with pytest.raises(KeyError, match=r"key='other'.*available: 'sct'.*sct.tl.impute"):
         sct.get.imputed(imputed, "CD3E", key="other")
     with pytest.raises(KeyError, match=r"sct.tl.impute\(adata, genes=\['FOXP3', 'nonsense'\]\)"):
         sct.get.imputed(imputed, ["CD3E", "FOXP3", "nonsense"])

@@ -5,102 +5,123 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.impute import low_rank as module
-from scanpy_sct.impute.low_rank import fit_low_rank, fit_trust, trust_evidence
+from scanpy_sct.impute.calibrate import probability
+from scanpy_sct.impute.low_rank import cell_scores, fit_low_rank, reconstruct
+from scanpy_sct.plan.passes import BlockMasks
 
 N_CELLS, N_GENES = 300, 200
 
 
 @pytest.fixture(scope="module")
 def data():
-    """Counts of three programs, a third of the entries hidden."""
+    """Counts of three programs, their rates, and two passes that mask a third and two thirds of the entries."""
     rng = np.random.default_rng(0)
     programs = rng.gamma(0.4, 3, (3, N_GENES))
     rates = rng.dirichlet([0.3] * 3, N_CELLS) @ programs * rng.lognormal(0, 0.4, (N_CELLS, 1))
-    counts = rng.poisson(rates)
-    hidden = rng.random(counts.shape) < 0.3
-    return rates, counts, hidden
+    masks = BlockMasks((rng.random(rates.shape) > 1 / 3).astype(np.uint8), 2)
+    return rates, rng.poisson(rates), masks
 
 
-def fit(counts, hidden, unit=1.0, seed=0):
-    visible = sparse.csr_matrix(np.log1p(unit * np.where(hidden, 0, counts)).astype(np.float32))
-    return fit_low_rank(visible, lambda rows: hidden[rows], seed)
+def log_values(counts, unit=1.0):
+    return sparse.csr_matrix(np.log1p(unit * counts).astype(np.float32))
 
 
-def trusted(fitted, counts, hidden, unit=1.0):
-    truth = sparse.csr_matrix(np.log1p(unit * counts).astype(np.float32))
-    return fit_trust(*trust_evidence(fitted, truth, lambda rows: hidden[rows], 0))
+def predicted(fits, scores, masks, number):
+    found = reconstruct(fits[number], scores[number], slice(None), slice(None))
+    return [table[masks.targets(number)] for table in found]
 
 
 def test_mean_and_totals_rest_on_what_is_visible(data):
-    _, counts, hidden = data
-    fitted = fit(counts, hidden)
-    seen = np.where(hidden, 0, counts)
-    total = seen.sum(1)
-    normalised = np.log1p(seen / total[:, None] * 1e4)
-    np.testing.assert_allclose(fitted.total, total, rtol=1e-5)
-    np.testing.assert_allclose(fitted.mean, normalised.sum(0) / (~hidden).sum(0), rtol=1e-4)
+    _, counts, masks = data
+    fits, scores = fit_low_rank(log_values(counts), masks, 0)
+    visible = np.where(masks.masked(0), 0, counts)
+    total = visible.sum(1)
+    normalised = np.log1p(visible / total[:, None] * 1e4)
+    np.testing.assert_allclose(scores[0].total, total, rtol=1e-5)
+    np.testing.assert_allclose(fits[0].mean, normalised.sum(0) / (~masks.masked(0)).sum(0), rtol=1e-4)
 
 
-def test_trust_keeps_the_programs_and_drops_the_noise(data):
-    _, counts, hidden = data
-    trust = trusted(fit(counts, hidden), counts, hidden)
-    assert trust.min() >= 0
-    assert trust.max() <= 1
-    assert (np.diff(trust) <= 1e-6).all()
-    assert trust[0] > 0.8
-    assert trust[20:].max() < 0.2
+def test_weights_keep_the_programs_and_drop_the_noise(data):
+    _, counts, masks = data
+    fits, _ = fit_low_rank(log_values(counts), masks, 0)
+    for fit in fits:
+        assert fit.weights.min() >= 0
+        assert fit.weights.max() <= 1
+        assert (np.diff(fit.weights) <= 1e-6).all()
+        assert fit.weights[0] > 0.6
+        assert fit.weights[20:].max() < 0.25
 
 
-def test_hidden_entries_are_predicted(data):
-    rates, counts, hidden = data
-    fitted = fit(counts, hidden)
-    trust = trusted(fitted, counts, hidden)
-    rows, columns = np.nonzero(hidden)
-    detection, level = fitted.entries(rows, columns, slice(None), trust)
-    truth = 1 - np.exp(-rates[hidden])
-    assert np.corrcoef(detection, truth)[0, 1] > 0.85
-    everything = fitted.entries(rows, columns, slice(None), np.ones_like(trust))[0]
-    assert ((detection - truth) ** 2).mean() < 0.8 * ((everything - truth) ** 2).mean()
-    assert (level > 0).all()
+def test_masked_entries_are_predicted(data):
+    rates, counts, masks = data
+    log_odds, mean = predicted(*fit_low_rank(log_values(counts), masks, 0), masks, 0)
+    truth = 1 - np.exp(-rates[masks.targets(0)])
+    assert np.corrcoef(probability(log_odds), truth)[0, 1] > 0.85
+    assert (mean > 0).all()
 
 
-def test_hidden_values_have_no_influence(data):
-    _, counts, hidden = data
-    one, other = fit(counts, hidden), fit(np.where(hidden, 9, counts), hidden)
-    np.testing.assert_array_equal(one.scores, other.scores)
-    np.testing.assert_array_equal(one.components, other.components)
+def test_masked_values_have_no_influence_on_the_scores_of_their_pass(data):
+    _, counts, masks = data
+    other = np.where(masks.masked(0), 9, counts)
+    one, two = (fit_low_rank(log_values(each), masks, 0) for each in (counts, other))
+    np.testing.assert_array_equal(one[1][0].scores, two[1][0].scores)
+    np.testing.assert_array_equal(one[0][0].components, two[0][0].components)
+    assert not np.array_equal(one[1][1].scores, two[1][1].scores)
+
+
+def test_the_weights_of_a_pass_rest_on_the_entries_of_the_others(data):
+    _, counts, masks = data
+    evidence = module._weight_evidence
+    seen = []
+
+    def recorded(fit, cells, values, masks, number, seed):
+        found = evidence(fit, cells, values, masks, number, seed)
+        seen.append(found)
+        return found
+
+    module._weight_evidence, before = recorded, module._weight_evidence
+    try:
+        fits, _ = fit_low_rank(log_values(counts), masks, 0)
+    finally:
+        module._weight_evidence = before
+    np.testing.assert_array_equal(fits[0].weights, module.component_weights(*seen[1]))
+    np.testing.assert_array_equal(fits[1].weights, module.component_weights(*seen[0]))
+
+
+def test_scores_of_the_cells_of_the_fit_are_found_again(data):
+    _, counts, masks = data
+    fits, scores = fit_low_rank(log_values(counts), masks, 0)
+    rows = np.array([5, 100, 299])
+    part = BlockMasks(masks.pass_of[rows], 2)
+    found = cell_scores(fits[1], log_values(counts)[rows], part, 1)
+    np.testing.assert_allclose(found.scores, scores[1].scores[rows], atol=1e-4)
+    np.testing.assert_allclose(found.total, scores[1].total[rows])
+    np.testing.assert_allclose(found.unit, scores[1].unit[rows])
 
 
 def test_log_normalised_values_give_the_same_probabilities_in_their_own_unit(data):
-    _, counts, hidden = data
-    per_cell = np.where(hidden, 0, counts)
-    unit = (1e4 / per_cell.sum(1))[:, None]
-    rows, columns = np.nonzero(hidden)
-    plain, scaled = fit(counts, hidden), fit(counts, hidden, unit)
-    trust = np.full(len(plain.components), 0.5, dtype=np.float32)
-    ones = plain.entries(rows, columns, slice(None), trust)
-    others = scaled.entries(rows, columns, slice(None), trust)
-    np.testing.assert_allclose(ones[0], others[0], atol=1e-3)
-    expected = np.log1p(np.expm1(ones[1]) * unit[rows, 0])
-    np.testing.assert_allclose(others[1], expected, rtol=1e-2)
+    _, counts, masks = data
+    visible = np.where(masks.masked(0), 0, counts)
+    unit = (1e4 / visible.sum(1))[:, None]
+    plain = fit_low_rank(log_values(counts), masks, 0)
+    scaled = cell_scores(plain[0][0], log_values(counts, unit), masks, 0)
+    ones, others = (reconstruct(plain[0][0], cells, slice(None), slice(None)) for cells in (plain[1][0], scaled))
+    np.testing.assert_allclose(probability(ones[0]), probability(others[0]), atol=1e-3)
+    np.testing.assert_allclose(others[1], np.log1p(np.expm1(ones[1]) * unit), rtol=1e-2)
 
 
-def test_many_cells_are_projected_on_components_of_some(data, monkeypatch):
-    rates, counts, hidden = data
-    monkeypatch.setattr(module, "MAX_CELLS", 150)
-    monkeypatch.setattr(module, "CELLS_AT_ONCE", 70)
-    fitted = fit(counts, hidden)
-    assert fitted.scores.shape[0] == N_CELLS
-    trust = trusted(fitted, counts, hidden)
-    detection, _ = fitted.entries(*np.nonzero(hidden), slice(None), trust)
-    assert np.corrcoef(detection, 1 - np.exp(-rates[hidden]))[0, 1] > 0.75
+def test_some_cells_and_genes_are_a_part_of_all(data):
+    _, counts, masks = data
+    fits, scores = fit_low_rank(log_values(counts), masks, 0)
+    whole = reconstruct(fits[0], scores[0], slice(None), slice(None))
+    part = reconstruct(fits[0], scores[0], slice(10, 30), np.array([3, 150]))
+    for one, other in zip(part, whole, strict=True):
+        np.testing.assert_allclose(one, other[10:30][:, [3, 150]], rtol=1e-4, atol=1e-5)
 
 
 def test_empty_cells_and_genes_without_counts(data):
-    _, counts, hidden = data
+    _, counts, masks = data
     counts = counts.copy()
     counts[5], counts[:, 7] = 0, 0
-    fitted = fit(counts, hidden)
-    detection, level = fitted.entries(*np.nonzero(hidden), slice(None), np.ones(len(fitted.components)))
-    assert np.isfinite(detection).all()
-    assert np.isfinite(level).all()
+    for table in predicted(*fit_low_rank(log_values(counts), masks, 0), masks, 1):
+        assert np.isfinite(table).all()

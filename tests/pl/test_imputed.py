@@ -65,7 +65,7 @@ def test_own_axes_and_nothing_changed(imputed):
     axes = sct.pl.imputed(imputed, "LYZ", axes=own)
     assert axes[0, 0] is own[0]
     assert (set(imputed.uns), list(imputed.obs), set(imputed.obsm)) == before
-    with pytest.raises(ValueError, match=r"axes has shape \(2,\); 2 genes need \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"axes has shape \(2,\); expected shape \(2, 2\)"):
         sct.pl.imputed(imputed, ["LYZ", "MS4A1"], axes=own)
 
 

@@ -43,5 +43,5 @@ def test_own_axes_and_no_threshold(annotated):
 
 
 def test_without_a_result(annotated):
-    with pytest.raises(KeyError, match=r"key='other'.*there are: 'sct_label'.*sct.tl.annotate"):
+    with pytest.raises(KeyError, match=r"key='other'.*available: 'sct_label'.*sct.tl.annotate"):
         sct.pl.label_confidence(annotated, key="other")

@@ -9,7 +9,7 @@ from anndata import AnnData
 from matplotlib.text import Text
 
 import scanpy_sct as sct
-from scanpy_sct.pl._recovery import NAMES_AT, _heights, _spread
+from scanpy_sct.pl._recovery import LABELS_AT, _heights, _spread
 from scanpy_sct.write import write_imputation
 
 N_CELLS, N_GENES = 40, 30
@@ -76,7 +76,7 @@ def test_lines_to_names_do_not_cross():
         points = np.stack([rng.random(6), 0.8 + 0.02 * rng.random(6)], axis=1)
         heights = _heights(points, 0.06)
         assert np.diff(np.sort(heights)).min() >= 0.06 - 1e-9
-        ends = np.stack([np.full(6, NAMES_AT), heights], axis=1)
+        ends = np.stack([np.full(6, LABELS_AT), heights], axis=1)
         for one, other in combinations(range(6), 2):
             assert not cross(points[one], ends[one], points[other], ends[other])
 

@@ -2,27 +2,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanpy_sct.plan.passes import Passes
+from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks, Passes
 
 
-def test_every_entry_belongs_to_one_pass_in_equal_shares():
+def test_every_entry_belongs_to_one_pass_in_equal_parts():
     passes = Passes(4, seed=0)
-    assigned = passes.assigned(np.arange(50), 20_000)
-    shares = np.bincount(assigned.ravel(), minlength=4) / assigned.size
-    assert len(shares) == 4
-    np.testing.assert_allclose(shares, 0.25, atol=0.002)
+    assigned = passes.assigned(np.arange(50), np.arange(20_000))
+    fractions = np.bincount(assigned.ravel(), minlength=4) / assigned.size
+    assert len(fractions) == 4
+    np.testing.assert_allclose(fractions, 0.25, atol=0.002)
     np.testing.assert_allclose((assigned == 0).mean(0).mean(), 0.25, atol=0.002)
 
 
-def test_assignment_depends_on_the_cell_not_on_its_company():
+def test_assignment_depends_on_cell_and_gene_alone():
     passes = Passes(7, seed=3)
-    whole = passes.assigned(np.arange(100), 500)
-    np.testing.assert_array_equal(passes.assigned(np.array([42, 7]), 500), whole[[42, 7]])
+    whole = passes.assigned(np.arange(100), np.arange(500))
+    np.testing.assert_array_equal(passes.assigned(np.array([42, 7]), np.arange(500)), whole[[42, 7]])
+    np.testing.assert_array_equal(passes.assigned(np.arange(100), np.array([8, 33])), whole[:, [8, 33]])
 
 
 def test_cells_genes_and_seeds_are_independent():
-    first = Passes(2, 0).assigned(np.arange(200), 1000).astype(float)
-    other_seed = Passes(2, 1).assigned(np.arange(200), 1000).astype(float)
+    first = Passes(2, 0).assigned(np.arange(200), np.arange(1000)).astype(float)
+    other_seed = Passes(2, 1).assigned(np.arange(200), np.arange(1000)).astype(float)
     for one, two in [(first.ravel(), other_seed.ravel()), (first[0], first[1]), (first[:, 0], first[:, 1])]:
         assert abs(np.corrcoef(one, two)[0, 1]) < 0.2
     assert abs(np.corrcoef(first.ravel(), other_seed.ravel())[0, 1]) < 0.01
@@ -32,3 +33,28 @@ def test_number_of_passes_follows_the_mask_fraction():
     assert Passes.for_fraction(0.15, 0).n == 7
     assert Passes.for_fraction(0.25, 0).n == 4
     assert Passes.for_fraction(0.9, 0).n == 2
+
+
+def test_masks_of_a_block_are_those_of_all_cells():
+    passes, genes = Passes(4, 1), np.arange(0, 900, 3)
+    measured = np.arange(300) % 5 > 0
+    whole = BlockMasks.of(passes, np.arange(700), genes, measured, None)
+    part = BlockMasks.of(passes, np.array([650, 3]), genes, measured, None)
+    np.testing.assert_array_equal(part.pass_of, whole.pass_of[[650, 3]])
+    assert (whole.pass_of[:, ~measured] == NOT_MASKED).all()
+    masked = sum(whole.masked(number).astype(int) for number in range(4))
+    np.testing.assert_array_equal(masked, np.broadcast_to(measured, masked.shape))
+    assert whole.is_known.all()
+
+
+def test_hidden_entries_are_masked_in_all_passes_and_predicted_in_one_of_their_own():
+    hidden = np.random.default_rng(0).random((50, 40)) < 0.2
+    measured = np.arange(40) > 3
+    masks = BlockMasks.of(Passes(3, 0), np.arange(50), np.arange(40), measured, hidden)
+    assert masks.n_passes == 4
+    assert masks.is_known.tolist() == [True, True, True, False]
+    for number in range(4):
+        assert masks.masked(number)[hidden & measured].all()
+        assert not masks.masked(number)[:, ~measured].any()
+        assert masks.targets(number)[hidden & measured].all() == (number == 3)
+    np.testing.assert_array_equal(masks.masked(3), hidden & measured)

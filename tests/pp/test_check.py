@@ -54,11 +54,11 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
     from scanpy_sct.run.runner import Runner
 
     runs = []
-    original = Runner._run
-    monkeypatch.setattr(Runner, "_run", lambda self, batch, **more: runs.append(batch) or original(self, batch, **more))
+    original = Runner._predict
+    monkeypatch.setattr(Runner, "_predict", lambda self, *batch: runs.append(batch) or original(self, *batch))
     report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu")
     n_to_measure = len(runs)
-    assert n_to_measure == 4  # twice through the whole network, twice by the direct path that calibration takes
+    assert n_to_measure == 2  # the first run gets the network ready
     sct.tl.impute(cells, model=tiny_checkpoint, device="cpu", calibrate=False)  # without the bags of the calibration
     assert len(runs) == n_to_measure + report.n_bags * report.n_passes
 
@@ -66,12 +66,13 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
 def test_the_expected_time_counts_passes_calibration_and_blend(cells, tiny_checkpoint, monkeypatch):
     from scanpy_sct.pp import _time
 
-    monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 2.0 if args[-1] == "full" else 0.5)
+    monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 1.0)
     report = sct.pp.check(cells, model=tiny_checkpoint)
-    network, cell_weight = 2.0 * 7 * 4, 0.5 * 7 * 5
-    rest = 4 * _time.SECONDS_PER_PASS + 50 * (512 * _time.SECONDS_PER_PLACE + 509 * _time.SECONDS_PER_ENTRY)
+    network, cell_weight = 1.0 * 7 * 4, 1.0 * 7 * 5
+    rest = 4 * (_time.SECONDS_PER_PASS + 50 * 509 * _time.SECONDS_PER_FITTED_ENTRY)
+    rest += 50 * 509 * (_time.SECONDS_PER_BLENDED_ENTRY + _time.SECONDS_PER_ENTRY)
     assert report.seconds == pytest.approx(network + cell_weight + rest)
-    assert "roughly 55-110 s to impute" in str(report)
+    assert "roughly 50-95 s to impute" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +125,9 @@ def test_it_prints_aligned_and_as_a_table(cells, tiny_checkpoint):
         report.model = "other"
 
 
-def test_a_direct_path_and_precision_are_reported(cells, tiny_checkpoint):
-    report = sct.pp.check(cells, model=tiny_checkpoint, path="direct", device="cpu", precision="bfloat16")
-    assert (report.path, report.device, report.precision) == ("direct", "cpu", "bfloat16")
+def test_device_and_precision_are_reported(cells, tiny_checkpoint):
+    report = sct.pp.check(cells, model=tiny_checkpoint, device="cpu", precision="bfloat16")
+    assert (report.device, report.precision) == ("cpu", "bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,6 @@ def test_a_direct_path_and_precision_are_reported(cells, tiny_checkpoint):
     [
         ({"bags": "spatial"}, ValueError, "spatial"),
         ({"bags": "none"}, ValueError, "bags="),
-        ({"path": "none"}, ValueError, "path="),
         ({"layer": "none"}, KeyError, "layer"),
         ({"library_key": "none"}, KeyError, "library_key"),
         ({"gene_names": "none"}, KeyError, "gene_names"),

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read import scale as scale_module
-from scanpy_sct.read.scale import TokenValues, counts_unit, find_scale, to_log
+from scanpy_sct.read.scale import TokenValues, count_units, counts_unit, find_scale, to_log
 
 
 def token_values(matrix, scale, target):
@@ -191,3 +191,8 @@ def test_unit_of_one_count():
     noisy = log.copy()
     noisy.data *= np.random.default_rng(2).uniform(0.5, 1, noisy.nnz)
     assert counts_unit(noisy) is None
+
+
+def test_counts_without_ones_are_counts_all_the_same():
+    counts = sparse.csr_matrix(np.array([[5, 0, 0], [2, 4, 6], [0, 7, 7]], dtype=np.float32))
+    np.testing.assert_array_equal(count_units(to_log(counts, "counts"), "counts"), 1)

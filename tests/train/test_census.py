@@ -68,11 +68,11 @@ def test_blocks_are_the_cells_of_the_filter(experiment, cells, genes):
     sources = CensusCells(uri=experiment).open(genes)
     assert [source.name for source in sources] == ["d0", "d1"]
     for source in sources:
-        wanted = cells[(cells.obs["dataset_id"] == source.name) & cells.obs["is_primary_data"]]
+        expected = cells[(cells.obs["dataset_id"] == source.name) & cells.obs["is_primary_data"]]
         blocks = [source.read(0, 23).toarray(), source.read(23, 60).toarray()]
-        np.testing.assert_allclose(np.concatenate(blocks), np.log1p(wanted.X.toarray()), rtol=1e-6)
+        np.testing.assert_allclose(np.concatenate(blocks), np.log1p(expected.X.toarray()), rtol=1e-6)
         assert len(source.samples) == 60
-        donors = wanted.obs["donor_id"].to_numpy()
+        donors = expected.obs["donor_id"].to_numpy()
         assert ((source.samples[:, None] == source.samples) == (donors[:, None] == donors)).all()
 
 

@@ -15,18 +15,20 @@ from typer.testing import CliRunner
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import TokenSettings
 from scanpy_sct.cli.app import app
-from scanpy_sct.impute.entries import predict_hidden
-from scanpy_sct.model import Sct
-from scanpy_sct.plan.tokens import TokenRules
-from scanpy_sct.read.expression import read_expression
+from scanpy_sct.model import Bags, make_network
+from scanpy_sct.plan.tokens import make_tokens
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.run.inputs import genes_to_read, token_rules
 from scanpy_sct.train import FinetuneConfig, finetune
-from scanpy_sct.train.data import as_dataset, draw_bag, draw_company_bag
-from scanpy_sct.train.direct import DirectPaths, direct_positions
+from scanpy_sct.train.data import as_dataset, draw_bag, draw_validation_bag
+from scanpy_sct.train.optimise import MaskedLoss, as_tensors, cross_entropy
+from scanpy_sct.train.part import trainable_part
+from scanpy_sct.workflow import open_cells
 
 pytest.importorskip("lightning_fabric")
 
 SHORT = FinetuneConfig(
-    steps=6, warmup_steps=1, bag_size=16, tower_bag_size=8, validate_every=3, validation_share=0.3, learning_rate=3e-3
+    steps=6, warmup_steps=1, bag_size=16, validate_every=3, validation_fraction=0.3, learning_rate=3e-3
 )
 
 
@@ -35,18 +37,38 @@ def quiet(monkeypatch):
     monkeypatch.setattr(sct.settings, "progress", False)
 
 
-@pytest.fixture(scope="module")
-def direct(tiny_checkpoint):
-    return replace(tiny_checkpoint, path="direct")
+@pytest.fixture(params=["compact", "released"])
+def each_checkpoint(request, compact_checkpoint, released_checkpoint):
+    """One after the other."""
+    return compact_checkpoint if request.param == "compact" else released_checkpoint
 
 
 @pytest.fixture
-def cells(tiny_checkpoint):
+def part(compact_checkpoint, cells):
+    """The part of the network that is trained, its genes, and a bag of all genes."""
+    model = compact_checkpoint
+    vocabulary = model.genes.copy()
+    vocabulary[[3, 450]] = ""  # gaps: positions before the last gene that have none
+    model = replace(model, genes=vocabulary)
+    dataset = dataset_of(model, cells)
+    gene_index = genes_to_read(model, dataset.measured, np.zeros_like(dataset.measured))
+    rules = token_rules(model)
+    bag = draw_validation_bag([dataset], rules, SHORT, np.random.default_rng(0), 12)
+    return model, trainable_part(model.network, gene_index), gene_index, dataset, bag
+
+
+def dataset_of(model, cells, hide=None):
+    _, reader = open_cells(cells, model, ReadOptions(hide=hide))
+    return as_dataset(reader.block(), "cells", np.arange(cells.n_obs) < 30, 0)
+
+
+@pytest.fixture
+def cells(compact_checkpoint):
     """Counts of 90 cells of three kinds, each with genes of its own; 300 of the 509 genes of the model."""
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 3, 90)
     rates = np.where(rng.integers(0, 3, 300) == np.arange(3)[:, None], 1.5, 0.1)
-    names = tiny_checkpoint.genes[tiny_checkpoint.genes != ""][100:400]
+    names = compact_checkpoint.genes[compact_checkpoint.genes != ""][100:400]
     adata = ad.AnnData(sparse.csr_matrix(rng.poisson(rates[kind]).astype(np.float32)), var=pd.DataFrame(index=names))
     adata.obs_names = adata.obs_names.astype(str)
     adata.obs["sample"] = rng.choice(["a", "b"], 90)
@@ -64,283 +86,264 @@ def assert_same_weights(one, other):
 
 
 def loss_of_hidden(checkpoint, cells, hide):
-    """Mean log loss of "is it expressed" at entries that are hidden."""
-    seen = read_expression(cells, checkpoint.genes, token_scale="log1p_counts", hide=hide)
-    hidden = np.zeros(seen.log_values.shape, dtype=bool)
-    hidden[:, seen.genes.positions] = hide.toarray()[:, seen.genes.columns]
-    full = read_expression(cells, checkpoint.genes, token_scale="log1p_counts").log_values.toarray()[hidden] > 0
-    found = predict_hidden(checkpoint, seen, hidden, calibrate=False, device="cpu")
-    detection = found.detection[hidden[:, found.positions]]
-    return -np.log(np.where(full, detection, 1 - detection)).mean()
+    """Mean log loss of detection at entries that are hidden."""
+    _, reader = open_cells(cells, checkpoint, ReadOptions(hide=hide))
+    seen, rules = reader.block(), token_rules(checkpoint)
+    hidden = seen.hidden_rows()
+    tokens = make_tokens(seen.token_values, seen.token_values, hidden, seen.measured, rules).tokens
+    detected = open_cells(cells, checkpoint)[1].block().log_values.toarray()[hidden] > 0
+    with torch.no_grad():
+        index = torch.from_numpy(np.flatnonzero(hidden))
+        logits = checkpoint.network.bin_logits(Bags(torch.from_numpy(tokens)[None]), index)
+    zero = logits.softmax(-1)[:, 0].numpy()
+    return -np.log(np.where(detected, 1 - zero, zero)).mean()
 
 
-def test_what_was_hidden_is_predicted_better_afterwards(direct, cells, hide):
+def test_what_was_hidden_is_predicted_better_afterwards(compact_checkpoint, cells, hide):
     config = FinetuneConfig(steps=100, bag_size=20, learning_rate=5e-3, validate_every=25)
-    tuned = finetune(direct, cells, config, hide=hide, device="cpu")
-    assert loss_of_hidden(tuned, cells, hide) < loss_of_hidden(direct, cells, hide) - 0.03
+    tuned = finetune(compact_checkpoint, cells, config, hide=hide, device="cpu")
+    assert loss_of_hidden(tuned, cells, hide) < loss_of_hidden(compact_checkpoint, cells, hide) - 0.01
     assert tuned.name == "tiny-finetuned"
-    assert tuned.path == "direct"
 
 
-def test_the_given_model_and_the_data_stay_as_they_are(direct, cells):
-    weights = {name: weight.clone() for name, weight in direct.network.state_dict().items()}
+def test_the_given_model_and_the_data_stay_as_they_are(each_checkpoint, cells):
+    weights = {name: weight.clone() for name, weight in each_checkpoint.network.state_dict().items()}
     values = cells.X.copy()
-    tuned = finetune(direct, cells, SHORT, device="cpu")
-    for name, weight in direct.network.state_dict().items():
+    tuned = finetune(each_checkpoint, cells, SHORT, device="cpu")
+    for name, weight in each_checkpoint.network.state_dict().items():
         assert torch.equal(weight, weights[name]), name
     assert (cells.X != values).nnz == 0
-    assert not torch.equal(tuned.network.cell_path.gene_output, direct.network.cell_path.gene_output)
+    assert any(not torch.equal(weight, weights[name]) for name, weight in tuned.network.state_dict().items())
 
 
-def test_only_the_cell_path_and_only_measured_genes_are_trained(direct, cells):
-    tuned = finetune(direct, cells, SHORT, device="cpu")
-    before, after = direct.network.state_dict(), tuned.network.state_dict()
+def test_only_what_describes_cells_and_only_measured_genes_are_trained(compact_checkpoint, cells):
+    tuned = finetune(compact_checkpoint, cells, SHORT, device="cpu")
+    before, after = compact_checkpoint.network.state_dict(), tuned.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed
-    assert all(name.startswith("cell_path.") for name in changed)
-    measured = np.isin(direct.genes, cells.var_names)
-    for table in ("cell_path.gene_table", "cell_path.gene_output"):
+    assert {name.split(".")[0] for name in changed} == {"embedder", "cell_transformer", "decoder"}
+    assert "embedder.bin_values" not in changed
+    measured = np.isin(compact_checkpoint.genes, cells.var_names)
+    for table in ("embedder.gene_factors", "decoder.gene_factors"):
         rows = (before[table] != after[table]).any(1).numpy()
         np.testing.assert_array_equal(rows, measured)
 
 
-def test_the_full_path_trains_the_whole_network(tiny_checkpoint, cells):
-    tuned = finetune(tiny_checkpoint, cells, SHORT, device="cpu")
-    before, after = tiny_checkpoint.network.state_dict(), tuned.network.state_dict()
+def test_all_of_a_released_network_is_trained(released_checkpoint, cells):
+    tuned = finetune(released_checkpoint, cells, SHORT, device="cpu")
+    before, after = released_checkpoint.network.state_dict(), tuned.network.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert {"stem", "down", "head", "cell_path", "profile"} <= changed
+    assert {"token_embedding", "stem", "down", "layers", "up", "head"} == changed
 
 
-def test_same_seed_same_weights(direct, cells):
-    one, again, other = (finetune(direct, cells, SHORT, device="cpu", rng=seed) for seed in (0, 0, 1))
+def test_same_seed_same_weights(compact_checkpoint, cells):
+    one, again, other = (finetune(compact_checkpoint, cells, SHORT, device="cpu", rng=seed) for seed in (0, 0, 1))
     assert_same_weights(one, again)
-    assert not torch.equal(one.network.cell_path.gene_output, other.network.cell_path.gene_output)
+    assert not torch.equal(one.network.decoder.gene_factors, other.network.decoder.gene_factors)
 
 
-def test_the_global_random_state_stays(direct, cells):
+def test_the_global_random_state_stays(compact_checkpoint, cells):
     state = torch.random.get_rng_state()
-    finetune(direct, cells, SHORT, device="cpu")
+    finetune(compact_checkpoint, cells, SHORT, device="cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_hidden_entries_are_masked_and_not_asked_for(direct, cells, hide):
-    expression = read_expression(cells, direct.genes, token_scale="log1p_counts", hide=hide)
-    always = sparse.csr_matrix(np.random.default_rng(2).random((90, 512)) < 0.3)
-    dataset = as_dataset(expression, "cells", np.arange(90) < 30, 0, always)
-    rules = TokenRules(direct.genes, mask=5, pad=6)
-    for draw in (draw_bag, draw_company_bag):
+def test_hidden_entries_are_masked_and_not_predicted(compact_checkpoint, cells, hide):
+    dataset = dataset_of(compact_checkpoint, cells, hide)
+    rules = token_rules(compact_checkpoint)
+    for draw in (draw_bag, draw_validation_bag):
         bag = draw([dataset], rules, SHORT, np.random.default_rng(0), 12)
         row = [np.flatnonzero((dataset.points == point).all(1))[0] for point in bag.points]
-        hidden = always[row].toarray() & dataset.measured
-        assert (bag.tokens[hidden] == 5).all()
-        assert not hidden.ravel()[bag.places].any()
-        assert (bag.tokens[:, dataset.measured] != 5).any()
+        hidden = dataset.hidden[row].toarray()
+        assert hidden.any()
+        assert (bag.tokens[hidden] == rules.mask).all()
+        assert not hidden.ravel()[bag.token_index].any()
+        assert (bag.tokens[:, dataset.measured] != rules.mask).any()
 
 
-@pytest.mark.parametrize("path", ["direct", "full"])
-def test_hidden_entries_have_no_influence(direct, cells, hide, path):
-    model = replace(direct, path=path)
+def test_hidden_entries_have_no_influence(each_checkpoint, cells, hide):
     changed = cells.copy()
     noise = np.random.default_rng(5).poisson(3, cells.shape)
     changed.X = sparse.csr_matrix(np.where(hide.toarray(), noise, cells.X.toarray()).astype(np.float32))
-    config = replace(SHORT, steps=2, validate_every=1)
-    one, other = (finetune(model, each, config, hide=hide, device="cpu") for each in (cells, changed))
+    config = replace(SHORT, steps=3, validate_every=1, learning_rate=1e-3, bag_size=8)
+    one, other = (finetune(each_checkpoint, each, config, hide=hide, device="cpu") for each in (cells, changed))
     assert_same_weights(one, other)
     with pytest.raises(AssertionError):
-        assert_same_weights(one, finetune(model, changed, config, device="cpu"))
+        assert_same_weights(one, finetune(each_checkpoint, changed, config, device="cpu"))
 
 
-def test_saved_folder_holds_the_same(direct, cells, tmp_path):
-    tuned = finetune(direct, cells, SHORT, tmp_path / "mine", device="cpu")
+def test_saved_folder_holds_the_same(compact_checkpoint, cells, tmp_path):
+    tuned = finetune(compact_checkpoint, cells, SHORT, tmp_path / "mine", device="cpu")
     loaded = sct.load_model(tmp_path / "mine")
     assert_same_weights(tuned, loaded)
     assert loaded.name == "tiny-finetuned"
     assert tuned.sha256 == loaded.sha256 != ""
-    sct.tl.impute(cells, model=loaded)
-    assert np.isfinite(cells.layers["sct"]).all()
 
 
-def test_a_label_head_does_not_outlive_its_embedding(direct, cells):
+def test_a_label_head_does_not_outlive_its_embedding(compact_checkpoint, cells):
     head = SimpleNamespace(labels=("a",))
-    assert finetune(replace(direct, label_head=head), cells, SHORT, device="cpu").label_head is None
+    assert finetune(replace(compact_checkpoint, label_head=head), cells, SHORT, device="cpu").label_head is None
 
 
-def test_files_and_several_objects(direct, cells, tmp_path):
+def test_files_and_several_objects(compact_checkpoint, cells, tmp_path):
     cells.write_h5ad(tmp_path / "cells.h5ad")
     files = [tmp_path / "cells.h5ad", str(tmp_path / "cells.h5ad")]
-    one = finetune(direct, files, SHORT, device="cpu", library_key="sample")
-    other = finetune(direct, [cells, cells[:, ::-1].copy()], SHORT, device="cpu", library_key="sample")
+    options = {"device": "cpu", "library_key": "sample"}
+    one = finetune(compact_checkpoint, files, SHORT, **options)
+    other = finetune(compact_checkpoint, [cells, cells[:, ::-1].copy()], SHORT, **options)
     assert_same_weights(one, other)
 
 
 @pytest.fixture
 def section(cells):
-    """The same cells on a grid, in pixels; kinds of cells are neighbors."""
-    cells.obsm["spatial"] = 250.0 * np.stack(np.divmod(np.arange(cells.n_obs), 10), axis=1)
-    return cells
+    """Some of these cells on a grid, in pixels."""
+    section = cells[:32].copy()
+    section.obsm["spatial"] = 250.0 * np.stack(np.divmod(np.arange(section.n_obs), 8), axis=1)
+    return section
 
 
-@pytest.mark.parametrize("kind", ["full", "direct"])
-def test_places_are_read_and_their_unit_is_recorded(tiny_checkpoint, direct_checkpoint, section, tmp_path, kind):
-    given = tiny_checkpoint if kind == "full" else direct_checkpoint
-    before = sct.tl.impute(section, model=given, calibrate=False, copy=True).layers["sct"]
-    untrained = finetune(given, section, replace(SHORT, spatial=True, learning_rate=1e-12))
+def spatial_weight(checkpoint):
+    """Weight of the layer by which coordinates enter."""
+    return next(
+        each for name, each in checkpoint.network.named_parameters() if "spatial_encoding.linear.weight" in name
+    )
+
+
+def imputed(model, adata):
+    return sct.tl.impute(adata, model=model, calibrate=False, device="cpu", copy=True).layers["sct"]
+
+
+def test_coordinates_are_read_and_their_unit_is_recorded(each_checkpoint, section, tmp_path):
+    before = imputed(each_checkpoint, section)
+    untrained = finetune(each_checkpoint, section, replace(SHORT, spatial=True, learning_rate=1e-12), device="cpu")
     assert untrained.coordinates == "spacing"
-    assert untrained.config.use_spatial_information
-    unread = sct.tl.impute(section, model=untrained, calibrate=False, copy=True).layers["sct"]
-    np.testing.assert_allclose(unread, before, atol=1e-4)
+    assert untrained.config.reads_coordinates
+    np.testing.assert_allclose(imputed(untrained, section), before, atol=1e-4)
 
-    name = "spatial_encoding.linear.weight" if kind == "full" else "cell_path.spatial_encoding.linear.weight"
-    made = finetune(given, section, replace(SHORT, spatial=True, steps=30, validate_every=1), tmp_path / "made")
-    assert made.network.get_parameter(name).abs().max() > 0
+    config = replace(SHORT, steps=3, spatial=True, validate_every=1)
+    made = finetune(each_checkpoint, section, config, tmp_path / "made", device="cpu")
+    assert spatial_weight(made).abs().max() > 0
     with torch.no_grad():
-        made.network.get_parameter(name).add_(1)
-    found = sct.tl.impute(section, model=made, calibrate=False, copy=True).layers["sct"]
+        spatial_weight(made).add_(1)
+    found = imputed(made, section)
     assert np.abs(found - before).max() > 1e-3
     # Micrometres or pixels, and where they are counted from, make no difference.
     section.obsm["spatial"] = section.obsm["spatial"] / 40 + 17
-    other = sct.tl.impute(section, model=made, calibrate=False, copy=True).layers["sct"]
-    np.testing.assert_allclose(other, found, atol=1e-4)
+    np.testing.assert_allclose(imputed(made, section), found, atol=1e-4)
     del section.obsm["spatial"]
     with pytest.raises(ValueError, match=r"reads coordinates from \.obsm\['spatial'\]"):
-        sct.tl.impute(section, model=made)
+        finetune(made, section, SHORT)
     with pytest.raises(ValueError, match=r"config\.spatial=True needs coordinates in \.obsm\['spatial'\]"):
-        finetune(given, section, replace(SHORT, spatial=True))
+        finetune(each_checkpoint, section, replace(SHORT, spatial=True))
 
 
-def test_nothing_better_leaves_the_weights(direct, cells, caplog):
-    worse = finetune(direct, cells, replace(SHORT, learning_rate=30.0, gradient_clip=1e6), device="cpu")
-    assert_same_weights(worse, direct)
-    assert "Nothing better" in caplog.text
+def test_nothing_better_leaves_the_weights(compact_checkpoint, cells, caplog):
+    worse = finetune(compact_checkpoint, cells, replace(SHORT, learning_rate=30.0, gradient_clip=1e6), device="cpu")
+    assert_same_weights(worse, compact_checkpoint)
+    assert "No better weights" in caplog.text
 
 
-def test_training_ends_when_nothing_gets_better_or_time_is_up(direct, cells):
+@pytest.fixture
+def steps_taken(monkeypatch):
+    """Count steps, and stop a training that does not end."""
+    taken = []
+    tuning = import_module("scanpy_sct.train.tuning").Tuning
+    real = tuning._step
+
+    def counted(self, step):
+        taken.append(step)
+        assert len(taken) < 50, "the training did not end"
+        return real(self, step)
+
+    monkeypatch.setattr(tuning, "_step", counted)
+    return taken
+
+
+def test_training_ends_when_nothing_gets_better(compact_checkpoint, cells, steps_taken):
     endless = replace(SHORT, steps=10**9, learning_rate=30.0, patience=2)
-    finetune(direct, cells, endless, device="cpu")
-    finetune(direct, cells, replace(endless, patience=10**9, minutes=1e-6), device="cpu")
+    finetune(compact_checkpoint, cells, endless, device="cpu")
+    assert len(steps_taken) == 2 * SHORT.validate_every
 
 
-def test_divergence_is_an_error(direct, cells):
-    broken = replace(direct, network=Sct(direct.config, 512))
-    broken.network.cell_path.detection.bias.data.fill_(float("nan"))
+def test_training_ends_when_time_is_up(compact_checkpoint, cells, steps_taken):
+    endless = replace(SHORT, steps=10**9, patience=10**9, minutes=1e-6)
+    finetune(compact_checkpoint, cells, endless, device="cpu")
+    assert len(steps_taken) == 1
+
+
+def test_divergence_is_an_error(compact_checkpoint, cells):
+    broken = replace(compact_checkpoint, network=make_network(compact_checkpoint.config, 512))
+    broken.network.decoder.detection.bias.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="learning_rate"):
         finetune(broken, cells, SHORT, device="cpu")
 
 
-@pytest.fixture
-def bag_and_rules(direct, cells, hide):
-    """A bag of the full vocabulary with a gap: a position before the last gene that has none."""
-    vocabulary = direct.genes.copy()
-    vocabulary[[3, 450]] = ""
-    expression = read_expression(cells, vocabulary, token_scale="log1p_counts")
-    dataset = as_dataset(expression, "cells", np.arange(90) < 30, 0)
-    return dataset, vocabulary
-
-
-def with_correction(checkpoint):
-    """Let the bag correct the genes, otherwise the same network."""
-    config = replace(checkpoint.config, bag_correction=True)
-    network = Sct(config, len(checkpoint.genes))
-    network.load_state_dict(network.state_dict() | checkpoint.network.state_dict())
-    return replace(checkpoint, config=config, network=network.eval())
-
-
-def test_what_corrects_the_genes_is_not_tuned(direct, cells):
-    tuned = finetune(with_correction(direct), cells, replace(SHORT, spatial=False), device="cpu")
+def test_what_corrects_the_genes_is_not_tuned(compact_checkpoint, cells):
+    tuned = finetune(compact_checkpoint, cells, SHORT, device="cpu")
     assert tuned.config.bag_correction
-    torch.testing.assert_close(tuned.network.correction.log_prior_cells, torch.tensor(2.0))
+    before, after = (each.network.correction.log_prior_cells for each in (compact_checkpoint, tuned))
+    torch.testing.assert_close(after, before)
 
 
-@pytest.mark.parametrize("corrected", [False, True])
-@pytest.mark.parametrize("unmeasured", ["mask", "zero"])
-def test_the_cut_network_has_the_loss_and_gradients_of_the_whole(direct, bag_and_rules, unmeasured, corrected):
-    if corrected:
-        direct = with_correction(direct)
-    dataset, vocabulary = bag_and_rules
-    rules = TokenRules(vocabulary, mask=5, pad=6, unmeasured=unmeasured)
-    bag = draw_company_bag([dataset], rules, SHORT, np.random.default_rng(0), 12)
-    network = direct.network
-    positions = direct_positions(rules, dataset.measured)
-    assert len(positions) < 512 if unmeasured == "mask" else set(range(509)) >= set(positions)
-    cut = DirectPaths(network, positions)
-    background = replace(rules, vocabulary=vocabulary[positions]).background(dataset.measured[positions])
-    np.testing.assert_array_equal(background, rules.background(dataset.measured)[positions])
-    cell, position = np.divmod(bag.places, 512)
-    places = torch.from_numpy(cell * len(positions) + np.searchsorted(positions, position))
-    truth = torch.from_numpy(bag.truth).long()
-    loss = torch.nn.functional.cross_entropy(cut(torch.from_numpy(bag.tokens[:, positions]), places).T, truth)
+def test_the_trained_part_has_the_loss_and_gradients_of_the_whole(part):
+    model, cut, gene_index, dataset, bag = part
+    assert len(gene_index) < 512
+    np.testing.assert_array_equal(
+        token_rules(model, gene_index).empty_cell(dataset.measured[gene_index]),
+        token_rules(model).empty_cell(dataset.measured)[gene_index],
+    )
+    cell, gene = np.divmod(bag.token_index, 512)
+    index = torch.from_numpy(cell * len(gene_index) + np.searchsorted(gene_index, gene))
+    bins, tokens = torch.from_numpy(bag.bins).long(), torch.from_numpy(bag.tokens)
+    loss = MaskedLoss(cut)(tokens[None, :, gene_index], None, index, bins)
     loss.backward()
 
-    network.zero_grad()
-    logits = network(torch.from_numpy(bag.tokens).reshape(1, -1), outputs={"direct_logits"})["direct_logits"]
-    whole = torch.nn.functional.cross_entropy(logits.flatten(0, 2)[torch.from_numpy(bag.places)], truth)
-    whole.backward()
-    torch.testing.assert_close(loss, whole)
-    trained = dict(network.cell_path.named_parameters())
-    for name, parameter in cut.cell_path.named_parameters():
+    whole = model.network
+    whole.zero_grad()
+    expected = cross_entropy(whole.bin_logits(*as_tensors(bag, torch.device("cpu"))), bins)
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    gradients = {name: each.grad for name, each in whole.named_parameters()}
+    for name, parameter in cut.named_parameters():
         if parameter.requires_grad:
-            expected = trained[name].grad
-            expected = expected[positions] if len(expected) == 512 else expected
-            torch.testing.assert_close(parameter.grad, expected, atol=1e-7, rtol=1e-4, msg=name)
-    left_out = np.setdiff1d(np.arange(512), positions)
-    assert not trained["gene_table"].grad[left_out].any()
-    network.zero_grad()
+            found = gradients[name][gene_index] if len(gradients[name]) == 512 else gradients[name]
+            torch.testing.assert_close(parameter.grad, found, atol=1e-7, rtol=1e-4, msg=name)
+    left_out = np.setdiff1d(np.arange(512), gene_index)
+    assert not gradients["embedder.gene_factors"][left_out].any()
+    whole.zero_grad(set_to_none=True)
 
 
-def test_held_out_cells_are_judged_among_their_neighbours(bag_and_rules):
-    dataset, vocabulary = bag_and_rules
-    rules = TokenRules(vocabulary, mask=5, pad=6)
-    bag = draw_company_bag([dataset], rules, SHORT, np.random.default_rng(0), 12)
+def test_held_out_cells_are_judged_among_their_neighbours(part):
+    *_, dataset, bag = part
     row = np.array([np.flatnonzero((dataset.points == point).all(1))[0] for point in bag.points])
-    asked = np.unique(bag.places // 512)
-    assert dataset.held_out[row[asked]].all()
-    assert 0 < len(asked) < 12
-    assert not dataset.held_out[np.delete(row, asked)].any()
+    targets = np.unique(bag.token_index // 512)
+    assert dataset.held_out[row[targets]].all()
+    assert 0 < len(targets) < 12
+    assert not dataset.held_out[np.delete(row, targets)].any()
 
 
-def test_errors_come_before_computing(direct, cells, hide, tmp_path, monkeypatch):
+def test_errors_come_before_computing(compact_checkpoint, cells, hide, tmp_path, monkeypatch):
     monkeypatch.setattr(import_module("scanpy_sct.train.finetune"), "_train", pytest.fail)
+    model = compact_checkpoint
     with pytest.raises(ValueError, match="data is empty"):
-        finetune(direct, [], SHORT)
+        finetune(model, [], SHORT)
     with pytest.raises(ValueError, match="hide names entries of a single object"):
-        finetune(direct, [cells, cells], SHORT, hide=hide)
+        finetune(model, [cells, cells], SHORT, hide=hide)
     with pytest.raises(ValueError, match="hide has shape"):
-        finetune(direct, cells, SHORT, hide=hide[:, 1:])
+        finetune(model, cells, SHORT, hide=hide[:, 1:])
     with pytest.raises(ValueError, match="5 cells; at least 10"):
-        finetune(direct, cells[:5], SHORT)
+        finetune(model, cells[:5], SHORT)
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        finetune(direct, tmp_path / "nothing.h5ad", SHORT)
+        finetune(model, tmp_path / "nothing.h5ad", SHORT)
     with pytest.raises(KeyError, match="library_key"):
-        finetune(direct, cells, SHORT, library_key="nothing")
+        finetune(model, cells, SHORT, library_key="nothing")
     with pytest.raises(TypeError, match="must be an AnnData"):
-        finetune(direct, [cells.X], SHORT)
+        finetune(model, [cells.X], SHORT)
     (tmp_path / "other.txt").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="will not be replaced"):
-        finetune(direct, cells, SHORT, tmp_path)
-    for name in ("thin_share", "gene_effect_share"):
-        with pytest.raises(ValueError, match=f"{name}=0.5 needs a model with tokens of counts"):
-            finetune(replace(direct, tokens=TokenSettings(scale="log1p_cp10k")), cells, replace(SHORT, **{name: 0.5}))
-    no_cell_path = replace(direct.config, cell_dim=0, cell_layers=0)
-    plain = replace(direct, config=no_cell_path, network=Sct(no_cell_path, 512), embedding="transformer")
-    with pytest.raises(ValueError, match="nothing to train"):
-        finetune(plain, cells, SHORT)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("steps", 0),
-        ("minutes", 0.0),
-        ("validation_share", 1.0),
-        ("mask_fraction", 0.0),
-        ("mask_range", (0.5, 0.1)),
-        ("bag_size", 1),
-        ("learning_rate", -1.0),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(name, value):
-    with pytest.raises(ValueError, match=name):
-        FinetuneConfig(**{name: value})
+        finetune(model, cells, SHORT, tmp_path)
+    normalised = replace(model, tokens=TokenSettings(scale="log1p_cp10k"))
+    with pytest.raises(ValueError, match=r"thin_fraction=0\.5 needs a model whose bins are those of counts"):
+        finetune(normalised, cells, replace(SHORT, thin_fraction=0.5))
 
 
 def test_command(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.expression import read_expression
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader
 from scanpy_sct.train.sources import open_source
 
 
@@ -28,7 +29,7 @@ def test_blocks_are_what_the_whole_file_holds(files, vocabulary, tmp_path, kind,
     if storage != "csr":
         adata.X = adata.X.toarray().astype(np.int32 if storage == "integers" else np.float32)
     source = open_source(written(adata, tmp_path, kind), vocabulary)
-    whole = read_expression(adata, vocabulary, token_scale="log1p_counts", library_key="sample")
+    whole = CellReader(adata, vocabulary, "log1p_counts", ReadOptions(library_key="sample")).block()
     blocks = sparse.vstack([source.read(start, min(start + 30, 80)) for start in range(0, 80, 30)])
     np.testing.assert_array_equal(blocks.toarray(), whole.token_values.toarray())
     np.testing.assert_array_equal(source.measured, whole.measured)
@@ -42,7 +43,7 @@ def test_only_the_block_is_read(files, vocabulary):
     assert source.read(10, 15).shape == (5, 121)
 
 
-def test_values_that_are_no_counts_are_refused(files, vocabulary, tmp_path):
+def test_values_that_are_not_counts_are_refused(files, vocabulary, tmp_path):
     adata = ad.read_h5ad(files[0])
     adata.X.data[adata.X.indptr[60] :] += 0.3
     source = open_source(written(adata[[*range(50), *range(50)] * 25].copy(), tmp_path, "h5ad"), vocabulary)
@@ -53,18 +54,18 @@ def test_values_that_are_no_counts_are_refused(files, vocabulary, tmp_path):
     with pytest.raises(ValueError, match="cells 2040 to 2070 do not hold counts"):
         source.read(2040, 2070)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="X holds no counts"):
+    with pytest.raises(ValueError, match="X does not hold counts"):
         open_source(written(adata[60:].copy(), tmp_path / "none", "h5ad"), vocabulary)
 
 
-def test_without_a_column_of_samples_a_file_is_one(files, vocabulary, tmp_path):
+def test_a_file_without_a_sample_column_is_one_sample(files, vocabulary, tmp_path):
     adata = ad.read_h5ad(files[0])
     del adata.obs["sample"]
     assert set(open_source(written(adata, tmp_path, "h5ad"), vocabulary).samples) == {0}
 
 
 def test_files_that_cannot_be_read_are_refused(files, vocabulary, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.h5ad"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5ad does not exist"):
         open_source(tmp_path / "nowhere.h5ad", vocabulary)
     adata = ad.read_h5ad(files[0])
     adata.X = adata.X.tocsc()

@@ -13,7 +13,7 @@ from scanpy_sct.train.stream import BagStream, Visits, read_block, sample_blocks
 
 @dataclass
 class Numbered:
-    """A source whose first gene says which cell it is."""
+    """A source whose first gene has the number of the cell."""
 
     name: str
     samples: np.ndarray
@@ -101,7 +101,7 @@ def test_starting_later_gives_the_same_bags(sources, held_out, small_blocks, fir
     assert later == whole[first:]
 
 
-def test_what_is_passed_over_is_not_read(sources, held_out, small_blocks):
+def test_skipped_bags_are_not_read(sources, held_out, small_blocks):
     next(BagStream(sources, held_out, small_blocks).bags(200))
     assert sum(len(source.reads) for source in sources) <= 2 * small_blocks.window_blocks
 
@@ -127,29 +127,29 @@ def test_streams_share_the_windows(sources, held_out, small_blocks):
 
 def test_near_bags_gather_neighbours(held_out, small_blocks):
     rng = np.random.default_rng(1)
-    places = rng.permutation(np.repeat([0.0, 100.0], 10))
-    source = Numbered("section", np.zeros(20, dtype=int), coordinates=np.stack([places, rng.random(20)], axis=1))
-    nobody = [np.zeros(20, dtype=bool)]
+    x = rng.permutation(np.repeat([0.0, 100.0], 10))
+    source = Numbered("section", np.zeros(20, dtype=int), coordinates=np.stack([x, rng.random(20)], axis=1))
+    nothing = [np.zeros(20, dtype=bool)]
     spreads = {}
-    for share in (0.0, 1.0):
-        stream = BagStream([source], nobody, replace(small_blocks, bag_sizes=(5,), near_share=share))
-        spreads[share] = np.mean([np.ptp(dataset.points[rows, 0]) for dataset, rows in islice(stream.bags(), 16)])
+    for fraction in (0.0, 1.0):
+        stream = BagStream([source], nothing, replace(small_blocks, bag_sizes=(5,), near_fraction=fraction))
+        spreads[fraction] = np.mean([np.ptp(dataset.points[rows, 0]) for dataset, rows in islice(stream.bags(), 16)])
     assert spreads[1.0] < 1
     assert spreads[0.0] > 50
 
 
-def test_sample_reads_no_more_than_asked_for(sources, held_out):
+def test_sample_reads_no_more_than_requested(sources, held_out):
     parts = sample_blocks(sources, held_out, block_size=10, max_cells=35, seed=0)
     assert 35 <= sum(part.log_counts.shape[0] for part in parts) < 45
     everything = sample_blocks(sources, held_out, block_size=10, max_cells=1000, seed=0)
     assert sum(part.log_counts.shape[0] for part in everything) == 125
 
 
-def test_sample_has_something_of_every_source(small_blocks):
+def test_sample_has_cells_of_every_source(small_blocks):
     many = [Numbered("large", np.zeros(4000, dtype=int)), Numbered("small", np.zeros(20, dtype=int))]
-    nobody = [np.zeros(len(source.samples), dtype=bool) for source in many]
+    nothing = [np.zeros(len(source.samples), dtype=bool) for source in many]
     for seed in range(10):
-        assert {part.name for part in sample_blocks(many, nobody, 20, 60, seed)} == {"large", "small"}
+        assert {part.name for part in sample_blocks(many, nothing, 20, 60, seed)} == {"large", "small"}
 
 
 def test_held_out_cells_do_not_shape_the_bags_of_others(files, genes, small_blocks):
@@ -162,7 +162,7 @@ def test_held_out_cells_do_not_shape_the_bags_of_others(files, genes, small_bloc
         dense = other.matrix[:].toarray()
         dense[mask] = dense[mask][::-1]
         object.__setattr__(other, "matrix", sparse.csr_matrix(dense))
-    config = replace(small_blocks, near_share=1.0, block_size=80)
+    config = replace(small_blocks, near_fraction=1.0, block_size=80)
     bags = [islice(BagStream(each, held_out, config).bags(), 40) for each in (sources, changed)]
     for (one, rows), (other, others) in zip(*bags, strict=True):
         np.testing.assert_array_equal(rows, others)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -21,8 +20,18 @@ from scanpy_sct.checkpoints.checkpoint import (
     LabelHead,
     TokenSettings,
     build_network,
-    check_keys,
     mention_license,
+)
+from scanpy_sct.checkpoints.config_file import (
+    CONFIG_FILE,
+    FORMAT,
+    FORMAT_VERSION,
+    from_fields,
+    is_checkpoint,
+    network_config,
+    read_config,
+    read_json,
+    write_config,
 )
 
 if TYPE_CHECKING:
@@ -30,20 +39,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from scanpy_sct.model import CompactConfig, ReleasedConfig
 
-FORMAT, FORMAT_VERSION = "scanpy_sct", 2
-CONFIG_FILE, WEIGHTS_FILE, GENES_FILE = "config.json", "model.safetensors", "genes.tsv"
+WEIGHTS_FILE, GENES_FILE = "model.safetensors", "genes.tsv"
 LABEL_HEAD_FILE, CARD_FILE = "label_head.safetensors", "README.md"
 REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GENES_FILE)
 ALL_FILES = (*REQUIRED_FILES, LABEL_HEAD_FILE, CARD_FILE)
 
-KEYS = frozenset(
-    "format format_version name revision license architecture network n_genes tokens mask_fraction coordinates "
-    "label_head".split()
-)
 HEAD_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
-T = TypeVar("T")
 
 
 def save_checkpoint(
@@ -98,20 +100,19 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         is missing, unknown, or of another shape than its `config.json` says.
     """
     folder = Path(folder)
-    stored = read_json(folder)
     config = read_config(folder)
     weights = _existing(folder, WEIGHTS_FILE)
     tensors = _read_tensors(weights)
-    if stored["format_version"] == 1:
+    if read_json(folder)["format_version"] == 1:
         tensors = version_1.new_names(tensors)
-    network = build_network(_network_config(config, folder), config["n_genes"], tensors, str(weights))
+    network = build_network(network_config(config, folder), config["n_genes"], tensors, str(weights))
     mention_license(config["name"], config["license"])
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=config["name"],
         network=network,
-        tokens=_from_fields(TokenSettings, config["tokens"], "tokens", folder),
+        tokens=from_fields(TokenSettings, config["tokens"], "tokens", folder),
         mask_fraction=config["mask_fraction"],
         genes=_read_genes(_existing(folder, GENES_FILE), config["n_genes"]),
         coordinates=config["coordinates"],
@@ -120,43 +121,6 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         revision=config["revision"],
         sha256=sha256,
     )
-
-
-def is_checkpoint(folder: str | PathLike[str]) -> bool:
-    """Tell whether ``folder`` has a `config.json` of our format, of whatever version."""
-    try:
-        config = read_json(Path(folder))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
-
-
-def read_json(folder: Path) -> Any:
-    """Read `config.json` as it stands."""
-    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read `config.json` and check that its sections are those of this version; version 1 is brought up to it."""
-    if not is_checkpoint(folder):
-        msg = f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format."
-        raise ValueError(msg)
-    config = read_json(folder)
-    if config.get("format_version") == 1:
-        return version_1.upgraded(config, str(folder))
-    if config.get("format_version") != FORMAT_VERSION:
-        msg = (
-            f"The checkpoint in {str(folder)!r} has format version {config.get('format_version')!r}, this version of "
-            f"scanpy_sct reads {FORMAT_VERSION}; install a newer version of scanpy_sct."
-        )
-        raise ValueError(msg)
-    check_keys(config, KEYS, f"{CONFIG_FILE} in {str(folder)!r}")
-    return config
-
-
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write `config.json`."""
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def check_replaceable(folder: str | PathLike[str]) -> None:
@@ -218,25 +182,6 @@ def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "coordinates": checkpoint.coordinates,
         "label_head": None if head is None else {"labels": list(head.labels), "temperature": head.temperature},
     }
-
-
-def _network_config(config: dict[str, Any], folder: Path) -> CompactConfig | ReleasedConfig:
-    from scanpy_sct.model import CompactConfig, ReleasedConfig
-
-    kinds = {"compact": CompactConfig, "released": ReleasedConfig}
-    if config["architecture"] not in kinds:
-        msg = (
-            f"architecture={config['architecture']!r} in {str(folder / CONFIG_FILE)!r} is not known; it must be "
-            "'compact' or 'released', or this version of scanpy_sct is too old."
-        )
-        raise ValueError(msg)
-    return _from_fields(kinds[config["architecture"]], config["network"], "network", folder)
-
-
-def _from_fields(kind: type[T], values: dict[str, Any], section: str, folder: Path) -> T:
-    """Make a dataclass from a section of `config.json`, which must have its fields and no others."""
-    check_keys(values, {field.name for field in fields(kind)}, f"{section} in {str(folder / CONFIG_FILE)!r}")
-    return kind(**values)
 
 
 def _existing(folder: Path, name: str) -> Path:

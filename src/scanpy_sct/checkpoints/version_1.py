@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from scanpy_sct.checkpoints.checkpoint import check_keys
@@ -16,11 +17,6 @@ REQUIRED_KEYS = frozenset(
 DEFAULTS = {"path": "full", "coordinates": "given", "revision": None, "label_head": None}
 ONLY_VALUES = {("tokens", "unmeasured"): "mask", ("network", "center_tokens"): False}
 """Options of which one value is left."""
-RELEASED_FIELDS = (
-    "alphabet_size mask_token_id pad_token_id num_downsamples attention_heads key_size token_embed_dim embed_dim "
-    "ffn_embed_dim num_layers layer_norm_eps num_cells num_hidden_layers_head use_skip_connection "
-    "use_spatial_information num_scales sigma_min sigma_max use_gradient_checkpointing"
-).split()
 COMPACT_FIELDS = {
     "n_bins": "mask_token_id",
     "bag_size": "num_cells",
@@ -49,6 +45,8 @@ def upgraded(config: dict[str, Any], folder: str) -> dict[str, Any]:
     ValueError
         If a key is missing or unknown, or the network is of a kind that is no longer supported.
     """
+    from scanpy_sct.model import ReleasedConfig
+
     check_keys(set(config) - set(DEFAULTS), REQUIRED_KEYS, f"config.json in {folder!r}")
     config = DEFAULTS | config
     network, tokens = config["network"], config["tokens"]
@@ -56,7 +54,7 @@ def upgraded(config: dict[str, Any], folder: str) -> dict[str, Any]:
     _check_supported(config, folder, released=released)
     result = {name: config[name] for name in ("format", "name", "revision", "license", "n_genes", "mask_fraction")}
     result |= {name: config[name] for name in ("coordinates", "label_head")}
-    names = {name: name for name in RELEASED_FIELDS} if released else COMPACT_FIELDS
+    names = {field.name: field.name for field in fields(ReleasedConfig)} if released else COMPACT_FIELDS
     return result | {
         "format_version": 2,
         "architecture": "released" if released else "compact",

@@ -1,4 +1,4 @@
-"""The command `sct`: the verbs of the package on h5ad and zarr files."""
+"""The command `sct`: the functions of the package on h5ad and zarr files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from scanpy_sct.cli.options import (
     Device,
     GeneNames,
     Input,
+    KeyAdded,
     Layer,
     LibraryKey,
     Model,
-    NetworkPath,
     Output,
     Overwrite,
     Precision,
@@ -28,12 +28,13 @@ from scanpy_sct.cli.options import (
     as_batch_size,
     as_names,
     flag,
-    in_shell,
     is_known_gene,
 )
 from scanpy_sct.cli.training import finetune, pretrain
 
-# What a user can put right gets a plain message; anything else is a defect and keeps its traceback.
+__all__ = ["app"]
+
+# Errors that a user can correct become one plain message; any other error is a defect and keeps its traceback.
 USER_ERRORS = (ValueError, TypeError, KeyError, OSError)
 
 
@@ -49,7 +50,7 @@ class Commands(TyperGroup):
                 raise
             # The text of a KeyError comes in quotes; its argument does not.
             message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            typer.secho(f"Error: {in_shell(str(message))}", err=True, fg="red")
+            typer.secho(f"Error: {message}", err=True, fg="red")
             typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows where this came from.)", err=True)
             raise typer.Exit(1) from error
 
@@ -64,8 +65,8 @@ models_app = typer.Typer(no_args_is_help=True, help="The checkpoints that can be
 app.add_typer(models_app, name="models")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(sct.__version__)
         raise typer.Exit
 
@@ -75,11 +76,11 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, metavar="", help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, flag("--verbose", "-v", help="Say more while working.")] = False,
+    verbose: Annotated[bool, flag("--verbose", "-v", help="Show what is done.")] = False,
     quiet: Annotated[bool, flag("--quiet", "-q", help="No progress bars.")] = False,
     debug: Annotated[bool, flag("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Set what holds for all commands."""
+    """Apply the options that all commands share."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     sct.settings.progress = not quiet
 
@@ -108,19 +109,18 @@ def impute(
     output: Output,
     genes: Annotated[
         str | None,
-        typer.Option(help="Genes to predict, measured or not, with commas between; without it, all measured."),
+        typer.Option(help="Genes to predict, measured or not, separated by commas; without it, all measured."),
     ] = None,
     model: Model = "sct-mini",
     layer: Layer = None,
     library_key: LibraryKey = None,
     gene_names: GeneNames = None,
     bags: Bags = "auto",
-    hide: Annotated[str | None, typer.Option(help="Layer that is true for entries to treat as not known.")] = None,
-    path: NetworkPath = "auto",
-    calibrate: Annotated[bool, flag(help="Fit each gene's rate of detection to these data.")] = True,
-    blend: Annotated[bool, flag(help="Mix the network with a low-rank reconstruction of these data.")] = True,
+    hide: Annotated[str | None, typer.Option(help="Boolean layer: entries to mask in all passes.")] = None,
+    calibrate: Annotated[bool, flag(help="Fit each gene's detection rate to these data.")] = True,
+    blend: Annotated[bool, flag(help="Blend the network with a low-rank reconstruction of these data.")] = True,
     denoise: Annotated[bool, flag("--denoise", help="Combine each prediction with the value measured there.")] = False,
-    key_added: Annotated[str, typer.Option(help="Name of the result.")] = "sct",
+    key_added: KeyAdded = "sct",
     store_bins: Annotated[
         bool, flag("--store-bins", help="Keep the most probable bin and its probability too.")
     ] = False,
@@ -142,7 +142,6 @@ def impute(
         gene_names=gene_names,
         bags=bags,
         hide=hide,
-        path=path,
         calibrate=calibrate,
         blend=blend,
         denoise=denoise,
@@ -164,9 +163,8 @@ def embed(
     layer: Layer = None,
     library_key: LibraryKey = None,
     gene_names: GeneNames = None,
-    source: Annotated[str, typer.Option(help="Part of the network: auto, transformer or cell.")] = "auto",
     bags: Bags = "random",
-    key_added: Annotated[str, typer.Option(help="Name of the result.")] = "X_sct",
+    key_added: KeyAdded = "X_sct",
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = "auto",
@@ -182,7 +180,6 @@ def embed(
         layer=layer,
         library_key=library_key,
         gene_names=gene_names,
-        source=source,
         bags=bags,
         key_added=key_added,
         device=device,
@@ -209,15 +206,17 @@ def annotate(
     gene_names: GeneNames = None,
     reference_layer: Annotated[str | None, typer.Option(help="Layer of the reference to read; without it, X.")] = None,
     bags: Bags = "random",
-    threshold: Annotated[float, typer.Option(help="Cells less sure than this are 'unknown'.")] = 0.5,
-    key_added: Annotated[str, typer.Option(help="Name of the result.")] = "sct_label",
+    threshold: Annotated[
+        float, typer.Option(help="Cells whose best label is less probable than this are 'unknown'.")
+    ] = 0.5,
+    key_added: KeyAdded = "sct_label",
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = "auto",
     rng: Rng = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Name cells by a labelled reference, by marker genes, or by the checkpoint's own labels."""
+    """Annotate cells from a labelled reference, from marker genes, or with the label head of the checkpoint."""
     files.check_output(output, overwrite=overwrite)
     adata = files.read_cells(cells)
     sct.tl.annotate(
@@ -251,7 +250,7 @@ def demo(
     quick: Annotated[bool, flag("--quick", help="Fewer cells.")] = False,
     section: Annotated[bool, flag("--section", help="Also a section of tissue, which is downloaded once.")] = False,
 ) -> None:
-    """Impute, embed and annotate real cells that come with scanpy, and plot them; only --section needs a network."""
+    """Impute, embed and annotate real cells that come with scanpy, and plot them; works offline without --section."""
     from scanpy_sct.demo import run_demo
 
     run_demo(output, quick=quick, section=section)
@@ -259,7 +258,7 @@ def demo(
 
 @models_app.command("list")
 def list_models() -> None:
-    """List the checkpoints that are known by name."""
+    """List the checkpoints that can be used by name."""
     typer.echo(sct.models.list().to_string())
 
 

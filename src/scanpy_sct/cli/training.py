@@ -21,13 +21,21 @@ def pretrain(
     config: Settings = None,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="As in Lightning Fabric: 32-true, bf16-mixed ...")] = "32-true",
-    devices: Annotated[int, typer.Option(help="Processes on this machine, one a device.")] = 1,
+    devices: Annotated[int, typer.Option(help="Processes on this machine, one for each device.")] = 1,
     num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="As in Lightning Fabric: auto, ddp ...")] = "auto",
 ) -> None:
     """Train a checkpoint; the same command continues a run that was stopped."""
-    how = {"device": device, "precision": precision, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
-    sct.train.pretrain(data, _pretrain_config(config), output, **how)
+    sct.train.pretrain(
+        data,
+        _pretrain_config(config),
+        output,
+        device=device,
+        precision=precision,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+    )
     typer.echo(f"Wrote {output}")
 
 
@@ -36,7 +44,7 @@ def finetune(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new checkpoint.")],
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; without it, those of the settings.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after so long; the result then depends on the machine.")
+        float | None, typer.Option(help="Stop after this time; the result then depends on the machine.")
     ] = None,
     config: Settings = None,
     model: Model = "sct-mini",
@@ -46,7 +54,7 @@ def finetune(
     device: Device = "auto",
     rng: Rng = 0,
 ) -> None:
-    """Continue the training of a checkpoint on the data at hand."""
+    """Continue the training of a checkpoint on your own data."""
     given = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
     values = ({} if config is None else files.read_mapping(config)) | given
     sct.train.finetune(
@@ -67,8 +75,19 @@ def _pretrain_config(path: Path | None) -> Any:
     """Put the settings of a file over the defaults."""
     defaults = sct.train.PretrainConfig()
     values = {} if path is None else files.read_mapping(path)
-    network = values.pop("network", {})
-    return _with_values(defaults, {**values, "network": _with_values(defaults.network, network, "network.")})
+    network = dict(values.pop("network", {}))
+    start = _default_network(network.pop("architecture", "compact"), defaults)
+    return _with_values(defaults, {**values, "network": _with_values(start, network, "network.")})
+
+
+def _default_network(architecture: str, defaults: Any) -> Any:
+    """Return the configuration over which the settings of a network are put."""
+    from scanpy_sct.model import ReleasedConfig
+
+    if architecture not in ("compact", "released"):
+        msg = f"--config has network.architecture={architecture!r}; use 'compact' or 'released'."
+        raise ValueError(msg)
+    return ReleasedConfig() if architecture == "released" else defaults.network
 
 
 def _with_values(config: Any, values: dict[str, Any], prefix: str = "") -> Any:

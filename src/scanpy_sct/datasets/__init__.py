@@ -1,4 +1,4 @@
-"""Real data to try things out."""
+"""Example data sets."""
 
 from __future__ import annotations
 

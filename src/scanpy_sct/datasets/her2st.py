@@ -35,14 +35,14 @@ _SECTIONS = tuple(section for section in ("B1", "G2", "H1") if _COUNTS.format(se
 
 
 def her2st(section: str = "G2") -> AnnData:
-    """One section of a HER2-positive breast tumour (Spatial Transcriptomics), with the pathologist's regions.
+    """Return one section of a HER2-positive breast tumour (Spatial Transcriptomics), with the pathologist's regions.
 
     The files are downloaded from the authors' repository (https://github.com/almaan/her2st) at a fixed commit,
     verified by SHA-256 and kept in `settings.cache_dir`. If the environment variable `SCANPY_SCT_DATA_DIR` names a
-    folder that holds them (`her2st_raw/data/...`), they are read from there and no network is needed.
+    folder with these files (`her2st_raw/data/...`), they are read from there, offline.
 
-    Kept are the spots that the authors selected as lying under tissue and that have counts. Labels are joined on the
-    rounded position in the array; a label without position (8 in G2) belongs to no spot and is left out.
+    The result has the spots that the authors selected as lying under tissue and that have counts. Labels are matched by
+    the rounded array coordinates; labels without coordinates (8 in G2) are left out.
 
     Parameters
     ----------
@@ -56,11 +56,12 @@ def her2st(section: str = "G2") -> AnnData:
     `.X`
         Counts, CSR float32.
     `.var_names`, `.obs_names`
-        Gene symbols, and the position in the array such as `10x15` (column x row).
+        Gene symbols, and the array coordinates such as `10x15` (column x row).
     `.obs["array_row"]`, `.obs["array_col"]`
-        Position in the array of spots, which are 200 micrometres apart; integers.
+        Coordinates in the array of spots, which are 200 micrometres apart; integers.
     `.obs["region"]`
-        What the pathologist saw, categorical; `undetermined` where they could not tell, `unlabelled` without a label.
+        Region named by the pathologist, categorical; `undetermined` where they were not certain, `unlabelled` without a
+        label.
     `.obs["sample"]`
         The section, categorical.
     `.obsm["spatial"]`
@@ -70,9 +71,9 @@ def her2st(section: str = "G2") -> AnnData:
     Raises
     ------
     ValueError
-        Another section is asked for, or a file is not what it should be.
+        The section is not available, or a file differs from the published one.
     ConnectionError
-        The download failed.
+        The files are not in the cache and cannot be downloaded.
 
     Notes
     -----
@@ -82,8 +83,8 @@ def her2st(section: str = "G2") -> AnnData:
     """
     if section not in _SECTIONS:
         msg = (
-            f"section={section!r} is not available; there are: {', '.join(_SECTIONS)}. "
-            "Other sections of the study are not offered, since no checksum of them is known here."
+            f"section={section!r} is not available; available: {', '.join(map(repr, _SECTIONS))}. "
+            "Other sections of the study are not offered, since their checksums are not known here."
         )
         raise ValueError(msg)
     counts = pd.read_csv(_find_file(_COUNTS.format(section)), sep="\t", index_col=0, low_memory=False)
@@ -119,20 +120,20 @@ def _read_spots(path: Path) -> pd.DataFrame:
 def _read_regions(path: Path) -> pd.Series:
     """Label of each labelled spot; index such as `10x15`.
 
-    The pixels of this file belong to a smaller, turned image, so only the array positions can be used.
+    The pixels of this file belong to a smaller, rotated image, so only the array coordinates can be used.
     """
     labels = pd.read_csv(path, sep="\t").dropna(subset=["x", "y"])
     return labels.set_index(_spot_names(labels))["label"]
 
 
 def _spot_names(table: pd.DataFrame) -> pd.Index:
-    """Names of spots as in the counts, from their array positions."""
+    """Names of spots as in the counts, from their array coordinates."""
     rounded = table[["x", "y"]].round().astype(int).astype(str)
     return pd.Index(rounded["x"] + "x" + rounded["y"])
 
 
 def _find_file(name: str) -> Path:
-    """Return a verified file: from the data folder of the user if it is there, else from the cache or the authors."""
+    """Return a verified file: from the data folder of the user, else from the cache, else from the authors."""
     import pooch
 
     local = Path(os.environ.get(DATA_VARIABLE, "")) / "her2st_raw" / name
@@ -155,8 +156,8 @@ def _find_file(name: str) -> Path:
         )
     except OSError as error:
         msg = (
-            f"{Path(name).name} is not in the cache and could not be downloaded. With the files at hand, set "
-            f"{DATA_VARIABLE} to the folder that holds her2st_raw/{name}; sct.datasets.pbmc68k() needs no network. "
+            f"{Path(name).name} is not in the cache and could not be downloaded. If you have the files, set "
+            f"{DATA_VARIABLE} to the folder that contains her2st_raw/{name}; sct.datasets.pbmc68k() works offline. "
             f"(Tried {_URL + name}: {error})"
         )
         raise ConnectionError(msg) from error

@@ -1,4 +1,4 @@
-"""Blood cells that ship with scanpy."""
+"""Blood cells that come with scanpy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from anndata import AnnData
 
 
 def pbmc68k() -> AnnData:
-    """700 blood cells (10x Genomics) and 765 genes, log-normalised; needs no network.
+    """Return 700 blood cells (10x Genomics) x 765 genes, log-normalised; works offline.
 
     The object is `scanpy.datasets.pbmc68k_reduced()`, whose `.X` is scaled, with the log-normalised values of its
     `.raw` in place of it.

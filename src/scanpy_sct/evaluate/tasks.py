@@ -90,13 +90,7 @@ def parse_task(name: str) -> tuple[str, int]:
 
 
 def check_task(name: str, source: Source) -> None:
-    """Raise an error for a task that the data do not allow.
-
-    Raises
-    ------
-    ValueError
-        There is no such task, it needs counts, or there are not more genes than the panel holds.
-    """
+    """Raise a ValueError for a task that the data do not allow: no counts to thin, or too few genes."""
     kind, number = parse_task(name)
     if kind == "thinning" and source.scale != "counts":
         msg = (

@@ -1,6 +1,20 @@
 """Imputation on arrays: what is learnt from the data (fit), and how it is applied to a block of cells."""
 
+from scanpy_sct.impute.apply import ImputedBlock, apply_imputation
+from scanpy_sct.impute.fit import ImputationFit, fit_imputation
 from scanpy_sct.impute.imputer import Imputation, Imputer, impute_cells
 from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.impute.storage import load_fit, save_fit
 
-__all__ = ["ImputeSettings", "Imputation", "Imputer", "impute_cells"]
+__all__ = [
+    "Imputation",
+    "ImputationFit",
+    "ImputeSettings",
+    "ImputedBlock",
+    "Imputer",
+    "apply_imputation",
+    "fit_imputation",
+    "impute_cells",
+    "load_fit",
+    "save_fit",
+]

@@ -16,7 +16,7 @@ from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
 
-CELLS_AT_ONCE = 256
+CELLS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def calibrated(
     genes = plan.columns[columns]
     pass_of = masks.pass_of[rows][:, genes]
     # Where an entry's group stands in the tables (genes, passes); genes that were not measured have no group.
-    group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes))
+    group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes), dtype=np.int32)
     found = _calibrate(fit.network, columns, group, log_odds, mean)
     if fit.blend is not None:
         of_data = _reconstructed(fit.blend, prediction.scores, pass_of, rows, _places(plan.measured, genes))
@@ -160,7 +160,8 @@ def _reconstructed(
     for number, (low_rank, cells) in enumerate(zip(fit.low_rank, scores, strict=True)):
         inside = pass_of == number
         found = reconstruct(low_rank, cells, rows, genes)
-        log_odds[inside], mean[inside] = found[0][inside], found[1][inside]
+        for table, part in zip((log_odds, mean), found, strict=True):
+            np.copyto(table, part, where=inside)
     return log_odds, mean
 
 

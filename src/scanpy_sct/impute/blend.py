@@ -8,6 +8,8 @@ them. The conditional means are mixed with one weight for all genes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.special import expit
 
@@ -41,9 +43,8 @@ def shared_weights(log_odds: tuple[np.ndarray, np.ndarray], detected: np.ndarray
     weights = START.copy()
     prior = SHARED_PRECISION * np.eye(3)
     for _ in range(NEWTON_STEPS):
-        parts = _evidence(log_odds, detected, weights)
-        gradient = np.array([part.sum(dtype=np.float64) for part in parts[:3]])
-        information = _symmetric(np.array([part.sum(dtype=np.float64) for part in parts[3:]]))
+        sums = np.array([part.sum(dtype=np.float64) for part in _evidence(log_odds, detected, weights)])
+        gradient, information = sums[:3], _symmetric(sums[3:])
         weights = weights + np.linalg.solve(information + prior, gradient - prior @ (weights - START))
     weights[:2] = np.maximum(weights[:2], 0)
     return weights
@@ -112,25 +113,25 @@ def network_fraction(weights: np.ndarray) -> np.ndarray:
     return np.divide(weights[..., 0], total, out=np.full_like(total, 0.5), where=total > 0)
 
 
-def _evidence(log_odds: tuple[np.ndarray, np.ndarray], detected: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
-    """Gradient (3 numbers) and information matrix (6 numbers) of each entry's log-likelihood at ``weights``."""
+def _evidence(
+    log_odds: tuple[np.ndarray, np.ndarray], detected: np.ndarray, weights: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield gradient (3 numbers) and information matrix (6 numbers) of each entry's log-likelihood at ``weights``."""
     network, data = log_odds
     dtype = network.dtype.type
     p = expit(network * dtype(weights[0]) + data * dtype(weights[1]) + dtype(weights[2]))
     residual = detected - p
+    yield residual * network
+    yield residual * data
+    yield residual
     variance = p * (1 - p)
     of_network, of_data = variance * network, variance * data
-    return [
-        residual * network,
-        residual * data,
-        residual,
-        of_network * network,
-        of_network * data,
-        of_network,
-        of_data * data,
-        of_data,
-        variance,
-    ]
+    yield of_network * network
+    yield of_network * data
+    yield of_network
+    yield of_data * data
+    yield of_data
+    yield variance
 
 
 def _symmetric(parts: np.ndarray) -> np.ndarray:

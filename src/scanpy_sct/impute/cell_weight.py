@@ -15,7 +15,7 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import MaskedOf, bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import bag_inputs, plan_block, token_rules
 from scanpy_sct.run.runner import Runner
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -24,9 +24,7 @@ PROBE_PASSES = 5
 """One entry in so many is masked for the test."""
 
 
-def choose_cell_weight(
-    runner: Runner, block: CellBlock, plan: ImputationPlan, bags: list[Bag] | None = None
-) -> float:
+def choose_cell_weight(runner: Runner, block: CellBlock, plan: ImputationPlan, bags: list[Bag] | None = None) -> float:
     """Return the weight in `WEIGHTS` with the smallest log loss of "is it detected" on entries masked for the test.
 
     Entries that the user hides stay masked and take no part.

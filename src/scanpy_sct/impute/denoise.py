@@ -29,9 +29,7 @@ class NoiseModel:
     """Shape of the Gamma distribution."""
 
 
-def fit_noise(
-    count: np.ndarray, value: np.ndarray, unit: np.ndarray, known: np.ndarray | None = None
-) -> NoiseModel:
+def fit_noise(count: np.ndarray, value: np.ndarray, unit: np.ndarray, known: np.ndarray | None = None) -> NoiseModel:
     """Estimate the noise of some genes.
 
     Parameters

@@ -61,7 +61,8 @@ def imputed_fields(
     confidence = np.zeros(shape, dtype=np.float32) if settings.keep_bins else None
     of_unmeasured = np.empty((reader.n_cells, int(imputer.plan.is_unmeasured.sum())), dtype=np.float32)
     moments = None
-    for fit, block in imputer.blocks():
+    fit = imputer.fit()
+    for block in imputer.blocks(fit):
         _put_values(layer, reader, block, columns)
         of_unmeasured[block.rows] = block.values[:, imputer.plan.is_unmeasured]
         for table, part in ((bins, block.bins), (confidence, block.confidence)):

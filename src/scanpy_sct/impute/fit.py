@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
 
 from scanpy_sct.impute.blend import gene_weights, mean_weight, network_fraction, shared_weights
 from scanpy_sct.impute.calibrate import (
@@ -21,15 +20,15 @@ from scanpy_sct.impute.cell_weight import choose_cell_weight
 from scanpy_sct.impute.denoise import NoiseModel
 from scanpy_sct.impute.groups import Groups, PassOrder
 from scanpy_sct.impute.low_rank import CellScores, LowRank, fit_low_rank, reconstruct
-from scanpy_sct.impute.predict import NetworkPrediction, predict_block
-from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.impute.planning import ImputationPlan
+from scanpy_sct.impute.predict import NetworkPrediction, predict_block
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
 
-GENES_AT_ONCE = 256
+GENES_AT_ONCE = 64
 N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data hold too little to estimate a reconstruction from."""
@@ -116,9 +115,7 @@ def fit_imputation(
         # Before the network, so that its predictions and the dense matrix that is decomposed are never held together.
         measured = np.flatnonzero(plan.measured)
         low_rank, scores = fit_low_rank(block.log_values[:, measured], _of_genes(masks, measured), plan.seed)
-    network = predict_block(
-        runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins
-    )
+    network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
     fit = ImputationFit(plan, settings, weight)
     if settings.calibrate:
         estimate = _Estimate(block, masks, wider, network, low_rank, scores)
@@ -134,10 +131,12 @@ def _of_genes(masks: BlockMasks, genes: np.ndarray) -> BlockMasks:
 def _of_columns(network: NetworkPrediction, columns: np.ndarray) -> NetworkPrediction:
     if len(columns) == network.log_odds.shape[1]:
         return network
-    return NetworkPrediction(*(
-        None if table is None else table[:, columns]
-        for table in (network.log_odds, network.conditional_mean, network.bins, network.confidence)
-    ))
+    return NetworkPrediction(
+        *(
+            None if table is None else table[:, columns]
+            for table in (network.log_odds, network.conditional_mean, network.bins, network.confidence)
+        )
+    )
 
 
 def _probe_genes(block: CellBlock, seed: int) -> np.ndarray:
@@ -196,11 +195,12 @@ class _Estimate:
         return _Genes(order.groups, values, visible, (_clipped(network[0]), network[1]), data)
 
     def _reconstructed(self, pass_of: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_odds, conditional_mean = np.empty((2, *pass_of.shape), dtype=np.float32)
+        log_odds, conditional_mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
         for number, (fit, scores) in enumerate(zip(self.low_rank, self.scores, strict=True)):
             inside = pass_of == number
             found = reconstruct(fit, scores, slice(None), genes)
-            log_odds[inside], conditional_mean[inside] = found[0][inside], found[1][inside]
+            for table, part in zip((log_odds, conditional_mean), found, strict=True):
+                np.copyto(table, part, where=inside)
         return log_odds, conditional_mean
 
     def calibration(self, fit: ImputationFit) -> ImputationFit:

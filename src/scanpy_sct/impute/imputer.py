@@ -12,10 +12,9 @@ from scanpy_sct.impute.apply import ImputedBlock, apply_imputation, calibrated
 from scanpy_sct.impute.calibrate import probability
 from scanpy_sct.impute.denoise import NoiseModel, fit_noise
 from scanpy_sct.impute.fit import BlockPrediction, ImputationFit, fit_imputation
-from scanpy_sct.impute.planning import CellPlan, ImputationPlan, plan_imputation
-from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.impute.options import ImputeSettings
-from scanpy_sct.plan.blocks import PlannedCells
+from scanpy_sct.impute.planning import plan_imputation
+from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.read.scale import count_units
 from scanpy_sct.run.options import ComputeOptions
@@ -77,37 +76,33 @@ class Imputer:
             )
             raise ValueError(msg)
         self.runner = Runner(checkpoint, options, self.plan.genes)
+        self._fitted: tuple[CellBlock, BlockPrediction] | None = None
 
-    def fit(self) -> tuple[ImputationFit, CellBlock, BlockPrediction]:
-        """Estimate everything that is learnt from the data; the cells of the fit, and what was predicted for them."""
-        block = self._read(self.cells.fit_cells)
-        fit, prediction = fit_imputation(
-            self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags
-        )
+    def fit(self) -> ImputationFit:
+        """Estimate everything that is learnt from the data."""
+        block = self.read(self.cells.fit_cells.rows)
+        fit, prediction = fit_imputation(self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags)
         if self.settings.denoise:
             fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
-        return fit, block, prediction
+        # What was predicted for the fit serves for the result, if these are all cells.
+        self._fitted = (block, prediction) if self.cells.is_one_block else None
+        return fit
 
-    def blocks(self) -> Iterator[tuple[ImputationFit, ImputedBlock]]:
-        """Fit, then yield the fit with each imputed block; what was predicted for the fit is used again."""
-        fit, block, prediction = self.fit()
-        if self.cells.is_one_block:
-            imputed = self._apply(fit, block, prediction)
-            del block, prediction  # or they would be held while the result is written
-            yield fit, imputed
-            return
-        del block, prediction
+    def blocks(self, fit: ImputationFit) -> Iterator[ImputedBlock]:
+        """Yield all cells, imputed by ``fit``."""
         for cells in self.cells.blocks:
-            yield fit, self._apply(fit, self._read(cells), None)
+            block, prediction = self._fitted or (self.read(cells.rows), None)
+            self._fitted = None
+            imputed = apply_imputation(self.runner, fit, block, prediction, self._units(block))
+            del block, prediction  # or they would be held while the result is written
+            yield imputed
 
-    def _read(self, cells: PlannedCells) -> CellBlock:
-        return self.cells.read(self.reader, cells, self.plan.genes)
+    def read(self, rows: np.ndarray) -> CellBlock:
+        """Read some cells, with the genes of the plan."""
+        return self.cells.read(self.reader, rows, self.plan.genes)
 
     def _units(self, block: CellBlock) -> np.ndarray | None:
         return count_units(block.log_values, self.reader.scale) if self.settings.denoise else None
-
-    def _apply(self, fit: ImputationFit, block: CellBlock, prediction: BlockPrediction | None) -> ImputedBlock:
-        return apply_imputation(self.runner, fit, block, prediction, self._units(block))
 
 
 def impute_cells(
@@ -120,10 +115,11 @@ def impute_cells(
     """Impute all cells and keep everything in memory; arguments as those of :class:`Imputer`."""
     settings = settings or ImputeSettings()
     imputer = Imputer(checkpoint, reader, options or ComputeOptions(), settings, **limits)
+    fit = imputer.fit()
     shape = (reader.n_cells, len(imputer.plan.columns))
     tables = [np.empty(shape, dtype=np.float32) for _ in range(3 if settings.keep_parts else 1)]
     moments: Moments | None = None
-    for fit, block in imputer.blocks():
+    for block in imputer.blocks(fit):
         parts = (block.values, block.detection, block.conditional_mean)
         for table, part in zip(tables, parts, strict=False):
             table[block.rows] = part
@@ -131,9 +127,7 @@ def impute_cells(
     return Imputation(fit, tables[0], moments, *tables[1:])
 
 
-def _fit_noise(
-    fit: ImputationFit, block: CellBlock, prediction: BlockPrediction, units: np.ndarray
-) -> NoiseModel:
+def _fit_noise(fit: ImputationFit, block: CellBlock, prediction: BlockPrediction, units: np.ndarray) -> NoiseModel:
     """Estimate the noise of each predicted gene around its predictions for the cells of the fit."""
     plan = fit.plan
     masks = plan.masks(block)

@@ -19,9 +19,10 @@ from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_totals, with_data, without_masked
 
 N_COMPONENTS = 100
-CELLS_AT_ONCE = 500
+CELLS_AT_ONCE = 128
 CHECKED_CELLS = 500
 CHECKED_ENTRIES = 200_000
+ENTRIES_AT_ONCE = 20_000
 SMALLEST, LARGEST = 1e-9, 30.0
 """Range of expected counts; outside it the probability of detection is 0 or 1 to float32."""
 
@@ -62,9 +63,7 @@ class _Visible:
     unit: np.ndarray
 
 
-def fit_low_rank(
-    values: sparse.csr_matrix, masks: BlockMasks, seed: int
-) -> tuple[list[LowRank], list[CellScores]]:
+def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tuple[list[LowRank], list[CellScores]]:
     """Find the components of each pass, and their weights.
 
     Parameters
@@ -186,8 +185,12 @@ def _weight_evidence(
         cell, gene = cell[drawn], gene[drawn]
     factor = COUNTS_PER_CELL / np.maximum(cells.total[rows], 1e-12)
     measured = np.log1p(np.expm1(values[rows].toarray()[cell, gene]) * factor[cell]) - fit.mean[gene]
-    parts = cells.scores[rows][cell] * fit.components[:, gene].T
-    return parts.T @ parts, parts.T @ measured
+    scores, by_gene = cells.scores[rows], np.ascontiguousarray(fit.components.T)
+    squares, products = 0.0, 0.0
+    for some in np.array_split(np.arange(len(cell)), max(1, -(-len(cell) // ENTRIES_AT_ONCE))):
+        parts = scores[cell[some]] * by_gene[gene[some]]
+        squares, products = squares + parts.T @ parts, products + parts.T @ measured[some]
+    return squares, products
 
 
 def component_weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:

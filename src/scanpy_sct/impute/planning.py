@@ -73,11 +73,11 @@ class CellPlan:
         """Whether all cells are one block."""
         return len(self.blocks) == 1
 
-    def read(self, reader: CellReader, cells: PlannedCells, genes: np.ndarray) -> CellBlock:
-        """Read the cells of a block, for some genes of the vocabulary."""
-        rows = None if len(cells.rows) == reader.n_cells else cells.rows
-        coordinates = None if self.coordinates is None else self.coordinates[cells.rows]
-        return replace(reader.block(rows).at_genes(genes), coordinates=coordinates)
+    def read(self, reader: CellReader, rows: np.ndarray, genes: np.ndarray) -> CellBlock:
+        """Read some cells, for some genes of the vocabulary."""
+        coordinates = None if self.coordinates is None else self.coordinates[rows]
+        block = reader.block(None if len(rows) == reader.n_cells else rows)
+        return replace(block.at_genes(genes), coordinates=coordinates)
 
 
 def plan_imputation(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scanpy_sct.model.layers import SpatialEncoding, TransformerBlock, gelu
-from scanpy_sct.model.profile import Visible
+from scanpy_sct.model.profile import Profile
 
 HEADS = 4
 
@@ -19,47 +19,43 @@ class CellEmbedder(nn.Module):
         self.bin_values = nn.Parameter(torch.linspace(0, 2, n_bins) ** 0.5)
         self.gene_factors = nn.Parameter(torch.randn(n_genes, dim) / dim**0.5)
 
-    def forward(
-        self, seen: Visible, detection: Tensor, bins: tuple[Tensor, Tensor], in_background: Tensor | None
-    ) -> Tensor:
-        """Return the embedding, (batch, cells, dim).
-
-        Parameters
-        ----------
-        seen
-            What is visible in the cells.
-        detection
-            (batch, cells, genes): detection probability by the profile.
-        bins
-            How the background divides among the bins but zero, from :meth:`BagProfile.bin_counts`.
-        in_background
-            (batch, cells, 1): see :meth:`scanpy_sct.model.profile.BagProfile.forward`.
-        """
-        batch, n_cells, n_genes = detection.shape
+    def forward(self, profile: Profile) -> Tensor:
+        """Return the embedding of the profile's cells, (batch, cells, dim)."""
+        seen = profile.seen
         zero, values = self.bin_values[0], self.bin_values[1:]
-        # Sums over the bins of what they are worth; a cell's own bin is taken out of them where it has one.
-        bin_counts, totals = bins
-        sums = torch.stack([values @ bin_counts, values.square() @ bin_counts])
-        gene = seen.gene()
-        own_totals, own_sums = totals.flatten()[gene], sums.flatten(1)[:, gene]
-        own_value = self.bin_values[seen.bins]
-        counted = 1.0 if in_background is None else in_background.flatten()[seen.detected // n_genes]
-        own_sums = own_sums - counted * torch.stack([own_value, own_value.square()])
-        mean, square = sums / totals
-        own_mean, own_square = own_sums / (own_totals - counted)
-        # Every visible gene as if it were not detected, then the few that are.
-        visible = detection * seen.visible
-        deviation = visible * (zero - mean)[:, None]
+        # Mean and spread of what a detected gene is worth, for cells that have no bin of their own in the counts.
+        sums = torch.stack([values @ profile.bins, values.square() @ profile.bins])
+        mean, square = sums / profile.totals
         spread = square - zero * (2 * mean - zero)
-        variance = (visible @ spread[..., None] - visible.square() @ (mean - zero).square()[..., None]).flatten()
-        own_detection = detection.flatten()[seen.detected]
-        offset = own_detection * (zero - own_mean)
-        deviation.view(-1)[seen.detected] = own_value - zero + offset
-        own_spread = own_square - zero * (2 * own_mean - zero)
-        before = own_detection * spread.flatten()[gene] - (own_detection * (mean - zero).flatten()[gene]).square()
-        change = own_detection * own_spread - offset.square() - before
-        variance = variance.index_add(0, seen.detected // n_genes, change).view(batch, n_cells, 1)
+        # All visible genes as if they were not detected, then the few that are.
+        visible = profile.detection * seen.visible
+        deviation = visible * (zero - mean)[:, None]
+        variance = visible @ spread[..., None] - visible.square() @ (zero - mean).square()[..., None]
+        own, change = self._detected(profile, sums)
+        deviation = deviation.flatten().index_copy(0, seen.detected, own).view_as(visible)
+        variance = variance.flatten().index_add(0, seen.cell, change).view_as(variance)
         return deviation @ self.gene_factors / (variance.clamp_min(0) + 1).sqrt()
+
+    def _detected(self, profile: Profile, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the deviation of each detected gene, and what it changes in the variance of its cell.
+
+        Its own bin is taken out of the counts where it is counted.
+        """
+        seen, zero = profile.seen, self.bin_values[0]
+        value = self.bin_values[seen.bin]
+        detection = profile.detection.flatten().index_select(0, seen.detected)
+        counted = profile.in_background.flatten().index_select(0, seen.cell)
+        sums = sums.flatten(1).index_select(1, seen.gene)
+        totals = profile.totals.flatten().index_select(0, seen.gene)
+
+        def moments(mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+            offset = detection * (zero - mean)
+            return offset, detection * (square - zero * (2 * mean - zero)) - offset.square()
+
+        _, before = moments(*sums / totals)
+        left_out = sums - counted * torch.stack([value, value.square()])
+        offset, after = moments(*left_out / (totals - counted))
+        return value - zero + offset, after - before
 
 
 class CellTransformer(nn.Module):

@@ -21,7 +21,7 @@ from scanpy_sct.model.cells import HEADS, CellEmbedder, CellTransformer, GeneDec
 from scanpy_sct.model.correction import BagCorrection
 from scanpy_sct.model.layers import SpatialEncoding
 from scanpy_sct.model.network import Bags, check_bags
-from scanpy_sct.model.profile import MIN_PROBABILITY, Background, BagProfile, Visible
+from scanpy_sct.model.profile import MIN_PROBABILITY, Background, BagProfile, Profile, split_index
 
 SCALES = (10, 1.0, 10.0)
 """Number, smallest and largest of the scales on which coordinates are encoded."""
@@ -103,25 +103,9 @@ class CompactNetwork(nn.Module):
         """
         check_bags(self, bags)
         with torch.autocast(bags.tokens.device.type, enabled=False):
-            seen = Visible.of(bags.tokens, self.config.n_bins)
-            depth = self.profile.depth(seen)
-            counts = self.profile.count(seen, depth)
-            log_zero = self.profile(seen, depth, counts, None)
-            detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
-            bins = self.profile.bin_counts(counts)
-            cells = self.embedder(seen, detection, bins, None)
-            cells = self.cell_transformer(cells, depth, bags.coordinates)
-            first, step = self.decoder(cells, cell_weight)
-            at = [each.flatten().index_select(0, token_index) for each in (log_zero, detection, first, step)]
-            log_zero_at, detection_at, first_at, step_at = at
-            score = detection_at.log() + first_at
-            if self.correction is not None:
-                expected = self._detection(seen, log_zero, detection, bins, first, step)
-                score = score + self.correction(seen, counts, expected, token_index)
-            log_bins = self._log_bins(bins, token_index, bags.tokens)
-            number = torch.arange(self.config.n_bins - 1, device=score.device)
-            logits = torch.addcmul(log_bins + score, number[:, None], step_at)
-            return torch.cat([log_zero_at[None], logits]).T
+            profile = self.profile(bags.tokens)
+            cells = self.cell_transformer(self.embedder(profile), profile.depth, bags.coordinates)
+            return self._logits_at(token_index, profile, *self.decoder(cells, cell_weight))
 
     def forward(
         self, tokens: Tensor, token_index: Tensor, coordinates: Tensor | None = None, cell_weight: float = 1.0
@@ -143,24 +127,12 @@ class CompactNetwork(nn.Module):
         """
         check_bags(self, bags)
         with torch.autocast(bags.tokens.device.type, enabled=False):
-            seen = Visible.of(bags.tokens, self.config.n_bins)
-            depth = self.profile.depth(seen)
-            in_background = None
-            if background is None:
-                background = self.profile.count(seen, depth)
-            else:
-                given = bags.in_background
-                in_background = torch.zeros_like(depth) if given is None else given.float()
-                in_background = in_background[..., None]
-            log_zero = self.profile(seen, depth, background, in_background)
-            detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
-            return self.embedder(seen, detection, self.profile.bin_counts(background), in_background)
+            return self.embedder(self.profile(bags.tokens, background, bags.in_background))
 
     @torch.no_grad()
     def background(self, tokens: Tensor) -> Background:
         """Count what some cells of a sample show, ``tokens`` (cells, genes); counts of disjoint cells add up."""
-        seen = Visible.of(tokens[None], self.config.n_bins)
-        return self.profile.count(seen, self.profile.depth(seen))
+        return self.profile.count(tokens[None])
 
     def at_genes(self, gene_index: Tensor) -> CompactNetwork:
         """Return the same network over some genes only, with weights of its own.
@@ -172,45 +144,69 @@ class CompactNetwork(nn.Module):
         part.n_genes = len(gene_index)
         for name in BY_GENE:
             module, _, last = name.rpartition(".")
-            values = part.get_submodule(module)._parameters if last != "log_prior" else None
-            rows = getattr(part.get_submodule(module), last).detach()[gene_index].clone()
-            setattr(part.get_submodule(module), last, rows if values is None else nn.Parameter(rows))
+            values = getattr(part.get_submodule(module), last)
+            rows = values.detach()[gene_index]
+            if isinstance(values, nn.Parameter):
+                rows = nn.Parameter(rows, requires_grad=values.requires_grad)
+            setattr(part.get_submodule(module), last, rows)
         return part
 
-    @torch.no_grad()
-    def _detection(
-        self,
-        seen: Visible,
-        log_zero: Tensor,
-        detection: Tensor,
-        bins: tuple[Tensor, Tensor],
-        first: Tensor,
-        step: Tensor,
-    ) -> Tensor:
-        """Return the detection probability by profile and scores where a gene is visible, and 0 elsewhere."""
-        # How the whole bag divides among the bins: to leave out the cell's own bin changes this little.
-        counts, totals = bins
-        among = (counts / totals[:, None]).clamp_min(MIN_PROBABILITY)
-        ratio = step.exp()
-        factor = among[:, -1][:, None].expand_as(ratio)
-        for number in range(among.shape[1] - 2, -1, -1):
-            factor = torch.addcmul(among[:, number][:, None], factor, ratio)
-        odds = factor * first.exp() * detection
-        return seen.visible / (1 + log_zero.exp() / odds)
+    def _logits_at(self, token_index: Tensor, profile: Profile, first: Tensor, step: Tensor) -> Tensor:
+        """Return the logits (tokens, n_bins) from the profile and the scores of the decoder."""
+        _, gene = split_index(token_index, first.shape)
+        expected = None if self.correction is None else _expected_detection(profile, first, step)
+        # What depends on the gene only, for a masked token; a visible one is left out of all counts.
+        by_gene = self._gene_logits(profile, expected).index_select(1, gene)
+        visible = profile.seen.visible.flatten().index_select(0, token_index).nonzero().squeeze(1)
+        if len(visible):
+            left_out = self._left_out_logits(profile, expected, token_index[visible], gene[visible])
+            by_gene = by_gene.index_copy(1, visible, left_out)
+        each = (profile.log_zero, profile.detection, first, step)
+        log_zero, detection, first, step = (values.flatten().index_select(0, token_index) for values in each)
+        number = torch.arange(self.config.n_bins - 1, device=step.device)
+        logits = torch.addcmul(by_gene + (detection.log() + first), number[:, None], step)
+        return torch.cat([log_zero[None], logits]).T
 
-    @torch.no_grad()
-    def _log_bins(self, bins: tuple[Tensor, Tensor], token_index: Tensor, tokens: Tensor) -> Tensor:
-        """Return the log frequency of each bin but zero among them, (n_bins - 1, tokens)."""
-        _, n_cells, n_genes = tokens.shape
-        gene = token_index // (n_cells * n_genes) * n_genes + token_index % n_genes
-        flat, totals = bins[0].transpose(0, 1).flatten(1), bins[1].flatten()
-        result = (flat / totals).clamp_min(MIN_PROBABILITY).log()[:, gene]
-        own = tokens.flatten()[token_index]
-        # A visible token is left out of its own profile.
-        place = ((own > 0) & (own < self.config.n_bins)).nonzero().squeeze(1)
-        if len(place):
-            gene, own = gene[place], own[place].long()
-            counts = flat[:, gene]
-            counts[own - 1, torch.arange(len(place), device=own.device)] -= 1
-            result[:, place] = (counts / (totals[gene] - 1)).clamp_min(MIN_PROBABILITY).log()
-        return result
+    def _gene_logits(self, profile: Profile, expected: Tensor | None) -> Tensor:
+        """Log frequency of each bin but zero given detection, plus the correction: (n_bins - 1, batch * genes)."""
+        logits = _log_frequency(profile.bins, profile.totals[:, None])
+        if self.correction is not None:
+            counts = profile.background
+            correction = self.correction(counts.visible, counts.visible - counts.zero, expected.sum(1))
+            logits = logits + correction[:, None]
+        return logits.transpose(0, 1).flatten(1)
+
+    def _left_out_logits(self, profile: Profile, expected: Tensor | None, token_index: Tensor, gene: Tensor) -> Tensor:
+        """Do as :meth:`_gene_logits` for visible tokens, from the counts of all other cells, (n_bins - 1, tokens)."""
+        counts = profile.background
+        is_zero = profile.seen.zero.flatten().index_select(0, token_index)
+        bins = profile.bins.transpose(0, 1).flatten(1).index_select(1, gene)
+        own = torch.searchsorted(profile.seen.detected, token_index[is_zero == 0])
+        bins[profile.seen.bin[own] - 1, (is_zero == 0).nonzero().squeeze(1)] -= 1
+        logits = _log_frequency(bins, profile.totals.flatten()[gene] - (1 - is_zero))
+        if self.correction is not None:
+            n_visible, n_zero = counts.visible.flatten()[gene] - 1, counts.zero.flatten()[gene] - is_zero
+            others = expected.sum(1).flatten()[gene] - expected.flatten()[token_index]
+            logits = logits + self.correction(n_visible, n_visible - n_zero, others)
+        return logits
+
+
+@torch.no_grad()
+def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor:
+    """Return the detection probability by profile and scores where a gene is visible, else 0.
+
+    Nothing is learnt through it: the rest of the network is to be right without the correction.
+    """
+    # How all cells of the bag divide among the bins: to leave out the cell's own bin changes this little.
+    frequency = (profile.bins / profile.totals[:, None]).clamp_min(MIN_PROBABILITY).unsqueeze(2)
+    # The sum over the bins of frequency * exp(first + number * step) is a polynomial of exp(step).
+    ratio = step.exp()
+    odds = frequency[:, -1].expand_as(ratio)
+    for number in range(frequency.shape[1] - 2, -1, -1):
+        odds = torch.addcmul(frequency[:, number], odds, ratio)
+    odds = odds * first.exp() * profile.detection
+    return profile.seen.visible / (1 + profile.log_zero.exp() / odds)
+
+
+def _log_frequency(counts: Tensor, totals: Tensor) -> Tensor:
+    return (counts / totals).clamp_min(MIN_PROBABILITY).log()

@@ -43,7 +43,7 @@ class Network(Protocol):
         Parameters
         ----------
         bags
-            The bags; their values at these tokens never enter their own prediction where they are masked.
+            The bags. A masked token is predicted from all visible ones.
         token_index
             Index into the flattened tokens, 1-d integers.
         cell_weight

@@ -1,4 +1,4 @@
-"""Plots of results; every function returns the axes it drew on."""
+"""Plots of results; every function returns the axes that it drew on."""
 
 from scanpy_sct.pl._imputed import imputed
 from scanpy_sct.pl._label_confidence import label_confidence

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scanpy_sct.get import imputed as get_imputed
-from scanpy_sct.get._find import find_imputed
+from scanpy_sct.get.find import find_imputed
 from scanpy_sct.pl._common import read_observed
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PANEL_WIDTH = 4.0
 """Inches."""
 HIGHEST_SHOWN = 99.5
-"""Percentile of the values at which the colours end, so that a few cells do not take them all."""
+"""Percentile of the values at which the colours end, so that a few high values do not use up the whole range."""
 
 
 def imputed(
@@ -34,16 +34,16 @@ def imputed(
     show: bool = False,
     **kwargs: Any,
 ) -> np.ndarray:
-    """Plot observed beside imputed expression, on tissue or on an embedding: one row a gene.
+    """Plot observed beside imputed expression, on tissue or on an embedding: one row per gene.
 
-    Every panel has its own colours: imputed values are expectations, which vary less than observed counts.
+    Every panel has a colour scale of its own: imputed values are expectations, which vary less than observed counts.
 
     Parameters
     ----------
     adata
         Cells x genes, after :func:`scanpy_sct.tl.impute`.
     genes
-        Genes, measured or not. Of a gene that was not measured, only the imputed panel has values.
+        Genes, measured or not. For an unmeasured gene, only the imputed panel has values.
     key
         Name of the result, the `key_added` of :func:`scanpy_sct.tl.impute`.
     basis
@@ -51,9 +51,9 @@ def imputed(
         :func:`squidpy.pl.spatial_scatter` (one section at a time), all others by :func:`scanpy.pl.embedding`. None:
         `"spatial"` if the object has it, else `"umap"`.
     cmap
-        Colours, as matplotlib takes them.
+        Colour map of matplotlib.
     size
-        Area of a point in square points (1/72 inch); by default such that neighbours on the tissue nearly touch.
+        Area of a point in square points (1/72 inch); by default, neighbours on the tissue nearly touch.
     figsize
         Width and height of the whole figure in inches.
     axes
@@ -61,7 +61,7 @@ def imputed(
     show
         Show the figure at once.
     kwargs
-        For the function that draws a panel.
+        Passed to the function that draws a panel.
 
     Returns
     -------
@@ -70,9 +70,9 @@ def imputed(
     Raises
     ------
     KeyError
-        If there is no such result, gene or basis.
+        There is no such result, gene or basis.
     ValueError
-        If `axes` has another shape.
+        `axes` has another shape.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def _find_basis(adata: AnnData, basis: str | None) -> str:
     candidates = ["spatial", "X_umap"] if basis is None else [basis, f"X_{basis}"]
     found = [name for name in candidates if name in adata.obsm]
     if not found:
-        msg = f"basis={basis!r}: none of {candidates} is in adata.obsm, which has {list(adata.obsm)}."
+        msg = f"basis={basis!r} is not in adata.obsm; available: {', '.join(map(repr, adata.obsm)) or 'nothing'}."
         raise KeyError(msg)
     return found[0]
 
@@ -119,14 +119,15 @@ def _make_axes(
     import matplotlib.pyplot as plt
 
     if axes is None:
-        # Rows as high as the tissue needs, so that no panel has empty bands and colour bars fit.
+        # Each row is as high as the tissue needs, so that no panel has empty bands and colour bars fit.
         width, height = np.maximum(np.ptp(coordinates, axis=0), 1e-12)
         row = 0.85 * PANEL_WIDTH * float(np.clip(height / width, 0.4, 2.0)) + 0.5
         figsize = figsize or (2 * PANEL_WIDTH, n_genes * row)
-        return plt.subplots(n_genes, 2, figsize=figsize, squeeze=False, layout="constrained")[1]
+        new: np.ndarray = plt.subplots(n_genes, 2, figsize=figsize, squeeze=False, layout="constrained")[1]
+        return new
     axes = np.asarray(axes, dtype=object)
     if axes.shape != (n_genes, 2) and not (n_genes == 1 and axes.shape == (2,)):
-        msg = f"axes has shape {axes.shape}; {n_genes} genes need ({n_genes}, 2): observed and imputed of each."
+        msg = f"axes has shape {axes.shape}; expected shape ({n_genes}, 2): observed and imputed of each gene."
         raise ValueError(msg)
     return axes.reshape(n_genes, 2)
 
@@ -146,10 +147,10 @@ def _draw(
     if field == "spatial":
         import squidpy as sq
 
-        # The empty library is what squidpy takes for an object without images, after a warning.
+        # squidpy itself uses an empty library for an object without images, but warns.
         kwargs = {"shape": None, "library_id": [""], "axis_label": ["x", "y"], "na_color": "lightgrey", **kwargs}
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "No data for colormapping")  # squidpy on points without values
+            warnings.filterwarnings("ignore", "No data for colormapping")  # squidpy warns about points without values
             sq.pl.spatial_scatter(points, color=color, ax=ax, size=size, title=title, **kwargs)
         return
     import scanpy as sc
@@ -160,7 +161,7 @@ def _draw(
 
 
 def _fit_points(axes: np.ndarray, coordinates: np.ndarray) -> None:
-    """Give points the size at which neighbours on the tissue nearly touch, in the panels as they came out."""
+    """Set the size of the points so that neighbours on the tissue nearly touch, given the size of the panels."""
     from sklearn.neighbors import NearestNeighbors
 
     if len(coordinates) < 2:
@@ -169,7 +170,7 @@ def _fit_points(axes: np.ndarray, coordinates: np.ndarray) -> None:
     for ax in axes.ravel():
         ax.figure.draw_without_rendering()
         points_per_unit = ax.get_window_extent().width / ax.figure.dpi * 72 / abs(np.diff(ax.get_xlim())[0])
-        # The marker "." is drawn with half the diameter that its size stands for.
+        # The marker "." is drawn with half the diameter that its size says.
         size = np.clip((2 * 0.9 * distance * points_per_unit) ** 2, 1, 1600)
         for collection in ax.collections:
             collection.set_sizes([size])

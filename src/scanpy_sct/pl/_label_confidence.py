@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def label_confidence(
     adata: AnnData, *, key: str = "sct_label", ax: Axes | None = None, show: bool = False, **kwargs: Any
 ) -> Axes:
-    """Plot how sure the names of the cells are: one box a label, of the probability of the name given.
+    """Plot the probability of the label that each cell got: one box per label.
 
     Parameters
     ----------
@@ -27,17 +27,17 @@ def label_confidence(
     show
         Show the figure at once.
     kwargs
-        For :meth:`matplotlib.axes.Axes.boxplot`.
+        Passed to :meth:`matplotlib.axes.Axes.boxplot`.
 
     Returns
     -------
-    The axes: labels with their numbers of cells, the surest on top. The dotted line is the threshold below which
-    cells were called unknown, where there was one.
+    The axes: labels with their numbers of cells, the most probable on top. The dotted line is the threshold below which
+    cells are "unknown".
 
     Raises
     ------
     KeyError
-        If there is no such result.
+        There is no such result.
 
     Examples
     --------
@@ -51,8 +51,8 @@ def label_confidence(
     keys = AnnotationKeys.of(key)
     if keys.labels not in adata.obs or keys.score not in adata.obs:
         found = [name for name in adata.obs if f"{name}_score" in adata.obs]
-        there = f"; there are: {', '.join(map(repr, found))}" if found else ""
-        msg = f"key={key!r}: the object has no such annotation{there}. Run sct.tl.annotate(adata, ...) first."
+        available = f"; available: {', '.join(map(repr, found))}" if found else ""
+        msg = f"key={key!r} is not an annotation of this object{available}. Run sct.tl.annotate(adata, ...) first."
         raise KeyError(msg)
     table = pd.DataFrame({"label": adata.obs[keys.labels].astype(object), "score": adata.obs[keys.score]}).dropna()
     scores = table.groupby("label")["score"]
@@ -62,7 +62,11 @@ def label_confidence(
 
     if ax is None:
         ax = plt.subplots(figsize=(6.0, 1.2 + 0.32 * len(groups)), layout="constrained")[1]
-    style = {"patch_artist": True, "boxprops": {"facecolor": "lightsteelblue"}, "medianprops": {"color": "black"}}
+    style: dict[str, Any] = {
+        "patch_artist": True,
+        "boxprops": {"facecolor": "lightsteelblue"},
+        "medianprops": {"color": "black"},
+    }
     style |= {"flierprops": {"marker": ".", "markersize": 3, "alpha": 0.5}, "widths": 0.6}
     ax.boxplot(groups, orientation="horizontal", tick_labels=names, **style | kwargs)
     threshold = adata.uns.get(key, {}).get("params", {}).get("threshold")

@@ -1,7 +1,7 @@
 """Which cells are read together.
 
-To add a policy, write a function that gives every cell a point, and enter it in `POLICIES`: cells whose points are close
-share a bag. Prediction, training and evaluation look policies up there.
+To add a policy, write a function that gives every cell a point, and enter it in `POLICIES`: cells whose points are
+close share a bag. Prediction, training and evaluation look policies up there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Between expression values and bins, of each cell's own values or of counts.
 
-All functions take a csr matrix whose explicit entries are positive (see :mod:`scanpy_sct.read.expression`), and work
+All functions take a csr matrix whose explicit entries are positive (see :mod:`scanpy_sct.read.reader`), and work
 on all cells at once.
 """
 

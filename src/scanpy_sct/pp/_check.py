@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scanpy_sct.plan.passes import Passes
+from scanpy_sct.impute import Imputer, ImputeSettings
 from scanpy_sct.pp._time import seconds_to_impute
+from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import missed_samples
-from scanpy_sct.read.scale import holds_counts
-from scanpy_sct.run.inputs import check_coordinates, choose_bag_policy, choose_path, plan
-from scanpy_sct.run.options import ComputeOptions
-from scanpy_sct.run.runner import Runner
-from scanpy_sct.tl._common import read
+from scanpy_sct.read.scale import holds_counts, sampled_rows
+from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision
+from scanpy_sct.workflow import open_cells
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -66,8 +65,6 @@ class Report:
     """Cells read together; a smaller sample is a smaller bag."""
     n_passes: int
     """How often each bag is read; every entry is hidden in one of the passes."""
-    path: str
-    """Part of the network that predicts, `"full"` or `"direct"`."""
     device: str
     precision: str
     seconds: float | None
@@ -92,7 +89,7 @@ class Report:
             ("cells", f"{self.n_cells:,}" + (f", {self.n_empty_cells:,} of them empty" if self.n_empty_cells else "")),
             ("samples", samples),
             ("bags", f"{self.n_bags:,} of {self.bag_size:,} cells, {self.bag_policy}"),
-            ("passes", f"{self.n_passes:,}, {_PATHS[self.path]}"),
+            ("passes", f"{self.n_passes:,}"),
             ("device", f"{self.device}, {self.precision}"),
             ("expected time", "not known" if self.seconds is None else f"{_time_range(self.seconds)} to impute"),
         ]
@@ -119,10 +116,9 @@ def check(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
-    bags: str = "auto",
-    path: str = "auto",
+    bags: BagPolicy = "auto",
     device: str = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
 ) -> Report:
     """Report what would be used of an object: genes, scale, samples, bags, time. Changes nothing.
 
@@ -143,8 +139,6 @@ def check(
         Column of `.var` with symbols or Ensembl ids to use instead of `.var_names`.
     bags
         Which cells are read together: `"auto"`, `"spatial"`, `"similar"` or `"random"`.
-    path
-        Part of the network that predicts: `"auto"`, `"full"` or `"direct"`.
     device, precision
         Where and how to compute.
 
@@ -164,15 +158,11 @@ def check(
     >>> report.scale
     'log'
     """
-    checkpoint, expression = read(adata, model, layer=layer, library_key=library_key, gene_names=gene_names)
-    check_coordinates(checkpoint, expression)
-    policy, path = choose_bag_policy(bags, expression), choose_path(path, checkpoint)
-    runner = Runner(checkpoint, ComputeOptions(device=device, precision=precision, batch_size=1))
-    passes = Passes.for_fraction(checkpoint.mask_fraction, seed=0)
-    # Random bags are as many and as large as those of any policy, and take no time to plan.
-    planned = plan(expression, checkpoint.config.bag_size, "random", seed=0)
-    genes = expression.genes
-    counts = np.bincount(expression.samples, minlength=len(expression.sample_names))
+    checkpoint, reader = open_cells(adata, model, ReadOptions(layer, library_key, gene_names))
+    imputer = Imputer(checkpoint, reader, ComputeOptions(bags, device, precision, batch_size=1), ImputeSettings())
+    genes, size = reader.genes, checkpoint.config.bag_size
+    counts = np.bincount(reader.samples, minlength=len(reader.sample_names))
+    n_bags = int(np.ceil(counts / size).sum())
     return Report(
         model=checkpoint.name,
         license=checkpoint.license,
@@ -180,26 +170,26 @@ def check(
         genes_unmatched=genes.unmatched,
         genes_ambiguous=genes.ambiguous,
         genes_duplicate=genes.duplicates,
-        genes_not_measured=int(((checkpoint.genes != "") & ~expression.measured).sum()),
+        genes_not_measured=int(((checkpoint.genes != "") & ~reader.measured).sum()),
         id_type=genes.id_type,
-        scale=expression.scale,
-        has_counts=holds_counts(expression.log_values, expression.scale),
-        n_cells=adata.n_obs,
-        n_empty_cells=int((np.diff(expression.log_values.indptr) == 0).sum()),
-        samples=dict(zip(expression.sample_names, counts.tolist(), strict=True)),
-        samples_note=missed_samples(adata, expression.coordinates) if library_key is None else "",
-        bag_policy=policy,
-        n_bags=len(planned),
-        bag_size=checkpoint.config.bag_size,
-        n_passes=passes.n,
-        path=path,
-        device=str(runner.device),
-        precision=str(runner.dtype).removeprefix("torch."),
-        seconds=seconds_to_impute(runner, expression, planned, passes, path),
+        scale=reader.scale,
+        has_counts=holds_counts(reader.block(sampled_rows(reader.n_cells)).log_values, reader.scale),
+        n_cells=reader.n_cells,
+        n_empty_cells=sum(
+            int((np.diff(reader.block(cells.rows).log_values.indptr) == 0).sum()) for cells in imputer.cells.blocks
+        ),
+        samples=dict(zip(reader.sample_names, counts.tolist(), strict=True)),
+        samples_note=missed_samples(adata, reader.coordinates) if library_key is None else "",
+        bag_policy=imputer.plan.policy,
+        n_bags=n_bags,
+        bag_size=size,
+        n_passes=imputer.plan.passes.n,
+        device=str(imputer.runner.device),
+        precision=str(imputer.runner.dtype).removeprefix("torch."),
+        seconds=seconds_to_impute(imputer, n_bags),
     )
 
 
-_PATHS = {"full": "through the whole network", "direct": "through the direct paths of the network"}
 _SCALES = {
     "counts": "counts; results are on the log1p scale",
     "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",

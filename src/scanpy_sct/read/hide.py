@@ -30,12 +30,3 @@ def read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -
         msg = f"hide has shape {hide.shape}, the object has {adata.shape}."
         raise ValueError(msg)
     return hide
-
-
-def hidden_at_positions(hide: sparse.csr_matrix | None, expression) -> sparse.csr_matrix | None:
-    """Move columns of the data to their positions in the vocabulary."""
-    if hide is None:
-        return None
-    entries = hide.tocsc()[:, expression.genes.columns].tocoo()
-    places = (entries.row, expression.genes.positions[entries.col])
-    return sparse.csr_matrix((entries.data, places), shape=(hide.shape[0], len(expression.measured)), dtype=bool)

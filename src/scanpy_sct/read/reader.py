@@ -67,17 +67,16 @@ class CellBlock:
 
     def at_genes(self, genes: np.ndarray) -> CellBlock:
         """Keep some genes, increasing indices into the vocabulary."""
-        is_all = len(genes) == len(self.measured)
-
-        def kept(matrix: sparse.csr_matrix | None) -> sparse.csr_matrix | None:
-            return matrix if matrix is None or is_all else matrix[:, genes]
-
+        if len(genes) == len(self.measured):
+            return self
+        log_values = self.log_values[:, genes]
+        is_same = self.token_values is self.log_values
         return replace(
             self,
-            log_values=kept(self.log_values),
-            token_values=kept(self.token_values),
+            log_values=log_values,
+            token_values=log_values if is_same else self.token_values[:, genes],
             measured=self.measured[genes],
-            hidden=kept(self.hidden),
+            hidden=None if self.hidden is None else self.hidden[:, genes],
         )
 
     def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
@@ -172,10 +171,12 @@ class CellReader:
         matrix = self._matrix if rows is None else self._matrix[rows]
         rows = np.arange(self.n_cells) if rows is None else np.asarray(rows)
         # Row totals and units come from all genes of the data, so scales are changed before genes are picked.
+        log_values = self._pick(to_log(matrix, self.scale))
+        is_same = self._to_tokens.is_log_scale
         return CellBlock(
             rows=rows,
-            log_values=self._pick(to_log(matrix, self.scale)),
-            token_values=self._pick(self._to_tokens.of(matrix)),
+            log_values=log_values,
+            token_values=log_values if is_same else self._pick(self._to_tokens.of(matrix)),
             measured=self.measured,
             samples=self.samples[rows],
             coordinates=None if self.coordinates is None else self.coordinates[rows],

@@ -87,19 +87,25 @@ class TokenValues:
     were_counts: bool = False
     """Whether normalised values are turned back into counts."""
 
+    is_log_scale: bool = False
+    """Whether these are the values on the input's log scale themselves: `log1p` of exact integers."""
+
     @classmethod
     def found_in(cls, matrix: sparse.csr_matrix, scale: Scale, target: TokenScale) -> TokenValues:
         """Find out from evenly spaced rows of ``matrix`` (cells, all genes of the data; positive entries only)."""
         if target not in get_args(TokenScale):
             msg = f"target must be one of {', '.join(map(repr, get_args(TokenScale)))}, found {target!r}."
             raise ValueError(msg)
+        if scale == "counts":
+            is_exact = bool((matrix.data == np.rint(matrix.data)).all())
+            return cls(scale, target, is_log_scale=is_exact and target == "log1p_counts")
         base, sample = None, _sample_rows(matrix)
         if scale == "log":
             base = _find_base(sample, _were_counts if target == "log1p_counts" else _have_one_total)
             if base is None:
                 return cls(scale, target)
             sample = with_data(sample, _exp1m(sample.data, base))
-        return cls(scale, target, base, scale != "counts" and _were_counts(sample))
+        return cls(scale, target, base, _were_counts(sample))
 
     def of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         """Convert the cells of ``matrix`` (cells, all genes of the data); float32, the same entries."""

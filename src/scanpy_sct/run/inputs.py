@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import Bag, CellsToPlan, POLICIES, in_spacings, plan_bags
+from scanpy_sct.plan.bags import POLICIES, Bag, CellsToPlan, in_spacings, plan_bags
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.sparse_tools import entry_rows, keep_entries
@@ -175,9 +175,7 @@ def bag_inputs(
         masked = np.zeros((len(bag.rows), len(block.measured)), dtype=bool)
         if masked_of is not None:
             masked = masked_of(bag.rows)
-        made = make_tokens(
-            block.token_values[bag.rows], block.log_values[bag.rows], masked, block.measured, rules
-        )
+        made = make_tokens(block.token_values[bag.rows], block.log_values[bag.rows], masked, block.measured, rules)
         requested = np.zeros(0, dtype=np.int64)
         if requested_of is not None:
             requested = np.flatnonzero(requested_of(targets))

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from scanpy_sct.settings import Precision as Precision  # also offered here, beside the other options
+
 BagPolicy = Literal["auto", "spatial", "similar", "random"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

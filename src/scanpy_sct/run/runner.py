@@ -102,7 +102,7 @@ class Runner:
     ) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with one vector per cell, (cells, dimensions) float32.
 
-        ``background`` is the profile of a sample to centre the cells on, from :meth:`background`; None: that of the bag.
+        ``background`` is the profile of a sample to centre cells on, from :meth:`background`; None: that of the bag.
         """
         for batch in self._batches(bags):
             found = self._in_parts(lambda part: self._vectors(part, background), batch)
@@ -156,9 +156,9 @@ class Runner:
     def _predict(self, batch: Sequence[BagInput], cell_weight: float, keep_bins: bool) -> list[TokenPrediction]:
         size = batch[0].tokens.size
         index = np.concatenate([number * size + bag.token_index for number, bag in enumerate(batch)])
-        cell = np.concatenate([
-            number * len(bag.tokens) + bag.token_index // bag.tokens.shape[1] for number, bag in enumerate(batch)
-        ])
+        cell = np.concatenate(
+            [number * len(bag.tokens) + bag.token_index // bag.tokens.shape[1] for number, bag in enumerate(batch)]
+        )
         values = np.concatenate([bag.bin_values for bag in batch])
         with self._autocast():
             logits = self.network.bin_logits(
@@ -173,7 +173,10 @@ class Runner:
         else:
             found += [torch.zeros(0, dtype=torch.uint8), torch.zeros(0)]
         ends = np.cumsum([len(bag.token_index) for bag in batch])[:-1]
-        return [TokenPrediction(*parts) for parts in zip(*(np.split(each.cpu().numpy(), ends) for each in found), strict=True)]
+        return [
+            TokenPrediction(*parts)
+            for parts in zip(*(np.split(each.cpu().numpy(), ends) for each in found), strict=True)
+        ]
 
     @torch.inference_mode()
     def _vectors(self, batch: Sequence[BagInput], background: Background | None) -> list[np.ndarray]:
@@ -185,7 +188,7 @@ class Runner:
 def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
     """Log-odds of detection and conditional mean from logits (bins, tokens).
 
-    ``values`` (bins above zero, cells) is the value of each bin in each cell, ``cell`` (tokens,) the cell of each token.
+    ``values`` (bins above zero, cells) is the value of each bin in each cell, ``cell`` (tokens,) that of each token.
     """
     detected = logits[1:]
     largest = detected.amax(0)

@@ -81,7 +81,7 @@ def _result(last: Mapping[str, Any] | None) -> str:
     return (
         f"At the last report (step {int(last['step']):,}, {int(last['cells']):,} cells shown, "
         f"{float(last['minutes']):.0f} minutes) the average precision on held-out cells was "
-        f"{float(last['auprc_network']):.4f}, beside {float(last['auprc_gene_constant']):.4f} by the frequencies in the "
-        f"training data, {float(last['auprc_bag_mean']):.4f} by the other cells of the bag and "
+        f"{float(last['auprc_network']):.4f}, beside {float(last['auprc_gene_constant']):.4f} by the frequencies in "
+        f"the training data, {float(last['auprc_bag_mean']):.4f} by the other cells of the bag and "
         f"{float(last['auprc_knn']):.4f} by the most similar of them."
     )

@@ -78,7 +78,7 @@ class CensusCells:
         ]
 
     def _experiment(self) -> tuple[Any, tiledbsoma.Experiment, pd.DataFrame | None]:
-        """Open the Census or the experiment; return it, its experiment, and the table of its data sets if there is one."""
+        """Open the Census or the experiment; return it, its experiment, and the table of its data sets or None."""
         try:
             if self.uri is None:
                 import cellxgene_census

@@ -128,12 +128,9 @@ def _variants(network: Network, bag: TrainingBag, device: torch.device) -> Itera
     if len(layers := transformer_layers(network)):
         with ablated(layers):
             yield "ablated", network.bin_logits(bags, token_index)
-    cells, gene_index = token_index // network.n_genes, token_index % network.n_genes
-    alone = [
-        network.bin_logits(Bags(bags.tokens[:, cell : cell + 1], None), gene_index[cells == cell])
-        for cell in cells.unique()
-    ]
-    yield "alone", torch.cat(alone)
+    cells, number = (token_index // network.n_genes).unique(return_inverse=True)
+    alone = Bags(bags.tokens[0, cells][:, None])
+    yield "alone", network.bin_logits(alone, number * network.n_genes + token_index % network.n_genes)
 
 
 def transformer_layers(network: Network) -> nn.ModuleList:

@@ -16,7 +16,7 @@ import torch
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.settings import settings
 from scanpy_sct.train.config import PretrainConfig
-from scanpy_sct.train.data import Dataset, TrainingBag, mask_for_training
+from scanpy_sct.train.data import Dataset, mask_for_training
 from scanpy_sct.train.held_out import HeldOut, validate
 from scanpy_sct.train.optimise import Optimisation
 from scanpy_sct.train.sources import Source

@@ -18,7 +18,7 @@ from scanpy_sct.train.config import PretrainConfig
 from scanpy_sct.train.finish import check_enough_cells, finish_checkpoint
 from scanpy_sct.train.held_out import HeldOut, held_out_bags
 from scanpy_sct.train.loop import Pretraining
-from scanpy_sct.train.sources import Source, open_sources
+from scanpy_sct.train.sources import open_sources
 from scanpy_sct.train.start import Start, find_start, hold_out, new_network, token_rules
 from scanpy_sct.train.state import check_same_run, last_report
 
@@ -160,8 +160,8 @@ def _start(
     """Find what the network starts from, once for all processes and starts of a run; refuse another run's folder."""
     file = training / START_FILE
     if fabric.is_global_zero:
-        facts = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
-        facts["architecture"] = "compact" if isinstance(config.network, CompactConfig) else "released"
+        facts = {"architecture": "compact" if isinstance(config.network, CompactConfig) else "released"}
+        facts |= {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
         facts["data"] = [str(item) if isinstance(item, CensusCells) else Path(item).name for item in data]
         listed = None if vocabulary is None else "\n".join(sorted(vocabulary))
         facts["vocabulary"] = None if listed is None else sha256(listed.encode()).hexdigest()

@@ -47,8 +47,8 @@ class Tuning:
             for number in range(VALIDATION_BAGS)
         ]
 
-    def fit(self) -> int:
-        """Train until the budget is used up or nothing gets better; leave the best weights, return their step."""
+    def fit(self) -> None:
+        """Train until the budget is used up or nothing gets better; leave the best weights."""
         config, started = self.config, time.monotonic()
         best, best_step, weights = self._validate(), 0, self._weights()
         first, losses = best, []
@@ -67,7 +67,6 @@ class Tuning:
         self._restore(weights)
         if best_step == 0:
             logger.warning("No better weights than those at the start were found: they stay.")
-        return best_step
 
     def _step(self, step: int) -> float:
         config, rng = self.config, np.random.default_rng([self.seed, 1, step])

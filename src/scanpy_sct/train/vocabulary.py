@@ -57,7 +57,9 @@ def bin_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarra
             cells = dataset.log_counts[rows[start : start + CHUNK]]
             nothing = np.zeros(cells.shape, dtype=bool)
             tokens = make_tokens(cells, cells, nothing, dataset.measured, rules).tokens
-            counts += np.stack([(tokens == number).sum(0) for number in range(n_bins)], axis=1) * dataset.measured[:, None]
+            counts += (
+                np.stack([(tokens == number).sum(0) for number in range(n_bins)], axis=1) * dataset.measured[:, None]
+            )
     # No bin is impossible, even if these cells do not show it.
     overall = (counts.sum(0) + 1) / (counts.sum() + n_bins)
     return (counts + PSEUDO_CELLS * overall) / (counts.sum(1, keepdims=True) + PSEUDO_CELLS)

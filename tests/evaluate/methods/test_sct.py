@@ -17,9 +17,9 @@ from scanpy_sct.read.genes import to_ensembl
 
 @pytest.fixture(scope="module")
 def adata(pbmc):
-    """60 cells with counts made up from the real values."""
-    counts = sparse.csr_matrix(np.rint(np.expm1(pbmc.X[:60].toarray()) / 3).astype(np.float32))
-    return ad.AnnData(counts, obs=pbmc.obs[:60], var=pbmc.var[[]])
+    """40 cells with counts made up from the real values."""
+    counts = sparse.csr_matrix(np.rint(np.expm1(pbmc.X[:40].toarray()) / 3).astype(np.float32))
+    return ad.AnnData(counts, obs=pbmc.obs[:40], var=pbmc.var[[]])
 
 
 def observed(adata, checkpoint, name):

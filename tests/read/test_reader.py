@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.expression import _mention, read_expression
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader, _warn_once
 
 VOCABULARY = released_vocabulary()
 
@@ -34,8 +37,15 @@ def adata(genes):
     return result
 
 
+def open_reader(adata, *, vocabulary=VOCABULARY, token_scale="log1p_counts", min_genes=50, **options):
+    return CellReader(adata, vocabulary, token_scale, ReadOptions(**options), min_genes=min_genes)
+
+
 def read(adata, **arguments):
-    return read_expression(adata, VOCABULARY, **{"token_scale": "log1p_counts", **arguments})
+    """All cells, beside what the reader knows of them."""
+    reader = open_reader(adata, **arguments)
+    facts = {name: getattr(reader, name) for name in ("genes", "scale", "sample_names")}
+    return SimpleNamespace(**vars(reader.block()), **facts)
 
 
 def same(a, b):
@@ -48,35 +58,35 @@ def same(a, b):
 
 
 def test_values_stand_at_the_positions_of_their_genes(adata, genes):
-    expression = read(adata, library_key="section")
-    assert expression.log_values.shape == (30, 19_968)
+    cells = read(adata, library_key="section")
+    assert cells.log_values.shape == (30, 19_968)
     np.testing.assert_array_equal(
-        expression.log_values[:, genes["sct_position"].to_numpy()].toarray(), np.log1p(adata.X[:, :120].toarray())
+        cells.log_values[:, genes["sct_position"].to_numpy()].toarray(), np.log1p(adata.X[:, :120].toarray())
     )
-    assert expression.log_values.nnz == adata.X[:, :120].nnz
-    assert expression.log_values.has_sorted_indices
-    assert expression.token_values.has_sorted_indices
-    assert sorted(np.flatnonzero(expression.measured)) == sorted(genes["sct_position"])
-    assert expression.samples.tolist() == [0] * 10 + [1] * 20
-    assert expression.sample_names == ("s1", "s2")
-    assert expression.coordinates.shape == (30, 2)
-    assert expression.scale == "counts"
-    assert expression.genes.unmatched == ("no_gene", "spike", "barcode", "XIST")
+    assert cells.log_values.nnz == adata.X[:, :120].nnz
+    assert cells.log_values.has_sorted_indices
+    assert cells.token_values.has_sorted_indices
+    assert sorted(np.flatnonzero(cells.measured)) == sorted(genes["sct_position"])
+    assert cells.samples.tolist() == [0] * 10 + [1] * 20
+    assert cells.sample_names == ("s1", "s2")
+    assert cells.coordinates.shape == (30, 2)
+    assert cells.scale == "counts"
+    assert cells.genes.unmatched == ("no_gene", "spike", "barcode", "XIST")
 
 
 def test_a_measured_gene_without_counts_is_measured(adata):
     adata.X = adata.X.toarray()
     adata.X[:, 0] = 0
-    expression = read(adata)
-    position = expression.genes.positions[0]
-    assert expression.measured[position]
-    assert expression.log_values[:, position].nnz == 0
+    cells = read(adata)
+    position = cells.genes.positions[0]
+    assert cells.measured[position]
+    assert cells.log_values[:, position].nnz == 0
 
 
 def test_empty_cells_keep_their_row(adata):
-    expression = read(adata)
-    assert expression.log_values[4].nnz == 0
-    assert expression.log_values.shape[0] == 30
+    cells = read(adata)
+    assert cells.log_values[4].nnz == 0
+    assert cells.log_values.shape[0] == 30
 
 
 def test_no_expression_at_all(adata):
@@ -92,7 +102,7 @@ def test_no_expression_at_all(adata):
 def test_several_samples_read_as_one_are_mentioned_once(adata, caplog):
     adata.obs["slide"] = ["only here"] * 15 + ["and here"] * 15
     del adata.obs["section"]
-    _mention.cache_clear()
+    _warn_once.cache_clear()
     read(adata, library_key="slide")
     assert not caplog.records
     read(adata)
@@ -159,17 +169,17 @@ def test_duplicated_names(adata):
     adata.X = adata.X.toarray()
     adata.X[:, 1] = 9  # the larger one
     adata.var_names = names
-    expression = read(adata)
-    assert expression.genes.duplicates == (names[0],)
-    assert 0 not in expression.genes.columns
-    assert expression.log_values[:, expression.genes.positions[0]].nnz == 30
+    cells = read(adata)
+    assert cells.genes.duplicates == (names[0],)
+    assert 0 not in cells.genes.columns
+    assert cells.log_values[:, cells.genes.positions[0]].nnz == 30
 
 
 def test_without_coordinates_and_samples(adata):
     del adata.obsm["spatial"]
-    expression = read(adata)
-    assert expression.coordinates is None
-    assert expression.sample_names == ("all",)
+    cells = read(adata)
+    assert cells.coordinates is None
+    assert cells.sample_names == ("all",)
 
 
 def mouse(genes):
@@ -261,7 +271,7 @@ def test_wrong_arguments(adata):
 
 
 @pytest.mark.parametrize(
-    ("found", "way_out"),
+    ("found", "hint"),
     [
         (pd.DataFrame(), r"found DataFrame.*anndata\.AnnData\(df\)"),
         (np.zeros((3, 2)), r"found ndarray.*anndata\.AnnData\(matrix\)"),
@@ -269,8 +279,8 @@ def test_wrong_arguments(adata):
         ({}, "found dict.*MuData"),
     ],
 )
-def test_other_objects(found, way_out):
-    with pytest.raises(TypeError, match=f"adata must be an AnnData, {way_out}"):
+def test_other_objects(found, hint):
+    with pytest.raises(TypeError, match=f"adata must be an AnnData, {hint}"):
         read(found)
 
 
@@ -282,11 +292,9 @@ def test_scaled_data(adata):
 
 def test_a_vocabulary_of_its_own(adata, genes):
     vocabulary = np.array(["", *genes.index[::-1], ""])
-    expression = read_expression(adata, vocabulary, token_scale="log1p_counts")
-    assert expression.measured.tolist() == [False] + [True] * 120 + [False]
-    np.testing.assert_array_equal(
-        expression.log_values[:, 1:-1].toarray(), np.log1p(adata.X[:, :120].toarray()[:, ::-1])
-    )
+    cells = read(adata, vocabulary=vocabulary)
+    assert cells.measured.tolist() == [False] + [True] * 120 + [False]
+    np.testing.assert_array_equal(cells.log_values[:, 1:-1].toarray(), np.log1p(adata.X[:, :120].toarray()[:, ::-1]))
 
 
 @pytest.mark.parametrize("file", ["dev/heart_dev_ST_CN73.h5ad", "train/midbrain_ipsc_lamanno.h5ad"])
@@ -297,3 +305,42 @@ def test_real_data_by_symbol_and_by_id(data_dir, file):
     assert both.sum() > 0.999 * by_id.measured.sum()
     totals = [np.asarray(e.log_values.sum(axis=0, dtype=float)).ravel()[both] for e in (by_id, by_symbol)]
     assert np.isclose(*totals).mean() > 0.999
+
+
+def test_a_block_of_cells_is_the_same_rows_of_all_cells(adata):
+    hide = np.random.default_rng(0).random(adata.shape) < 0.1
+    for scale in ("log1p_counts", "log1p_cp10k"):
+        reader = open_reader(adata, token_scale=scale, library_key="section", hide=hide)
+        whole, rows = reader.block(), np.array([21, 3, 4, 17])
+        for part in (reader.block(rows), whole.block(rows)):
+            for name in ("log_values", "token_values", "hidden"):
+                np.testing.assert_array_equal(getattr(part, name).toarray(), getattr(whole, name)[rows].toarray())
+            for name in ("samples", "coordinates", "name_hashes"):
+                np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[rows])
+            np.testing.assert_array_equal(part.rows, rows)
+
+
+def test_hidden_entries_are_read_as_nothing(adata):
+    hide = np.random.default_rng(0).random(adata.shape) < 0.3
+    changed = adata.copy()
+    dense = changed.X.toarray()
+    dense[hide] = 7
+    changed.X = sparse.csr_matrix(dense)
+    same(read(adata, hide=hide), read(changed, hide=sparse.csr_matrix(hide)))
+    adata.layers["hide"] = hide
+    same(read(adata, hide=hide), read(adata, hide="hide"))
+
+
+def test_some_genes_of_a_block(adata, genes):
+    block = open_reader(adata).block()
+    chosen = np.sort(genes["sct_position"].to_numpy()[:7])
+    part = block.at_genes(np.append(chosen, 19_960))
+    np.testing.assert_array_equal(part.log_values[:, :7].toarray(), block.log_values[:, chosen].toarray())
+    assert part.measured.tolist() == [True] * 7 + [False]
+
+
+def test_names_decide_the_hash_and_not_the_order(adata):
+    hashes = open_reader(adata).name_hashes
+    order = np.random.default_rng(0).permutation(30)
+    np.testing.assert_array_equal(open_reader(adata[order]).name_hashes, hashes[order])
+    assert len(set(hashes)) == 30

@@ -1,0 +1,75 @@
+"""Fits as files: arrays as npz, everything else as JSON inside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from os import PathLike
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from scanpy_sct.impute.fit import ImputationFit
+
+FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 1
+FACTS = "facts"
+"""Name of the array that holds all that is not an array, as JSON."""
+
+
+def save_fit(fit: ImputationFit, path: str | PathLike[str]) -> None:
+    """Write a fit to an npz file."""
+    arrays: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    _collect("fit", fit, arrays, facts)
+    np.savez(Path(path), **{FACTS: np.array(json.dumps(facts))}, **arrays)
+
+
+def load_fit(path: str | PathLike[str]) -> ImputationFit:
+    """Read a fit that :func:`save_fit` wrote.
+
+    Raises
+    ------
+    ValueError
+        The file is not a fit, or one of another version.
+    """
+    with np.load(Path(path), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    facts = json.loads(str(arrays.pop(FACTS))) if FACTS in arrays else {}
+    if (facts.get("format"), facts.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        found = f"{facts.get('format')!r}, version {facts.get('format_version')!r}"
+        msg = f"{str(path)!r} must be a fit of format version {FORMAT_VERSION}; found {found}."
+        raise ValueError(msg)
+    return _build("fit", ImputationFit, arrays, facts)
+
+
+def _collect(name: str, value: Any, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    if is_dataclass(value):
+        facts[name] = True
+        for field in fields(value):
+            _collect(f"{name}.{field.name}", getattr(value, field.name), arrays, facts)
+    elif isinstance(value, tuple):
+        facts[name] = len(value)
+        for number, item in enumerate(value):
+            _collect(f"{name}.{number}", item, arrays, facts)
+    elif isinstance(value, np.ndarray):
+        arrays[name] = value
+    else:
+        facts[name] = value
+
+
+def _build(name: str, kind: Any, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Any:
+    if name in arrays:
+        return arrays[name]
+    kind = next((each for each in get_args(kind) if each is not NoneType), kind) if NoneType in get_args(kind) else kind
+    value = facts[name]
+    if value is None:
+        return None
+    if get_origin(kind) is tuple:
+        return tuple(_build(f"{name}.{number}", get_args(kind)[0], arrays, facts) for number in range(value))
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        parts = {field.name: _build(f"{name}.{field.name}", hints[field.name], arrays, facts) for field in fields(kind)}
+        return kind(**parts)
+    return value

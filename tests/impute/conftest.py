@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader
+from scanpy_sct.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr(settings, "progress", False)
+
+
+@pytest.fixture(scope="session")
+def open_cells(compact_checkpoint):
+    """Open an object for the small networks of the tests."""
+
+    def opened(adata, **options):
+        return CellReader(adata, compact_checkpoint.genes, "log1p_counts", ReadOptions(**options))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def scrambled():
+    """Give an object other values at the hidden entries, zeros becoming detected and the reverse."""
+
+    def changed(adata: ad.AnnData, hidden: np.ndarray) -> ad.AnnData:
+        dense = adata.X.toarray()
+        dense[hidden] = np.where(dense[hidden] > 0, 0, 3.21)
+        result = adata.copy()
+        result.X = sparse.csr_matrix(dense)
+        return result
+
+    return changed

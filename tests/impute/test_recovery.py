@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.plan.passes import NOT_MASKED
+
+
+def test_correlation_within_passes_whatever_the_blocks():
+    rng = np.random.default_rng(0)
+    observed = rng.poisson(0.8, (60, 5)).astype(np.float32)
+    predicted = (observed + rng.normal(0, 1, observed.shape)).astype(np.float32)
+    pass_of = rng.integers(0, 3, observed.shape).astype(np.uint8)
+    pass_of[:, 4] = NOT_MASKED
+    known = np.array([True, True, False])
+    parts = []
+    for rows in (slice(0, 7), slice(7, 60)):
+        moments = Moments.zeros(5, 3)
+        moments.add(sparse.csr_matrix(observed[rows]), predicted[rows], pass_of[rows], known)
+        parts.append(moments)
+    found = (parts[0] + parts[1]).correlation()
+    assert np.isnan(found[4])
+    for gene in range(4):
+        table = pd.DataFrame({"observed": observed[:, gene], "predicted": predicted[:, gene]})
+        table = table[pass_of[:, gene] < 2]
+        centred = table - table.groupby(pass_of[pass_of[:, gene] < 2, gene]).transform("mean")
+        np.testing.assert_allclose(found[gene], centred.corr().iloc[0, 1], rtol=1e-5)
+
+
+def test_a_constant_gene_has_no_correlation():
+    moments = Moments.zeros(1, 1)
+    moments.add(
+        sparse.csr_matrix(np.ones((9, 1))), np.arange(9.0)[:, None], np.zeros((9, 1), np.uint8), np.array([True])
+    )
+    assert np.isnan(moments.correlation()).all()
