@@ -12,6 +12,8 @@ from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.scale import find_scale, to_log
 from scanpy_sct.sparse_tools import log_normalise
 
+TOP_GENES = 300
+
 
 @method("celltypist", task="annotation", needs=("reference", "package:celltypist"), replace=True)
 def celltypist(reference: AnnData, query: AnnData, labels_key: str, seed: int) -> pd.DataFrame:
@@ -28,8 +30,15 @@ def celltypist(reference: AnnData, query: AnnData, labels_key: str, seed: int) -
     level = quiet.level
     quiet.setLevel(logging.WARNING)
     try:
-        options = {"labels": "label", "use_SGD": True, "feature_selection": True, "random_state": seed}
-        model = package.train(known, check_expression=False, **options)
+        model = package.train(
+            known,
+            labels="label",
+            check_expression=False,
+            use_SGD=True,
+            feature_selection=known.n_vars > TOP_GENES,
+            top_genes=TOP_GENES,
+            random_state=seed,
+        )
         answer = package.annotate(others, model=model)
     finally:
         quiet.setLevel(level)

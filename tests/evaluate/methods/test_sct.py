@@ -39,12 +39,18 @@ def test_masked_entries_are_predicted_as_tl_impute_does(adata, model, method, bl
     assert np.isfinite(found.count).all()
 
 
-@pytest.mark.parametrize("task", ["entries_15", "genes", "panel_100", "thinning"])
-def test_every_task_is_answered(adata, model, task):
-    table = sct.evaluate.imputation(
-        adata, tasks=task, methods=["sct", "sct_network", "training_rates"], model=model, n_bootstrap=0
-    )
-    assert set(table["method"]) == {"sct", "sct_network", "training_rates"}
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("entries_15", ["sct", "sct_network", "training_rates"]),
+        ("genes", ["sct"]),
+        ("panel_100", ["sct_network", "training_rates"]),
+        ("thinning", ["sct"]),
+    ],
+)
+def test_every_task_is_answered(adata, model, task, names):
+    table = sct.evaluate.imputation(adata, tasks=task, methods=names, model=model, n_bootstrap=0)
+    assert set(table["method"]) == set(names)
     assert np.isfinite(table["value"]).all()
 
 
