@@ -10,6 +10,10 @@ import pytest
 
 # Before anything imports matplotlib, and inherited by the processes that tests start.
 os.environ["MPLBACKEND"] = "Agg"
+# The networks of the tests are too small for several threads, which make them many times slower on a busy machine.
+# numba counts too: scanpy's neighbours go through it, and torch then takes over its number of threads.
+for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

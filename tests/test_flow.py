@@ -17,20 +17,6 @@ INNER = {"settings", "storable", "sparse_tools", "model", "read", "plan", "check
 INNER |= {"annotate", "write", "workflow"}
 PUBLIC = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
 
-# Imports of private modules of other packages that are still to be removed.
-PRIVATE_IMPORTS_LEFT = {
-    "evaluate/_embeddings.py: scanpy_sct.tl._common.read",
-    "evaluate/annotation.py: scanpy_sct.tl._common.as_seed",
-    "evaluate/embedding.py: scanpy_sct.tl._common.as_seed",
-    "evaluate/imputation.py: scanpy_sct.tl._common.as_seed",
-    "pp/_check.py: scanpy_sct.tl._common.read",
-    "train/finetune.py: scanpy_sct.tl._common.as_seed",
-    "train/finetune.py: scanpy_sct.tl._common.read",
-    "train/label_head.py: scanpy_sct.tl._common.as_seed",
-    "train/objects.py: scanpy_sct.tl._common.read",
-    "train/whiten.py: scanpy_sct.tl._common.as_seed",
-}
-
 # What each part may import besides itself. Public functions may call each other, but not in a circle (checked below).
 ALLOWED = {
     "settings": set(),
@@ -161,7 +147,7 @@ def test_no_parts_import_each_other_in_a_circle():
 
 
 def test_no_package_imports_private_modules_of_another():
-    assert [found for found in private_imports(SOURCE) if found not in PRIVATE_IMPORTS_LEFT] == []
+    assert private_imports(SOURCE) == []
 
 
 def plant(folder: Path, **modules: str) -> Path:

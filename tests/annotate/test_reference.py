@@ -120,6 +120,7 @@ def test_at_most_so_many_cells_of_a_label_are_used(halves, tiny_checkpoint, monk
     found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     expected = known.obs["bulk_labels"].value_counts().clip(upper=10).sum()
     assert found.details["reference"]["cells"] == expected < known.n_obs
+    assert accuracy(found, query) > 0.7
 
 
 @pytest.mark.usefixtures("vectors")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from scanpy_sct.datasets import pbmc68k
-from scanpy_sct.read.expression import read_expression
 from scanpy_sct.read.genes import released_vocabulary
+from scanpy_sct.read.reader import CellReader
 
 
 def test_log_normalised_values_and_labels():
@@ -23,11 +23,11 @@ def test_log_normalised_values_and_labels():
 
 
 def test_it_can_be_read():
-    expression = read_expression(pbmc68k(), released_vocabulary(), token_scale="log1p_counts")
-    assert expression.scale == "log"
-    assert expression.measured.sum() > 700
+    reader = CellReader(pbmc68k(), released_vocabulary(), "log1p_counts")
+    assert reader.scale == "log"
+    assert reader.measured.sum() > 700
     # the counts behind the values come back
-    counts = np.expm1(expression.token_values.data)
+    counts = np.expm1(reader.block().token_values.data)
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-3)
 
 

@@ -108,6 +108,17 @@ def test_cells_of_types_that_the_reference_lacks_count_in_the_auroc_alone(tellin
     assert value(table, "unknown_auroc") == 1
 
 
+def test_a_type_left_out_is_compared_with_known_types_alone(telling):
+    """Cells of a type that the reference lacks anyway do not count."""
+    labels = telling.obs["bulk_labels"]
+    reference = telling[labels != "CD56+ NK"].copy()
+    options = {"reference": reference, "methods": oracle(), "model": None, "n_bootstrap": 0}
+    table = annotation(telling, "bulk_labels", leave_one_type_out=True, **options)
+    rows = table[table["split"].str.startswith("without ")]
+    assert sorted(rows["split"]) == ["without CD14+ Monocyte", "without CD19+ B", "without Dendritic"]
+    assert (rows["n_cells"] == (labels != "CD56+ NK").sum()).all()
+
+
 def test_baselines_annotate_most_cells_and_their_intervals_hold_the_value(cells):
     before = cells.copy()
     table = annotation(cells, "bulk_labels", methods=PLAIN, model=None, n_bootstrap=50)

@@ -101,6 +101,10 @@ def test_novelty_lowers_the_probabilities_of_sct(cells, context, monkeypatch):
     assert seen["rng"] == 3
     assert seen["labels_key"] == "label"
     assert seen["library_key"] is None
+    reference.obs["donor"] = query.obs["donor"] = "x"
+    with_donors = replace(context, library_key="donor")
+    methods.sct_methods(with_donors)["sct"].function(reference, query, "label", 3)
+    assert seen["library_key"] == "donor"
     query.uns |= methods.markers_for_methods({"a/b": ["CD79A"], "c": ["LYZ"]})
     seen.clear()
     assert list(methods.sct_methods(context)["sct_markers"].function(cells, query, "label", 3)) == ["a/b", "c"]

@@ -21,7 +21,7 @@ def test_missing_device_is_refused():
 
 
 def test_an_unknown_device_is_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"device='gpu' is not known; use 'auto', 'cpu'") as error:
+    with pytest.raises(ValueError, match=r"device='gpu' is not a device; use 'auto', 'cpu'") as error:
         choose_device("gpu")
     assert len(str(error.value)) < 150
 

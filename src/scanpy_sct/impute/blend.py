@@ -54,10 +54,10 @@ def gene_weights(
     log_odds: tuple[np.ndarray, np.ndarray],
     detected: np.ndarray,
     groups: Groups,
-    is_known: np.ndarray,
+    learns_from: np.ndarray,
     shared: np.ndarray,
 ) -> np.ndarray:
-    """Move the shared weights, for each gene and pass, by what the gene's entries of the other passes say.
+    """Move the shared weights, for each gene and pass, by what the gene's entries of other passes say.
 
     One Newton step from the shared weights, which the prior keeps short.
 
@@ -67,20 +67,22 @@ def gene_weights(
         As in :func:`shared_weights`, in the order of the groups.
     groups
         Order of the entries.
-    is_known
-        (passes,) bool: whether the values of the entries of a pass may be learnt from.
+    learns_from
+        (passes, passes) bool: entries of which passes (second axis) the weights of each pass are learnt from.
     shared
-        Result of :func:`shared_weights`.
+        (passes, 3): result of :func:`shared_weights` for each pass.
 
     Returns
     -------
-    (genes, passes, 3) float64. No entry takes part in the weights of its own pass.
+    (genes, passes, 3) float64.
     """
-    sums = np.stack([groups.sum(part) for part in _evidence(log_odds, detected, shared)], axis=-1)
-    sums *= is_known[:, None]
-    others = sums.sum(axis=1, keepdims=True) - sums
-    information = _symmetric(others[..., 3:]) + GENE_PRECISION * np.eye(3)
-    weights = shared + np.linalg.solve(information, others[..., :3, None])[..., 0]
+    weights = np.empty((*groups.sizes.shape, 3))
+    for start in np.unique(shared, axis=0):
+        passes = np.flatnonzero((shared == start).all(axis=1))
+        sums = np.stack([groups.sum(part) for part in _evidence(log_odds, detected, start)], axis=-1)
+        of_teachers = np.einsum("pq,gqk->gpk", learns_from[passes].astype(float), sums)
+        information = _symmetric(of_teachers[..., 3:]) + GENE_PRECISION * np.eye(3)
+        weights[:, passes] = start + np.linalg.solve(information, of_teachers[..., :3, None])[..., 0]
     weights[..., :2] = np.maximum(weights[..., :2], 0)
     return weights
 

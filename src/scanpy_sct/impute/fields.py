@@ -117,10 +117,13 @@ def _details(fit: ImputationFit, imputer: Imputer) -> dict[str, Any]:
     details = {
         "bags": fit.plan.policy,
         "cell_weight": fit.cell_weight,
-        "passes": fit.plan.passes.n + (imputer.reader.hide is not None),
+        "passes": fit.plan.passes.n + (0 if imputer.reader.hide is None else 2),
         "fit_cells": len(imputer.cells.fit_cells.rows),
     }
     if fit.blend is None:
         return details
     blend = fit.blend
-    return details | {"blend_weights": blend.shared_weights, "conditional_mean_weight": blend.shared_mean_weight}
+    return details | {
+        "blend_weights": blend.shared_weights[0],
+        "conditional_mean_weight": float(blend.shared_mean_weight[0]),
+    }

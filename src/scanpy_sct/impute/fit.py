@@ -50,8 +50,9 @@ class BlendFit:
     factor: np.ndarray
     """(genes, passes) float32: multiplies the blended conditional mean."""
     shared_weights: np.ndarray
-    """(3,) weights that all genes start from."""
-    shared_mean_weight: float
+    """(passes, 3) weights that all genes start from."""
+    shared_mean_weight: np.ndarray
+    """(passes,) weight of the network's conditional mean of all genes."""
     network_fraction: np.ndarray
     """(genes,) fraction of the network in the blend of each gene."""
 
@@ -223,7 +224,7 @@ class _Estimate:
         fraction = np.ones(len(kept))
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
-            found = _blend_genes(genes, self.masks.is_known, shared, of_means)
+            found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
             _put(network, part, found.network)
             _put(data, part, found.data)
             weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor
@@ -231,14 +232,27 @@ class _Estimate:
         blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
         return replace(fit, network=network, blend=blend)
 
-    def _shared(self, columns: np.ndarray) -> tuple[np.ndarray, float]:
+    def _shared(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of log-odds (passes, 3) and of conditional means (passes,) that all genes share.
+
+        Those of the pass of hidden entries are estimated from the probe, all others from the ordinary passes together:
+        a few numbers for all genes, which no single entry moves.
+        """
         genes = self.genes(columns)
         sources = _calibrated(genes)
-        is_known = genes.groups.spread(np.broadcast_to(self.masks.is_known, genes.groups.sizes.shape))
+        pass_of = genes.groups.spread(np.broadcast_to(np.arange(self.masks.n_passes), genes.groups.sizes.shape))
         detected = genes.values > 0
-        log_odds = tuple(source[0][is_known] for source in sources[:2])
-        shared = shared_weights(log_odds, detected[is_known])
-        return shared, mean_weight(tuple(source[1][detected] for source in sources[:2]), genes.values[detected])
+        weights, means = np.empty((self.masks.n_passes, 3)), np.empty(self.masks.n_passes)
+        is_last = np.arange(self.masks.n_passes) == self.masks.hidden_pass
+        for passes in (np.flatnonzero(~is_last), np.flatnonzero(is_last)):
+            if not len(passes):
+                continue
+            teachers = np.flatnonzero(self.masks.learns_from[passes].any(axis=0))
+            used = np.isin(pass_of, teachers)
+            weights[passes] = shared_weights(tuple(source[0][used] for source in sources[:2]), detected[used])
+            used &= detected
+            means[passes] = mean_weight(tuple(source[1][used] for source in sources[:2]), genes.values[used])
+        return weights, means
 
     def _blocks(self, kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Positions in the result and in ``plan.columns`` of measured genes, some at a time."""
@@ -268,11 +282,11 @@ def _calibrated(genes: _Genes) -> tuple[tuple, tuple, Calibration, Calibration]:
     return *sources, *fits
 
 
-def _blend_genes(genes: _Genes, is_known: np.ndarray, shared: np.ndarray, of_means: float) -> _GeneBlend:
+def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_means: np.ndarray) -> _GeneBlend:
     """Estimate the blend of some genes: weights of log-odds, then the calibration of what is blended."""
     groups, visible = genes.groups, genes.visible
     network, data, of_network, of_data = _calibrated(genes)
-    weights = gene_weights((network[0], data[0]), genes.values > 0, groups, is_known, shared)
+    weights = gene_weights((network[0], data[0]), genes.values > 0, groups, learns_from, shared)
     # The data hold nothing about a gene that is nowhere visibly detected.
     is_alone = visible.n_detected == 0
     weights[is_alone] = NETWORK_ALONE

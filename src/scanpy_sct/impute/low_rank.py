@@ -77,7 +77,7 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
 
     Returns
     -------
-    For each pass its components, and the scores of the cells. The weights of a pass rest on the entries of the others.
+    For each pass its components, and the scores of the cells. The weights of a pass rest on entries of other passes.
     """
     fits, scores, evidence = [], [], []
     for number in range(masks.n_passes):
@@ -85,11 +85,9 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
         fits.append(fit)
         scores.append(found)
         evidence.append(_weight_evidence(fit, found, values, masks, number, seed))
-    is_known = masks.is_known
     weighted = []
-    for number, fit in enumerate(fits):
-        others = [each for other, each in enumerate(evidence) if is_known[other] and other != number]
-        others = others or [each for other, each in enumerate(evidence) if is_known[other]]
+    for fit, teachers in zip(fits, masks.learns_from, strict=True):
+        others = [evidence[number] for number in np.flatnonzero(teachers)]
         weights = component_weights(*(sum(parts) for parts in zip(*others, strict=True)))
         weighted.append(LowRank(fit.components, fit.mean, fit.visible_fraction, weights))
     return weighted, scores

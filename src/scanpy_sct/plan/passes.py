@@ -8,6 +8,8 @@ import numpy as np
 
 _SHIFTS = (np.uint32(16), np.uint32(15), np.uint32(16))
 _FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
+PROBE_PASSES = 12
+"""The probe masks one entry in so many of those that are visible."""
 ROWS_AT_ONCE = 256
 """Numbers of so many cells are scrambled at a time: they stay in the cache of a processor."""
 
@@ -51,16 +53,17 @@ class Passes:
 class BlockMasks:
     """In which pass each entry of a block of cells is masked.
 
-    Entries that the user hides are masked in all passes; where there are any, they are predicted in a pass of their
-    own, the last one, in which nothing else is masked.
+    Entries that the user hides are masked in all passes. Where there are any, two passes follow the others: one that
+    masks few more entries (the *probe*), from which the last one learns, in which only the hidden entries are masked
+    and predicted.
     """
 
     pass_of: np.ndarray
     """(cells, genes) uint8, `NOT_MASKED` for genes that were not measured."""
     n_passes: int
-    """Number of passes, that of the hidden entries included."""
+    """Number of passes, those for hidden entries included."""
     hidden_pass: int | None = None
-    """The pass of the entries that the user hides."""
+    """The pass of the entries that the user hides, the last one; the probe comes before it."""
 
     @classmethod
     def of(
@@ -79,20 +82,37 @@ class BlockMasks:
         hidden
             (cells, genes) bool: entries that the user hides; None: nowhere in the object.
         """
+        probe = Passes(PROBE_PASSES, passes.seed + 2)
         pass_of = np.empty((len(cells), len(genes)), dtype=np.uint8)
         for start in range(0, len(cells), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             pass_of[rows] = passes.assigned(cells[rows], genes)
+            if hidden is not None:
+                pass_of[rows][probe.assigned(cells[rows], genes) == 0] = passes.n
         pass_of[:, ~measured] = NOT_MASKED
         if hidden is None:
             return cls(pass_of, passes.n)
-        pass_of[hidden & measured] = passes.n
-        return cls(pass_of, passes.n + 1, passes.n)
+        pass_of[hidden & measured] = passes.n + 1
+        return cls(pass_of, passes.n + 2, passes.n + 1)
 
     @property
     def is_known(self) -> np.ndarray:
         """Whether the values of the entries of each pass may be learnt from, (passes,) bool."""
         return np.arange(self.n_passes) != (-1 if self.hidden_pass is None else self.hidden_pass)
+
+    @property
+    def learns_from(self) -> np.ndarray:
+        """Entries of which passes (second axis) what is done in a pass is learnt from, (passes, passes) bool.
+
+        No pass learns from its own entries, and each from passes that mask about as many entries as it does itself.
+        """
+        n = self.n_passes
+        if self.hidden_pass is None:
+            return ~np.eye(n, dtype=bool)
+        result = np.zeros((n, n), dtype=bool)
+        result[:-1, :-2] = ~np.eye(n - 1, n - 2, dtype=bool)
+        result[-1, -2] = True
+        return result
 
     def targets(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Entries that are predicted in a pass, (rows, genes) bool."""

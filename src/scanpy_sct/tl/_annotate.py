@@ -138,7 +138,7 @@ def annotate(
     def compute(checkpoint: Checkpoint, reader: CellReader, options: ComputeOptions) -> Result:
         check_computable(checkpoint, reader, options)
         annotator: Annotator
-        if reference is not None:
+        if reference is not None and labels_key is not None:
             annotator = _read_reference(reference, labels_key, checkpoint, reference_reading)
         elif markers is not None:
             annotator = MarkerAnnotator(read_markers(markers, checkpoint, reader))
