@@ -15,7 +15,12 @@ from scanpy_sct.impute.blend import (
 from scanpy_sct.impute.groups import Groups
 
 N_GENES, N_PASSES = 4, 3
-KNOWN = np.ones(N_PASSES, dtype=bool)
+OTHERS = ~np.eye(N_PASSES, dtype=bool)
+"""Every pass learns from all others."""
+
+
+def of_all_passes(weights):
+    return np.tile(weights, (N_PASSES, 1))
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def test_a_source_that_is_wrong_gets_no_weight(entries):
 
 def test_genes_move_towards_the_source_that_is_right_for_them(entries):
     log_odds, detected, groups = entries
-    weights = gene_weights(log_odds, detected, groups, KNOWN, shared_weights(log_odds, detected))
+    weights = gene_weights(log_odds, detected, groups, OTHERS, of_all_passes(shared_weights(log_odds, detected)))
     fraction = network_fraction(weights)
     assert (fraction[:2] > 0.8).all()
     assert (fraction[2:] < 0.2).all()
@@ -59,31 +64,37 @@ def test_genes_move_towards_the_source_that_is_right_for_them(entries):
 def test_a_gene_with_few_entries_keeps_the_shared_weights():
     groups, shared = Groups(np.ones((N_GENES, N_PASSES), dtype=int)), np.array([0.4, 0.6, 0.1])
     log_odds = tuple(np.random.default_rng(0).normal(size=(2, 12)))
-    weights = gene_weights(log_odds, np.ones(12, dtype=bool), groups, KNOWN, shared)
+    weights = gene_weights(log_odds, np.ones(12, dtype=bool), groups, OTHERS, of_all_passes(shared))
     assert 0 < np.abs(weights - shared).max() < 10 * 3 / GENE_PRECISION
 
 
 def test_no_entry_takes_part_in_the_weights_of_its_own_pass(entries):
     log_odds, detected, groups = entries
     first_pass = groups.spread(np.tile(np.arange(N_PASSES) == 0, (N_GENES, 1)))
-    one, other = (gene_weights(log_odds, each, groups, KNOWN, START) for each in (detected, detected ^ first_pass))
+    one, other = (
+        gene_weights(log_odds, each, groups, OTHERS, of_all_passes(START)) for each in (detected, detected ^ first_pass)
+    )
     np.testing.assert_allclose(one[:, 0], other[:, 0], rtol=1e-9)
     assert np.abs(one[:, 1:] - other[:, 1:]).max() > 0.1
 
 
-def test_entries_whose_values_are_not_known_take_no_part(entries):
+def test_each_pass_learns_from_the_passes_that_are_named(entries):
     log_odds, detected, groups = entries
-    known = np.array([True, True, False])
-    last_pass = groups.spread(np.tile(~known, (N_GENES, 1)))
-    one, other = (gene_weights(log_odds, each, groups, known, START) for each in (detected, detected ^ last_pass))
+    from_second = np.zeros((N_PASSES, N_PASSES), dtype=bool)
+    from_second[[0, 2], 1] = True
+    others = groups.spread(np.tile(np.arange(N_PASSES) != 1, (N_GENES, 1)))
+    shared = np.array([START, START, [0.2, 0.9, 0.1]])
+    one, other = (gene_weights(log_odds, each, groups, from_second, shared) for each in (detected, detected ^ others))
     np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one[:, 1], np.tile(START, (N_GENES, 1)))
+    assert np.abs(one[:, 0] - one[:, 2]).max() > 0.01
 
 
 def test_one_step_of_newton(entries):
     """The step of one gene, written out."""
     log_odds, detected, groups = entries
     shared = np.array([0.3, 0.2, -0.1])
-    weights = gene_weights(log_odds, detected, groups, KNOWN, shared)
+    weights = gene_weights(log_odds, detected, groups, OTHERS, of_all_passes(shared))
     used = np.zeros(groups.sizes.shape, dtype=bool)
     used[2, [0, 2]] = True
     used = groups.spread(used)

@@ -47,14 +47,24 @@ def test_masks_of_a_block_are_those_of_all_cells():
     assert whole.is_known.all()
 
 
-def test_hidden_entries_are_masked_in_all_passes_and_predicted_in_one_of_their_own():
+def test_hidden_entries_are_masked_in_all_passes_and_predicted_in_the_last():
     hidden = np.random.default_rng(0).random((50, 40)) < 0.2
     measured = np.arange(40) > 3
     masks = BlockMasks.of(Passes(3, 0), np.arange(50), np.arange(40), measured, hidden)
-    assert masks.n_passes == 4
-    assert masks.is_known.tolist() == [True, True, True, False]
-    for number in range(4):
+    assert masks.n_passes == 5
+    assert masks.is_known.tolist() == [True, True, True, True, False]
+    for number in range(5):
         assert masks.masked(number)[hidden & measured].all()
         assert not masks.masked(number)[:, ~measured].any()
-        assert masks.targets(number)[hidden & measured].all() == (number == 3)
-    np.testing.assert_array_equal(masks.masked(3), hidden & measured)
+        assert masks.targets(number)[hidden & measured].all() == (number == 4)
+    np.testing.assert_array_equal(masks.masked(4), hidden & measured)
+    # The probe masks few entries more; it alone teaches the last pass.
+    assert 0.04 < masks.targets(3)[:, measured].mean() < 0.1
+    assert masks.learns_from[4].tolist() == [False, False, False, True, False]
+    assert masks.learns_from[0].tolist() == [False, True, True, False, False]
+    assert not masks.learns_from.diagonal().any()
+
+
+def test_without_hidden_entries_every_pass_learns_from_the_others():
+    masks = BlockMasks.of(Passes(3, 0), np.arange(5), np.arange(4), np.ones(4, dtype=bool), None)
+    np.testing.assert_array_equal(masks.learns_from, ~np.eye(3, dtype=bool))
