@@ -1,4 +1,4 @@
-"""The compact network as a whole; what it shares with the released one is in test_network.py."""
+"""The compact network; properties shared with the released one are in test_network.py."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_without_genes_there_is_no_network():
 
 
 @torch.no_grad()
-def test_own_token_has_no_part_in_the_own_prediction_beyond_the_whole_cell(tokens):
+def test_own_token_informs_its_prediction_only_through_the_cell(tokens):
     # With the weight of the cell embedding at 0 and no power of depth only counts of the other cells remain. (The
     # correction is left out: what is expected of the other cells depends on this one where it is visible.)
     network = a_network(replace(CONFIG, bag_correction=False))
@@ -152,7 +152,7 @@ def test_genes_that_are_masked_in_all_cells_can_be_left_out(network, tokens, tok
     torch.testing.assert_close(probabilities(part, tokens[..., genes]), probabilities(network, tokens)[..., genes, :])
     bags = Bags(tokens), Bags(tokens[..., genes])
     torch.testing.assert_close(part.cell_embedding(bags[1]), network.cell_embedding(bags[0]))
-    # Its weights are its own.
+    # Its weights are copies.
     part.decoder.gene_factors += 1
     torch.testing.assert_close(probabilities(network, tokens), probabilities(a_network(), tokens))
 

@@ -1,4 +1,4 @@
-"""What must hold for the released network beside equality with the reference (tests/checkpoints/test_released.py)."""
+"""The released network; equality with the reference is tested in tests/checkpoints/test_released.py."""
 
 from __future__ import annotations
 
