@@ -1,4 +1,4 @@
-"""Only arrays come out of a pickle, and nothing in it is ever run."""
+"""Only arrays are read from a pickle, and nothing in it is run."""
 
 from __future__ import annotations
 

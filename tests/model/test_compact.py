@@ -107,8 +107,8 @@ def test_the_correction_counts_the_other_cells(network, tokens):
     cells = plain.cell_transformer(plain.embedder(profile), profile.depth, None)
     expected = _expected_detection(profile, *plain.decoder(cells, 1.0))[1, :, 7]
     others = [each for each in range(N_CELLS) if each != 2]
-    seen = tokens[1, others, 7]
-    n_visible, n_detected = (seen < 5).sum(), ((seen > 0) & (seen < 5)).sum()
+    bins = tokens[1, others, 7]
+    n_visible, n_detected = (bins < 5).sum(), ((bins > 0) & (bins < 5)).sum()
     correction = network.correction(n_visible, n_detected, expected[others].sum())
     change = network.bin_logits(Bags(tokens), index) - plain.bin_logits(Bags(tokens), index)
     torch.testing.assert_close(change[0], torch.cat([torch.zeros(1), correction.expand(4)]), atol=1e-5, rtol=1e-5)

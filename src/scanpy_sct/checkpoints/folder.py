@@ -27,7 +27,7 @@ from scanpy_sct.checkpoints.checkpoint import (
 if TYPE_CHECKING:
     from os import PathLike
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from scanpy_sct.model import CompactConfig, ReleasedConfig
 
@@ -249,7 +249,7 @@ def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     save_file(stored, path)
 
 
-def _read_tensors(path: Path) -> dict:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

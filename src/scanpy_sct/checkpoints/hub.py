@@ -102,7 +102,7 @@ def _default_revision(repository: str) -> str:
 
 
 def _download(repository: str, revision: str) -> Path:
-    """Download the files of a checkpoint in either layout, and return the folder that holds them."""
+    """Download the files of a checkpoint in either layout, and return their folder."""
     config = _download_file(repository, ours.CONFIG_FILE, revision, optional=True)
     if config is not None and ours.is_checkpoint(config.parent):
         for name in ours.REQUIRED_FILES:

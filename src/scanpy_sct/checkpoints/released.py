@@ -24,6 +24,8 @@ from scanpy_sct.checkpoints.unpickle import read_arrays
 if TYPE_CHECKING:
     from os import PathLike
 
+    from torch import Tensor
+
     from scanpy_sct.model import ReleasedConfig
 
 RELEASED_LICENSE = "CC BY-NC-SA 4.0"
@@ -127,7 +129,7 @@ def _genes(n_genes: int) -> np.ndarray:
     return released_vocabulary()
 
 
-def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict:
+def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict[str, Tensor]:
     """Convert all arrays for torch; rules and arrays must match one to one."""
     import torch
 

@@ -52,7 +52,9 @@ class CompactConfig:
                 msg = f"{name}={value!r} must be an integer of at least {smallest}."
                 raise ValueError(msg)
         if self.cell_dim % 2:
-            msg = f"cell_dim={self.cell_dim} must be a multiple of 2, since {HEADS} attention heads share 2 * cell_dim."
+            msg = (
+                f"cell_dim={self.cell_dim} must be a multiple of 2, since {HEADS} attention heads divide 2 * cell_dim."
+            )
             raise ValueError(msg)
 
     @property
