@@ -187,7 +187,7 @@ def test_missing_unknown_and_misshapen_weights_are_named(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 3}, r"version 3.*use the version"),
+        ({"format_version": 3}, r"version 3.*install a newer version"),
         ({"format": "other"}, "not a checkpoint"),
         ({"surprise": 1}, "surprise"),
         ({"mask_fraction": ...}, r"missing: mask_fraction\."),

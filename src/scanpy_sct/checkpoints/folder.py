@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.checkpoints import version_1
 from scanpy_sct.checkpoints.checkpoint import (
     Checkpoint,
     LabelHead,
@@ -99,7 +100,10 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
     folder = Path(folder)
     config = read_config(folder)
     weights = _existing(folder, WEIGHTS_FILE)
-    network = build_network(_network_config(config, folder), config["n_genes"], _read_tensors(weights), str(weights))
+    tensors = _read_tensors(weights)
+    if _read_json(folder)["format_version"] == 1:
+        tensors = version_1.new_names(tensors)
+    network = build_network(_network_config(config, folder), config["n_genes"], tensors, str(weights))
     mention_license(config["name"], config["license"])
     return Checkpoint(
         name=config["name"],
@@ -125,15 +129,17 @@ def is_checkpoint(folder: str | PathLike[str]) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read `config.json` and check its version and keys."""
+    """Read `config.json` and check its version and keys; version 1 is brought up to this one."""
     if not is_checkpoint(folder):
         msg = f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format."
         raise ValueError(msg)
     config = _read_json(folder)
+    if config.get("format_version") == 1:
+        return version_1.upgraded(config, str(folder))
     if config.get("format_version") != FORMAT_VERSION:
         msg = (
             f"The checkpoint in {str(folder)!r} has format version {config.get('format_version')!r}, and this version "
-            f"of scanpy_sct reads {FORMAT_VERSION}; use the version of scanpy_sct that wrote it."
+            f"of scanpy_sct reads 1 and {FORMAT_VERSION}; install a newer version of scanpy_sct."
         )
         raise ValueError(msg)
     check_names(config, CONFIG_KEYS, f"{CONFIG_FILE} in {str(folder)!r}")
