@@ -86,7 +86,11 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
         scores.append(found)
         evidence.append(_weight_evidence(fit, found, values, masks, number, seed))
     weighted = []
-    for fit, teachers in zip(fits, masks.learns_from, strict=True):
+    learns_from = masks.learns_from
+    if masks.hidden_pass is not None:
+        # A blend is learnt from the probe for the pass of hidden entries: both must weight components alike.
+        learns_from[-2] = learns_from[-1]
+    for fit, teachers in zip(fits, learns_from, strict=True):
         others = [evidence[number] for number in np.flatnonzero(teachers)]
         weights = component_weights(*(sum(parts) for parts in zip(*others, strict=True)))
         weighted.append(LowRank(fit.components, fit.mean, fit.visible_fraction, weights))
