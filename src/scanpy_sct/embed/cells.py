@@ -122,4 +122,4 @@ def _by_bags(
         block = replace(block, coordinates=None if coordinates is None else coordinates[planned.rows])
         bags = plan_block(block, checkpoint.config.bag_size, policy, seed)
         for bag, vectors in progress(runner.cell_vectors(bag_inputs(block, bags, rules)), len(bags), "embed"):
-            yield block.rows[bag.rows], vectors
+            yield planned.rows[bag.rows], vectors
