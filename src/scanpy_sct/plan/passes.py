@@ -10,6 +10,8 @@ _SHIFTS = (np.uint32(16), np.uint32(15), np.uint32(16))
 _FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
 PROBE_PASSES = 12
 """The probe masks one entry in so many of those that are visible."""
+MAX_PASSES = 250
+"""The number of a pass is stored in 8 bits, beside two passes for hidden entries and `NOT_MASKED`."""
 ROWS_AT_ONCE = 256
 """Numbers of so many cells are scrambled at a time: they stay in the cache of a processor."""
 
@@ -41,8 +43,8 @@ class Passes:
 
     @classmethod
     def for_fraction(cls, mask_fraction: float, seed: int) -> Passes:
-        """Make as few passes as possible with no more than ``mask_fraction`` of the entries masked in each."""
-        return cls(max(2, int(np.ceil(1 / mask_fraction - 1e-9))), seed)
+        """Make as few passes as possible, up to 250, with at most ``mask_fraction`` of the entries masked in each."""
+        return cls(int(np.clip(np.ceil(1 / mask_fraction - 1e-9), 2, MAX_PASSES)), seed)
 
     def assigned(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """Pass in which each entry is masked, (cells, genes) uint8, for row numbers and indices into the vocabulary."""
