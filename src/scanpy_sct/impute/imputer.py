@@ -76,7 +76,7 @@ class Imputer:
             )
             raise ValueError(msg)
         self.runner = Runner(checkpoint, options, self.plan.genes)
-        self._fitted: tuple[CellBlock, BlockPrediction] | None = None
+        self._fitted: tuple[ImputationFit, CellBlock, BlockPrediction] | None = None
 
     def fit(self) -> ImputationFit:
         """Estimate everything that is learnt from the data."""
@@ -84,15 +84,19 @@ class Imputer:
         fit, prediction = fit_imputation(self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags)
         if self.settings.denoise:
             fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
-        # What was predicted for the fit serves for the result, if these are all cells.
-        self._fitted = (block, prediction) if self.cells.is_one_block else None
+        # What was predicted for the fit serves for its result, if these are all cells.
+        self._fitted = (fit, block, prediction) if self.cells.is_one_block else None
         return fit
 
     def blocks(self, fit: ImputationFit) -> Iterator[ImputedBlock]:
         """Yield all cells, imputed by ``fit``."""
+        fitted, self._fitted = self._fitted, None
         for cells in self.cells.blocks:
-            block, prediction = self._fitted or (self.read(cells.rows), None)
-            self._fitted = None
+            if fitted is not None and fitted[0] is fit:
+                _, block, prediction = fitted
+            else:
+                block, prediction = self.read(cells.rows), None
+            fitted = None
             imputed = apply_imputation(self.runner, fit, block, prediction, self._units(block))
             del block, prediction  # or they would be held while the result is written
             yield imputed
