@@ -116,6 +116,24 @@ def mean_factor(
     return ((visible.sums / mean + PRIOR_CELLS) / (visible.n_detected + PRIOR_CELLS)).astype(np.float32)
 
 
+def estimated_for_all(table: np.ndarray, groups: Groups, hidden_pass: int | None) -> np.ndarray:
+    """Complete estimates (genes, passes) for groups on which they cannot be made.
+
+    The pass of hidden entries takes those of the probe before it: the cells whose entries a user hides may differ from
+    the others, so that their mean prediction must not be moved to the mean of the others. An empty group takes the mean
+    of the other groups of its gene, weighted by their sizes.
+    """
+    sizes = groups.sizes.astype(np.float64)
+    if hidden_pass is not None:
+        sizes[:, hidden_pass] = 0
+    mean = (table * sizes).sum(axis=1, keepdims=True) / np.maximum(sizes.sum(axis=1, keepdims=True), 1)
+    has_any = sizes.any(axis=1, keepdims=True)
+    result = np.where((sizes > 0) | ~has_any, table, mean).astype(table.dtype)
+    if hidden_pass is not None:
+        result[:, hidden_pass] = np.where(has_any[:, 0], result[:, hidden_pass - 1], table[:, hidden_pass])
+    return result
+
+
 def _log_odds(p: np.ndarray) -> np.ndarray:
     p = np.clip(p, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.log(p) - np.log1p(-p)

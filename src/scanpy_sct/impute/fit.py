@@ -13,6 +13,7 @@ from scanpy_sct.impute.calibrate import (
     VisibleCounts,
     calibrate,
     detection_shift,
+    estimated_for_all,
     mean_factor,
     probability,
 )
@@ -164,6 +165,16 @@ class _Genes:
     """Log-odds of detection and conditional mean, (entries,), not calibrated."""
     data: tuple[np.ndarray, np.ndarray] | None
     """The same of the reconstruction from the data."""
+    hidden_pass: int | None
+
+    def calibrate(self, log_odds: np.ndarray, conditional_mean: np.ndarray) -> Calibration:
+        """Estimate the calibration of all groups."""
+        found = calibrate(log_odds, conditional_mean, self.groups, self.visible)
+        return Calibration(self.for_all(found.shift), self.for_all(found.factor))
+
+    def for_all(self, table: np.ndarray) -> np.ndarray:
+        """Complete an estimate for groups on which it cannot be made."""
+        return estimated_for_all(table, self.groups, self.hidden_pass)
 
 
 class _Estimate:
@@ -193,7 +204,8 @@ class _Estimate:
         if self.low_rank is not None:
             data = tuple(order.of(table) for table in self._reconstructed(pass_of, self.place[genes]))
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
-        return _Genes(order.groups, values, visible, (_clipped(network[0]), network[1]), data)
+        network = _clipped(network[0]), network[1]
+        return _Genes(order.groups, values, visible, network, data, self.masks.hidden_pass)
 
     def _reconstructed(self, pass_of: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         log_odds, conditional_mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
@@ -210,7 +222,7 @@ class _Estimate:
         result = Calibration(*_tables(2, len(kept), self.masks.n_passes, fill=(0, 1)))
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
-            _put(result, part, calibrate(*genes.network, genes.groups, genes.visible))
+            _put(result, part, genes.calibrate(*genes.network))
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
@@ -274,7 +286,7 @@ class _GeneBlend:
 def _calibrated(genes: _Genes) -> tuple[tuple, tuple, Calibration, Calibration]:
     """Calibrate both sources; log-odds, conditional mean and calibration of each."""
     groups = genes.groups
-    fits = [calibrate(*source, groups, genes.visible) for source in (genes.network, genes.data)]
+    fits = [genes.calibrate(*source) for source in (genes.network, genes.data)]
     sources = [
         (_clipped(log_odds + groups.spread(fit.shift)), mean * groups.spread(fit.factor))
         for (log_odds, mean), fit in zip((genes.network, genes.data), fits, strict=True)
@@ -293,12 +305,12 @@ def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_
     fraction = (network_fraction(weights) * groups.sizes).sum(axis=1) / np.maximum(groups.sizes.sum(axis=1), 1)
     first, second, offset = (groups.spread(weights[..., number].astype(np.float32)) for number in range(3))
     log_odds = _clipped(first * network[0] + second * data[0] + offset)
-    shift = detection_shift(log_odds, groups, visible)
+    shift = genes.for_all(detection_shift(log_odds, groups, visible))
     detection = probability(log_odds + groups.spread(shift))
     mean_weights = np.where(is_alone, 1, of_means).astype(np.float32)
     of_entries = groups.spread(mean_weights)
     mean = of_entries * network[1] + (1 - of_entries) * data[1]
-    factor = mean_factor(mean, detection, groups, visible)
+    factor = genes.for_all(mean_factor(mean, detection, groups, visible))
     weights[..., 2] += shift
     return _GeneBlend(of_network, of_data, weights.astype(np.float32), mean_weights, factor, fraction)
 
