@@ -199,10 +199,10 @@ class _Estimate:
     def calibration(self, fit: ImputationFit) -> ImputationFit:
         """Add the calibration of the network alone."""
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
-        result = self._no_calibration(len(kept))
+        result = Calibration.neutral(len(kept), self.masks.n_passes)
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
-            _put(result, part, genes.calibrate(*genes.network))
+            result.put(part, genes.calibrate(*genes.network))
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
@@ -210,15 +210,15 @@ class _Estimate:
         shared, of_means = self._shared(np.searchsorted(self.plan.columns, probes))
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
         n_passes = self.masks.n_passes
-        network, data = self._no_calibration(len(kept)), self._no_calibration(len(kept))
+        network, data = (Calibration.neutral(len(kept), n_passes) for _ in range(2))
         weights = np.tile(NETWORK_ALONE.astype(np.float32), (len(kept), n_passes, 1))
         mean_weights, factor = np.ones((2, len(kept), n_passes), dtype=np.float32)
         fraction = np.ones(len(kept))
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
             found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
-            _put(network, part, found.network)
-            _put(data, part, found.data)
+            network.put(part, found.network)
+            data.put(part, found.data)
             weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor
             fraction[part] = found.network_fraction
         blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
@@ -242,10 +242,6 @@ class _Estimate:
             used &= detected
             means[passes] = mean_weight(tuple(source[1][used] for source in sources[:2]), genes.values[used])
         return weights, means
-
-    def _no_calibration(self, n_genes: int) -> Calibration:
-        shape = (n_genes, self.masks.n_passes)
-        return Calibration(np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=np.float32))
 
     def _blocks(self, kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return indices into the result and into ``plan.columns`` of measured genes, some at a time."""
@@ -299,7 +295,3 @@ def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_
 
 def _clipped(log_odds: np.ndarray) -> np.ndarray:
     return np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-
-
-def _put(into: Calibration, part: np.ndarray, found: Calibration) -> None:
-    into.shift[part], into.factor[part] = found.shift, found.factor

@@ -1,4 +1,4 @@
-"""How to compute."""
+"""Options of a computation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from scanpy_sct.settings import Precision as Precision  # also offered here, beside the other options
+from scanpy_sct.settings import Precision as Precision  # re-exported
 
 BagPolicy = Literal["auto", "spatial", "similar", "random"]
 
@@ -17,7 +17,7 @@ class ComputeOptions:
     """Bags, device, precision, batches and seed of a computation."""
 
     bags: BagPolicy = "auto"
-    """Which cells are read together."""
+    """Policy of the bags."""
     device: str = "auto"
     precision: Precision = "auto"
     batch_size: int | Literal["auto"] = "auto"
@@ -32,7 +32,7 @@ class ComputeOptions:
 
 
 def as_seed(rng: int | np.random.Generator | None) -> int:
-    """Turn the argument ``rng`` of a public function into an integer; None asks for a fresh one.
+    """Return an integer seed for the argument ``rng`` of a public function; None: a new one each time.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def as_seed(rng: int | np.random.Generator | None) -> int:
         raise TypeError(msg)
     if isinstance(rng, int | np.integer):
         if not 0 <= rng < 2**32:
-            msg = f"rng={rng} must not be negative, and smaller than 2**32."
+            msg = f"rng={rng} must be at least 0 and smaller than 2**32."
             raise ValueError(msg)
         return int(rng)
     return int((np.random.default_rng() if rng is None else rng).integers(2**31))
