@@ -46,7 +46,7 @@ def as_seed(rng: int | np.random.Generator | None) -> int:
         raise TypeError(msg)
     if isinstance(rng, int | np.integer):
         if not 0 <= rng < 2**32:
-            msg = f"rng={rng} must be at least 0 and smaller than 2**32."
+            msg = f"rng={rng} must not be negative, and smaller than 2**32."
             raise ValueError(msg)
         return int(rng)
     return int((np.random.default_rng() if rng is None else rng).integers(2**31))
