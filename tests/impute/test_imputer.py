@@ -49,7 +49,7 @@ def test_no_value_takes_part_in_its_own_prediction(cells, open_cells, scrambled,
     reader = open_cells(cells)
     one = impute(compact_checkpoint, reader, settings, bags="random")
     entry = np.zeros(cells.shape, dtype=bool)
-    column = reader.genes.columns[reader.genes.positions == one.gene_index[40]]
+    column = reader.genes.columns[reader.genes.gene_index == one.gene_index[40]]
     entry[17, column] = True
     other = impute(compact_checkpoint, open_cells(scrambled(cells, entry)), settings, bags="random")
     assert one.values[17, 40] == other.values[17, 40]

@@ -84,7 +84,7 @@ def imputed_fields(
 
 def _columns(imputer: Imputer, reader: CellReader) -> _Columns:
     column_of_gene = np.full(len(reader.measured), -1)
-    column_of_gene[reader.genes.positions] = reader.genes.columns
+    column_of_gene[reader.genes.gene_index] = reader.genes.columns
     columns = column_of_gene[imputer.plan.gene_index]
     return _Columns(np.flatnonzero(columns >= 0), columns[columns >= 0])
 

@@ -42,7 +42,7 @@ class GeneMatch:
 
     columns: np.ndarray
     """(n_matched,) columns of the data set, increasing."""
-    positions: np.ndarray
+    gene_index: np.ndarray
     """(n_matched,) index into the vocabulary of each of these columns, all different."""
     id_type: Literal["ensembl", "symbol"]
     """See :class:`GeneNames`."""
@@ -109,17 +109,17 @@ def match_genes(names: Sequence[str], vocabulary: np.ndarray, *, totals: np.ndar
     # -1 for ids that the vocabulary lacks; "" is never among those that are named.
     found = pd.Index(vocabulary[named]).get_indexer(genes.ensembl_ids)
     columns = np.flatnonzero(found >= 0)
-    positions = named[found[columns]]
+    gene_index = named[found[columns]]
 
     ambiguous = set(genes.ambiguous)
     totals = np.zeros(len(original)) if totals is None else np.asarray(totals, dtype=float)
     order = np.lexsort((columns, -totals[columns], genes.evidence[columns]))
     # unique() returns the first, hence best, column of each gene.
-    _, best = np.unique(positions[order], return_index=True)
+    _, best = np.unique(gene_index[order], return_index=True)
     kept = np.sort(order[best])
     return GeneMatch(
         columns=columns[kept],
-        positions=positions[kept],
+        gene_index=gene_index[kept],
         id_type=genes.id_type,
         unmatched=tuple(name for name in original[found < 0].tolist() if name not in ambiguous),
         ambiguous=genes.ambiguous,

@@ -146,7 +146,7 @@ class CellReader:
             genes = match_genes(names, vocabulary, totals=totals)
         self.genes: GeneMatch = genes
         self.measured = np.zeros(len(vocabulary), dtype=bool)
-        self.measured[genes.positions] = True
+        self.measured[genes.gene_index] = True
         self.vocabulary = vocabulary
         self.obs_names, self.var_names = adata.obs_names, adata.var_names.astype(str)
         self.name_hashes = pd.util.hash_array(adata.obs_names.astype(str).to_numpy(dtype=object))
@@ -195,7 +195,7 @@ class CellReader:
 def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> sparse.csr_matrix:
     """Reorder the columns of the data as the genes of the vocabulary, (n_rows, n_genes)."""
     gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
-    gene_of_column[genes.columns] = genes.positions
+    gene_of_column[genes.columns] = genes.gene_index
     kept = keep_entries(matrix, gene_of_column[matrix.indices] >= 0)
     picked = sparse.csr_matrix((kept.data, gene_of_column[kept.indices], kept.indptr), shape=(matrix.shape[0], n_genes))
     picked.sort_indices()

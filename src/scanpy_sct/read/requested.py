@@ -35,7 +35,7 @@ def find_genes_of_object(genes: list[str], reader: CellReader) -> list[int | Non
     """Return the index into the vocabulary of each column name, symbol or Ensembl id; None: unknown."""
     # Reversed, so that the first of several columns of the same name is found.
     columns = reader.var_names[reader.genes.columns]
-    of_column = dict(zip(columns[::-1], reader.genes.positions[::-1].tolist(), strict=True))
+    of_column = dict(zip(columns[::-1], reader.genes.gene_index[::-1].tolist(), strict=True))
     of_id = {name: index for index, name in enumerate(reader.vocabulary) if name}
     ids = to_ensembl(genes, vocabulary=reader.vocabulary).ensembl_ids
     return [of_column.get(gene, of_id.get(ensembl_id)) for gene, ensembl_id in zip(genes, ids, strict=True)]

@@ -117,7 +117,7 @@ class CensusCells:
         n_genes: int,
     ) -> CensusSource:
         measured = np.zeros(n_genes, dtype=bool)
-        measured[genes.positions] = True if present is None else present[genes.columns]
+        measured[genes.gene_index] = True if present is None else present[genes.columns]
         columns = [column for column in self.sample_columns if column in cells]
         samples = cells.groupby(columns, sort=True).ngroup().to_numpy() if columns else np.zeros(len(cells), dtype=int)
         logger.info("%s: %d cells, %d genes of the vocabulary", name, len(cells), measured.sum())
