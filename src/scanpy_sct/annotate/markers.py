@@ -119,7 +119,7 @@ def read_markers(markers: Markers, checkpoint: Checkpoint, cells: CellReader) ->
     check_label_names(labels, "markers")
     # Of several columns with one name the first counts, as in `tl.impute`.
     own_names = np.asarray(cells.var_names)[cells.genes.columns]
-    index_of_column = dict(zip(own_names[::-1], cells.genes.positions[::-1], strict=True))
+    index_of_column = dict(zip(own_names[::-1], cells.genes.gene_index[::-1], strict=True))
     index_of_id = {ensembl_id: index for index, ensembl_id in enumerate(checkpoint.genes) if ensembl_id}
     ids = to_ensembl(table["gene"].tolist(), vocabulary=checkpoint.genes).ensembl_ids
     table["gene_index"] = [

@@ -68,7 +68,7 @@ class CensusCells:
         sources = []
         for name, cells in obs.groupby(names.to_numpy(), sort=True):
             measured = np.zeros(len(vocabulary), dtype=bool)
-            measured[genes.positions] = present[name][genes.columns] if name in present else True
+            measured[genes.gene_index] = present[name][genes.columns] if name in present else True
             samples = cells.groupby(columns).ngroup().to_numpy() if columns else np.zeros(len(cells), dtype=int)
             logger.info("%s: %d cells, %d genes of the vocabulary", name, len(cells), measured.sum())
             join_ids = cells[JOIN_ID].to_numpy()

@@ -111,7 +111,7 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
         msg = f"{path}: {error}"
         raise ValueError(msg) from error
     measured = np.zeros(len(vocabulary), dtype=bool)
-    measured[genes.positions] = True
+    measured[genes.gene_index] = True
     samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
     logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
     return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes)
