@@ -108,7 +108,7 @@ def test_values_without_counts_behind_them_are_noticed(cells, tiny_checkpoint, c
     cells.X = change(cells.X.toarray())
     report = sct.pp.check(cells, model=tiny_checkpoint)
     assert (report.scale, report.has_counts) == ("log", False)
-    assert "no counts could be worked out" in str(report)
+    assert "no counts can be recovered" in str(report)
 
 
 def test_it_prints_aligned_and_as_a_table(cells, tiny_checkpoint):

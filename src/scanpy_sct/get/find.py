@@ -16,23 +16,23 @@ from scanpy_sct.write import ImputationKeys
 
 @dataclass(frozen=True)
 class ImputedGenes:
-    """Some genes of an imputation."""
+    """Where the values of some imputed genes are stored."""
 
     names: list[str]
-    """As they were requested, each once."""
+    """As requested, without duplicates."""
     columns: np.ndarray
-    """(genes,) column of the data, -1 for an unmeasured gene."""
+    """(genes,) column of the layer, -1 for an unmeasured gene."""
     table_columns: np.ndarray
     """(genes,) column of the table of unmeasured genes, -1 for a measured gene."""
 
 
 def find_imputed(adata: AnnData, genes: str | Sequence[str], key: str) -> ImputedGenes:
-    """Find genes among the imputed ones, by the names that the object uses, or by symbol or Ensembl id.
+    """Find genes among the imputed ones, by their names in the object, by symbol or Ensembl id.
 
     Raises
     ------
     KeyError
-        There is no such result, or it lacks one of the genes.
+        There is no such result, or one of the genes was not imputed.
     """
     keys = ImputationKeys.of(key)
     _check_result(adata, keys)
@@ -53,17 +53,17 @@ def _check_result(adata: AnnData, keys: ImputationKeys) -> None:
         return
     found = [name for name in adata.layers if f"{name}_imputed" in adata.var]
     available = f"; available: {', '.join(map(repr, found))}" if found else ""
-    msg = f"key={keys.values!r} is not an imputation of this object{available}. Run sct.tl.impute(adata) first."
+    msg = f"key={keys.values!r} is not an imputation of this object{available}; run sct.tl.impute(adata) first."
     raise KeyError(msg)
 
 
 def _index_of(names: list[str], adata: AnnData, key: str, columns: np.ndarray, table: pd.Index) -> np.ndarray:
-    """Index of each name in the imputed columns of the data, followed by those of the table."""
+    """Return the index of each name among the imputed columns of the layer, followed by those of the table."""
     own = pd.Index([*adata.var_names[columns].astype(str), *table.astype(str)], dtype=object)
     index = _first_index(own, [storable_name(name) for name in names])
     missing = np.flatnonzero(index < 0)
     if len(missing):
-        # Other names of the same genes are compared by Ensembl id.
+        # Synonyms are compared by Ensembl id.
         column = adata.uns.get(key, {}).get("params", {}).get("gene_names", "none")
         read = adata.var[column] if column in adata.var else adata.var_names
         known = to_ensembl([*np.asarray(read, dtype=object)[columns], *table]).ensembl_ids
@@ -73,8 +73,8 @@ def _index_of(names: list[str], adata: AnnData, key: str, columns: np.ndarray, t
     absent = [name for name, number in zip(names, index, strict=True) if number < 0]
     if absent:
         msg = (
-            f"genes={absent} are not among the {len(own):,} imputed genes of key={key!r}. "
-            f"Request them when imputing: sct.tl.impute(adata, genes={absent})."
+            f"genes={absent} are not among the {len(own):,} imputed genes of key={key!r}; request them when imputing: "
+            f"sct.tl.impute(adata, genes={absent})."
         )
         raise KeyError(msg)
     return index
