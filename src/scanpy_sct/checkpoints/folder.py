@@ -207,7 +207,7 @@ def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     save_file(stored, path)
 
 
-def _read_tensors(path: Path) -> dict:
+def _read_tensors(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def _genes(n_genes: int) -> np.ndarray:
     return released_vocabulary()
 
 
-def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict:
+def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict[str, Any]:
     """Convert all arrays for torch; each rule needs its array, each array its rule."""
     import torch
 

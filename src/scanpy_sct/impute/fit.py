@@ -32,6 +32,8 @@ GENES_AT_ONCE = 64
 N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data hold too little to estimate a reconstruction from."""
+Source = tuple[np.ndarray, np.ndarray]
+"""Log-odds of detection and conditional mean, (entries,)."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
 
 
@@ -271,7 +273,7 @@ class _GeneBlend:
     network_fraction: np.ndarray
 
 
-def _calibrated(genes: _Genes) -> tuple[tuple, tuple, Calibration, Calibration]:
+def _calibrated(genes: _Genes) -> tuple[Source, Source, Calibration, Calibration]:
     """Calibrate both sources; log-odds, conditional mean and calibration of each."""
     groups = genes.groups
     fits = [calibrate(*source, groups, genes.visible) for source in (genes.network, genes.data)]

@@ -10,7 +10,7 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import MaskedOf, bag_inputs, plan_block, token_rules
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import BagInput, Runner, TokenPrediction
 
@@ -78,11 +78,11 @@ def predict_block(
     return result
 
 
-def _masked_in(masks: BlockMasks, number: int):
+def _masked_in(masks: BlockMasks, number: int) -> MaskedOf:
     return lambda rows: masks.masked(number, rows)
 
 
-def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan):
+def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan) -> MaskedOf:
     """Entries to predict in a pass: those it masks, and all of requested genes that were not measured."""
     requested = np.zeros(len(plan.genes), dtype=bool)
     requested[plan.columns] = True

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ class Runner:
         if batch:
             yield batch
 
-    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list], batch: Sequence[BagInput]) -> list:
+    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list[Any]], batch: Sequence[BagInput]) -> list[Any]:
         """Compute a batch, or its halves where the device has no memory for all of it."""
         try:
             return compute(batch)

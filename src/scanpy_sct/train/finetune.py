@@ -127,7 +127,7 @@ def finetune(
     return read_checkpoint(save_checkpoint(output, checkpoint))
 
 
-def _as_objects(data: object, hide: object) -> list:
+def _as_objects(data: object, hide: object) -> list[AnnData | str | PathLike[str]]:
     from anndata import AnnData
 
     objects = [data] if isinstance(data, AnnData | str | PathLike) else list(data)

@@ -158,7 +158,7 @@ class Pretraining:
         return row
 
 
-def _parameter_groups(network: Network, config: PretrainConfig) -> list[dict]:
+def _parameter_groups(network: Network, config: PretrainConfig) -> list[dict[str, Any]]:
     matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -51,7 +51,9 @@ class Optimisation:
         Learning rate, its course, and the limit of the gradient.
     """
 
-    def __init__(self, fabric: Fabric, network: Network, groups: list, config: PretrainConfig | FinetuneConfig) -> None:
+    def __init__(
+        self, fabric: Fabric, network: Network, groups: list[Any], config: PretrainConfig | FinetuneConfig
+    ) -> None:
         self.fabric, self.config, self.reads_coordinates = fabric, config, network.config.reads_coordinates
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, weight_decay=0.0)
         self.model, self.optimizer = fabric.setup(MaskedLoss(network), optimizer)
