@@ -20,21 +20,21 @@ def path(request, tmp_path):
     return tmp_path / f"cells.{request.param}"
 
 
-def test_cells_come_back_and_replace_what_was_there(path):
+def test_cells_are_written_read_and_replaced(path):
     files.write_cells(cells(1), path)
     files.write_cells(cells(2), path, overwrite=True)
     assert files.read_cells(path).X.tolist() == cells(2).X.tolist()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_file_is_not_replaced_unless_told(path):
+def test_a_file_is_replaced_with_overwrite_only(path):
     files.write_cells(cells(1), path)
     with pytest.raises(FileExistsError, match="--overwrite"):
         files.write_cells(cells(2), path)
     assert files.read_cells(path).X[0, 0] == 1
 
 
-def test_a_write_that_fails_leaves_what_was_there(path):
+def test_a_write_that_fails_keeps_the_earlier_file(path):
     files.write_cells(cells(1), path)
     broken = cells(2)
     broken.uns["odd"] = object()
@@ -44,7 +44,7 @@ def test_a_write_that_fails_leaves_what_was_there(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_an_interrupt_leaves_what_was_there(path, monkeypatch):
+def test_an_interrupt_keeps_the_earlier_file(path, monkeypatch):
     files.write_cells(cells(1), path)
     written = getattr(ad.AnnData, f"write_{path.suffix[1:]}")
 
@@ -59,7 +59,7 @@ def test_an_interrupt_leaves_what_was_there(path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_outputs_that_cannot_be_written_are_refused(tmp_path):
+def test_outputs_that_cannot_be_written_raise_an_error(tmp_path):
     with pytest.raises(ValueError, match="extension"):
         files.check_output(tmp_path / "cells.csv", overwrite=False)
     with pytest.raises(FileNotFoundError, match="folder"):
@@ -90,7 +90,7 @@ def test_a_table_of_markers_without_a_header_keeps_its_first_line(tmp_path, capl
 
 
 @pytest.mark.parametrize("header", ["cell_type,gene", "type,marker", "name,symbol", "label,Genes"])
-def test_a_header_is_no_row(tmp_path, header, caplog):
+def test_a_header_is_not_a_row(tmp_path, header, caplog):
     path = tmp_path / "markers.csv"
     path.write_text(f"{header}\nT,CD3E\nB,CD79A\n", encoding="utf-8")
     assert len(files.read_markers(path, is_known_gene)) == 2

@@ -121,7 +121,7 @@ def test_the_temperature_is_that_of_groups_held_out(monkeypatch, counts):
     np.testing.assert_allclose(head.weight, fit_label_classifier(features, labels).weight)
 
 
-def test_the_strength_is_chosen_by_left_out_cells(monkeypatch):
+def test_the_strength_is_chosen_on_held_out_cells(monkeypatch):
     features, labels = clouds({"a": 100, "b": 100}, spread=8.0, n_features=60)
     chosen = fit_label_classifier(features, labels)
     heads = []
@@ -132,7 +132,7 @@ def test_the_strength_is_chosen_by_left_out_cells(monkeypatch):
     assert np.abs(heads[1].weight).mean() > 1.5 * np.abs(heads[0].weight).mean()
 
 
-def test_a_label_of_one_group_is_learnt_and_not_tested():
+def test_a_label_of_one_group_is_fitted_and_not_tested():
     features, labels = clouds({"a": 40, "b": 40, "c": 20}, spread=2.0)
     groups = np.concatenate([np.tile([0, 1], 40), np.zeros(20, dtype=int)])
     codes = np.unique(labels, return_inverse=True)[1]

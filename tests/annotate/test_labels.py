@@ -62,5 +62,5 @@ def test_numbers_become_strings():
     assert usable.all()
 
 
-def test_other_names_pass():
+def test_other_labels_pass():
     check_label_names(["unknown cells", "B"], "markers")

@@ -52,7 +52,7 @@ def accuracy(found, adata):
 
 
 @pytest.mark.usefixtures("vectors")
-def test_labels_are_learnt(halves, tiny_checkpoint):
+def test_labels_are_right(halves, tiny_checkpoint):
     known, query = halves
     found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert accuracy(found, query) > 0.85
@@ -64,7 +64,7 @@ def test_labels_are_learnt(halves, tiny_checkpoint):
     assert found.details["reference"]["calibrated_on"] == "cells"
 
 
-def test_the_embedding_is_read_where_both_look_alike_and_not_where_they_differ(halves, tiny_checkpoint, vectors):
+def test_the_embedding_is_used_only_if_the_objects_are_similar(halves, tiny_checkpoint, vectors):
     known, query = halves
     annotator = learn(known, tiny_checkpoint)
     cells = read(query, tiny_checkpoint)
