@@ -12,7 +12,7 @@ import scanpy_sct as sct
 from scanpy_sct import demo
 
 
-def test_the_walk_leaves_results_and_pictures(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
+def test_results_and_figures_are_written(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
     small = pbmc[::2, pbmc.var_names != "CD79B"].copy()
     monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: small)
     monkeypatch.setattr(demo, "UNMEASURED", ("CD79B", "CD14"))  # of these the tiny network knows CD79B
@@ -41,7 +41,7 @@ def test_the_walk_leaves_results_and_pictures(tmp_path, tiny_checkpoint, pbmc, m
     np.testing.assert_array_equal(adata.obs["sct_label"].notna(), second)
 
 
-def test_a_section_is_imputed_and_drawn(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
+def test_a_section_is_imputed_and_plotted(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
     cells = pbmc[:60].copy()
     section = ad.AnnData(cells.X, obs=cells.obs, var=cells.var)
     section.obsm["spatial"] = np.stack(np.divmod(np.arange(60), 10), axis=1).astype(float)
@@ -70,21 +70,21 @@ def test_halves_are_even_in_every_label():
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_hidden_entries_compares_with_the_rate_of_the_gene(pbmc, good):
+def test_detection_scores_compare_with_the_detection_rate(pbmc, good):
     adata = pbmc[:50, :20].copy()
-    expressed = adata.X.toarray() > 0
-    adata.layers["sct"] = expressed.astype("float32") if good else np.zeros(adata.shape, "float32")
+    detected = adata.X.toarray() > 0
+    adata.layers["sct"] = detected.astype("float32") if good else np.zeros(adata.shape, "float32")
     adata.var["sct_imputed"] = np.arange(20) < 15
     result = demo.detection_scores(adata)
     first, second, third = result.values()
-    part = expressed[:, :15]
+    part = detected[:, :15]
     assert third == part.mean()
     assert first == pytest.approx(1.0 if good else third)
     rate = np.repeat(part.mean(0)[None], 50, axis=0)
     assert second == pytest.approx(average_precision_score(part.ravel(), rate.ravel()))
 
 
-def test_it_speaks_to_the_terminal_by_default(monkeypatch, tmp_path, capsys):
+def test_it_prints_to_the_terminal_by_default(monkeypatch, tmp_path, capsys):
     def stop(*args, **arguments):
         msg = "far enough"
         raise ValueError(msg)

@@ -39,7 +39,7 @@ def test_a_torch_device_is_accepted():
         ("progress", 1, TypeError),
     ],
 )
-def test_a_wrong_value_is_refused_and_the_old_one_kept(name, value, error):
+def test_a_wrong_value_raises_an_error_and_the_old_one_is_kept(name, value, error):
     settings = Settings()
     before = getattr(settings, name)
     with pytest.raises(error, match=name):
@@ -49,7 +49,7 @@ def test_a_wrong_value_is_refused_and_the_old_one_kept(name, value, error):
         Settings(**{name: value})
 
 
-def test_a_misspelt_setting_is_refused():
+def test_a_misspelt_setting_raises_an_error():
     with pytest.raises(AttributeError):
         Settings().devise = "cpu"
 

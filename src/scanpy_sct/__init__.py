@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Imported at once, since it is cheap: a later import of the submodule would put the module in the place of the object.
+# Not lazy: importing the submodule later would replace the object by the module.
 from scanpy_sct.settings import settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ __all__ = [
     "train",
 ]
 
-# Imported when first used (PEP 562), so that `import scanpy_sct` does not wait for torch, scanpy or squidpy.
+# Imported when first used (PEP 562), so that `import scanpy_sct` does not import torch, scanpy or squidpy.
 _SUBMODULES = frozenset(__all__) - {"load_model", "settings"}
 
 

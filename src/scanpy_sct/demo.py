@@ -1,4 +1,4 @@
-"""Run the main functions on real cells that come with scanpy, and on a section of tissue if requested."""
+"""Run the main functions on real cells that come with scanpy, and on a tissue section if requested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 UNMEASURED = ("CD14", "CD19", "CD68", "SELL", "KLRD1")
-"""Well-known genes of blood cells that are not among the 765 of the data."""
+"""Genes of blood cells that the data lack."""
 PLOTTED = ("CD3E", "MS4A1")
 LABELS = "bulk_labels"
 SECTION = "G2"
@@ -39,20 +39,20 @@ def run_demo(
     spatial_model: str | PathLike[str] | Checkpoint = "sct-mini-spatial",
     echo: Echo | None = None,
 ) -> None:
-    """Check, impute, embed and annotate 700 blood cells, report the quality, and write results and figures.
+    """Check, impute, embed and annotate 700 blood cells; report the accuracy, and write results and figures.
 
     Parameters
     ----------
     output
         Folder for `demo.h5ad`, `imputed.png`, `recovery.png` and `labels.png`; created if it does not exist.
     quick
-        Use every third cell only; a section is used whole.
+        Use every third cell of the blood cells only.
     section
-        Impute a section of a breast tumour too, which is downloaded once, and write `section.h5ad` and `section.png`.
+        Also impute a section of a breast tumour, which is downloaded once, and write `section.h5ad` and `section.png`.
     model, spatial_model
-        As in :func:`scanpy_sct.load_model`; for the cells, and for the section.
+        Checkpoints for the cells and for the section, see :func:`scanpy_sct.load_model`.
     echo
-        Called with each line of text; by default the text goes to the terminal.
+        Called with each line of text; `None`: print to the terminal.
     """
     if echo is None:
         import typer
@@ -73,51 +73,49 @@ def run_demo(
     _embed(adata, checkpoint, echo)
     query = _annotate(adata, checkpoint, echo)
 
-    adata.obs["sct_label"] = query.obs["sct_label"].reindex(adata.obs_names)
-    adata.obs["sct_label_score"] = query.obs["sct_label_score"].reindex(adata.obs_names)
+    for name in ("sct_label", "sct_label_score"):
+        adata.obs[name] = query.obs[name].reindex(adata.obs_names)
     adata.write_h5ad(folder / "demo.h5ad")
-    names = _plot(adata, query, [*PLOTTED, *unmeasured[:1]], folder)
-    names.insert(0, "demo.h5ad")
+    names = ["demo.h5ad", *_plot(adata, query, [*PLOTTED, *unmeasured[:1]], folder)]
     if tissue:
-        names += _on_tissue(*tissue, folder, echo)
+        names += _impute_section(*tissue, folder, echo)
     echo(f"Wrote {', '.join(names)} to {folder} ({time.monotonic() - started:.0f} s in all).")
 
 
 def _impute(adata: AnnData, checkpoint: Checkpoint, echo: Echo) -> list[str]:
-    """Impute, and report the quality; returns the requested genes that are unmeasured."""
+    """Impute all measured genes and some that are not; returns the latter."""
     from scanpy_sct.read.genes import match_genes, to_ensembl
 
-    # With genes=, only the requested genes are imputed, so the measured ones are requested too.
+    # With genes=, only the requested genes are imputed, so the measured ones are requested as well.
     measured = adata.var_names[match_genes(adata.var_names, checkpoint.genes).columns].tolist()
     ids = to_ensembl(UNMEASURED).ensembl_ids
     unmeasured = [gene for gene, known in zip(UNMEASURED, np.isin(ids, checkpoint.genes), strict=True) if known]
     echo(f"sct.tl.impute(adata, genes=[... the {len(measured)} measured, and {', '.join(unmeasured)}])")
     sct.tl.impute(adata, measured + unmeasured, model=checkpoint)
-
     _report_recovery(adata, echo)
     return unmeasured
 
 
 def _report_recovery(adata: AnnData, echo: Echo) -> None:
-    """Report how well masked entries were predicted, and which genes best."""
-    echo("Every entry was predicted while it was masked. Average precision of 'is this gene detected in this cell?':")
+    """Report how well masked values were predicted."""
+    echo("Every value was predicted while it was masked. Average precision of 'is this gene detected in this cell?':")
     _list(detection_scores(adata), echo)
     recovery = adata.var["sct_recovery"].dropna().sort_values(ascending=False)
     echo(f"Correlation of measured with imputed values, median of {len(recovery)} genes: {recovery.median():.2f}")
     echo(f"Best recovered: {', '.join(f'{gene} {value:.2f}' for gene, value in recovery.head(6).items())}\n")
 
 
-def detection_scores(adata: AnnData, key: str = "sct") -> dict[str, float]:
-    """Average precision of 'is this gene detected in this cell?', for imputed values and simple baselines.
+def detection_scores(adata: AnnData) -> dict[str, float]:
+    """Return the average precision of 'is this gene detected in this cell?' for imputed values and two baselines.
 
-    The detection rate of a gene includes the entry in question, which is to the advantage of this baseline.
+    The detection rate of a gene includes the value to predict, which favours this baseline.
     """
     from sklearn.metrics import average_precision_score
 
-    imputed = adata.var[f"{key}_imputed"].to_numpy()
+    imputed = adata.var["sct_imputed"].to_numpy()
     detected = adata.X[:, imputed].toarray() > 0
     rate = np.broadcast_to(detected.mean(axis=0), detected.shape)
-    scores = {"imputed values": adata.layers[key][:, imputed], "detection rate of the gene in these cells": rate}
+    scores = {"imputed values": adata.layers["sct"][:, imputed], "detection rate of the gene in these cells": rate}
     result = {name: average_precision_score(detected.ravel(), score.ravel()) for name, score in scores.items()}
     return {**result, "random order (fraction of entries that are detected)": float(detected.mean())}
 
@@ -129,13 +127,13 @@ def _embed(adata: AnnData, checkpoint: Checkpoint, echo: Echo) -> None:
 
 
 def _annotate(adata: AnnData, checkpoint: Checkpoint, echo: Echo) -> AnnData:
-    """Annotate one half of the cells with the labels of the other half, and report the accuracy."""
+    """Annotate one half of the cells from the labels of the other half, report the accuracy, and return it."""
     second = is_second_half(adata.obs[LABELS])
     reference, query = adata[~second].copy(), adata[second].copy()
     truth = query.obs[LABELS].astype(str)
     query.obs = query.obs.drop(columns=LABELS)
     echo(f"sct.tl.annotate(query, reference=reference, labels_key={LABELS!r})")
-    echo(f"The labels of {reference.n_obs} cells annotate the other {query.n_obs}.")
+    echo(f"Labels of {query.n_obs} cells from those of the other {reference.n_obs}:")
     sct.tl.annotate(query, reference=reference, labels_key=LABELS, model=checkpoint)
     found = query.obs["sct_label"].astype(str)
     largest = reference.obs[LABELS].value_counts().index[0]
@@ -143,7 +141,7 @@ def _annotate(adata: AnnData, checkpoint: Checkpoint, echo: Echo) -> AnnData:
         {
             "accuracy": np.mean(found == truth),
             f"accuracy if all were {largest}, the largest class": np.mean(truth == largest),
-            "fraction of unknown": np.mean(found == "unknown"),
+            "fraction of unknown cells": np.mean(found == "unknown"),
         },
         echo,
     )
@@ -152,8 +150,8 @@ def _annotate(adata: AnnData, checkpoint: Checkpoint, echo: Echo) -> AnnData:
     return query
 
 
-def _on_tissue(adata: AnnData, checkpoint: Checkpoint, folder: Path, echo: Echo) -> list[str]:
-    """Impute a section and plot some genes on it; returns the names of the files."""
+def _impute_section(adata: AnnData, checkpoint: Checkpoint, folder: Path, echo: Echo) -> list[str]:
+    """Impute a section and plot some genes on it; returns the file names."""
     import matplotlib.pyplot as plt
 
     echo(f"{adata.n_obs} spots x {adata.n_vars} genes of a breast tumour (Andersson et al. 2021).")
@@ -195,7 +193,7 @@ def _plot(adata: AnnData, query: AnnData, genes: Sequence[str], folder: Path) ->
 
 
 def _plot_labels(query: AnnData) -> Figure:
-    """Plot given labels, found labels and their probabilities side by side; both maps have the same colours."""
+    """Plot true labels, predicted labels and their probabilities side by side."""
     import matplotlib.pyplot as plt
     import scanpy as sc
     from matplotlib.lines import Line2D
@@ -204,8 +202,8 @@ def _plot_labels(query: AnnData) -> Figure:
     given = query.obs[LABELS]
     palette = dict(zip(given.cat.categories, query.uns[f"{LABELS}_colors"], strict=True)) | {"unknown": "lightgrey"}
     shared = {"palette": palette, "show": False, "size": 40, "legend_loc": "none"}
-    sc.pl.umap(query, color=LABELS, ax=axes[0], title="labels given", **shared)
-    sc.pl.umap(query, color="sct_label", ax=axes[1], title="labels found", **shared)
+    sc.pl.umap(query, color=LABELS, ax=axes[0], title="true labels", **shared)
+    sc.pl.umap(query, color="sct_label", ax=axes[1], title="predicted labels", **shared)
     shown = [*given.cat.categories, *(["unknown"] if "unknown" in set(query.obs["sct_label"]) else [])]
     dots = [Line2D([], [], marker="o", linestyle="", color=palette[label], label=label) for label in shown]
     axes[1].legend(handles=dots, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)

@@ -1,4 +1,4 @@
-"""Files of the command line: cells, marker genes, settings."""
+"""Read and write files of users: cells, marker genes, settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import logging
 import os
 import shutil
 import tomllib
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import pandas as pd
     from anndata import AnnData
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CELL_SUFFIXES = (".h5ad", ".zarr")
-# Those of PanglaoDB; other tables have the type in the first column and the gene in the second.
-MARKER_COLUMNS = ("cell.type", "official.gene.symbol")
 
 
 def read_cells(path: Path) -> AnnData:
@@ -36,7 +33,7 @@ def read_cells(path: Path) -> AnnData:
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Raise an error, before anything is computed, if the output could not be written."""
+    """Raise an error if the output cannot be written."""
     _check_suffix(path, CELL_SUFFIXES)
     if path.exists() and not overwrite:
         msg = f"{path} already exists; choose another --output, or replace it with --overwrite."
@@ -47,47 +44,42 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 
 def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
-    """Write an h5ad or zarr file; if that fails, an earlier file stays as it was."""
+    """Write an h5ad or zarr file; if that fails, an earlier file is kept."""
     check_output(path, overwrite=overwrite)
-    with _replacing(path) as temporary:
+    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{part}") for part in ("new", "old"))
+    try:
         if path.suffix == ".h5ad":
-            adata.write_h5ad(temporary)
+            adata.write_h5ad(new)
         else:
-            adata.write_zarr(temporary)
+            adata.write_zarr(new)
+        if path.is_dir():  # unlike a file, a folder cannot be replaced in one step
+            path.rename(old)
+        new.replace(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
+    finally:
+        _remove(new)
+        _remove(old)
 
 
-def read_markers(path: Path, *, is_gene: Callable[[str], bool] | None = None) -> dict[str, list[str]] | pd.DataFrame:
+def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] | pd.DataFrame:
     """Read marker genes: a mapping from JSON, a table from CSV or TSV (also gzipped).
 
-    Parameters
-    ----------
-    path
-        The file. The first line of a table is its header.
-    is_gene
-        Returns whether a name is that of a gene. A first line with a gene in its second column is then not a header.
+    A table whose first line has a gene in its second column, according to ``is_gene``, is read as one without a header.
     """
-    if path.suffix == ".json":
-        markers = read_mapping(path)
-        genes = {str(gene) for each in markers.values() for gene in (each if isinstance(each, list) else [each])}
-        logger.info("%s: %d types, %d genes.", path, len(markers), len(genes))
-        return markers
-    table = _read_marker_table(path, is_gene)
-    columns = list(MARKER_COLUMNS if set(MARKER_COLUMNS) <= set(table) else table.columns[:2])
-    if len(columns) == 2:  # for others, the function raises an error
-        logger.info("%s: %d types, %d genes.", path, *table[columns].nunique())
-    return table
-
-
-def _read_marker_table(path: Path, is_gene: Callable[[str], bool] | None) -> pd.DataFrame:
     import pandas as pd
 
     name = path.name.removesuffix(".gz")
     _check_suffix(Path(name), (".csv", ".tsv", ".json"))
+    if name.endswith(".json"):
+        return read_mapping(path)
     separator = "\t" if name.endswith(".tsv") else ","
     table = pd.read_csv(path, sep=separator)
-    if is_gene is None or len(table.columns) < 2 or not is_gene(str(table.columns[1])):
+    if len(table.columns) < 2 or not is_gene(str(table.columns[1])):
         return table
-    logger.warning("%s has no header line: its first line is read as a type and its gene.", path)
+    logger.warning("%s has no header line; its first line is read as a type and a gene.", path)
     table = pd.read_csv(path, sep=separator, header=None)
     return table.rename(columns={0: "cell_type", 1: "gene"}).rename(columns=str)
 
@@ -98,7 +90,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     if not isinstance(values, dict):
-        msg = f"{path} must contain a mapping at the top level, not a {type(values).__name__}."
+        msg = f"{path} must contain a mapping at the top level, found {type(values).__name__}."
         raise ValueError(msg)
     return values
 
@@ -107,28 +99,6 @@ def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix not in suffixes:
         msg = f"{path} has an unknown file name extension; use {' or '.join(suffixes)}."
         raise ValueError(msg)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, and rename it to `path` once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        if path.is_dir():
-            # A folder cannot be replaced in one step: the old one is kept until the new one is in its place.
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.rename(old)
-            try:
-                temporary.rename(path)
-            except OSError:
-                old.rename(path)
-                raise
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    finally:
-        _remove(temporary)
 
 
 def _remove(path: Path) -> None:

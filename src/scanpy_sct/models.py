@@ -1,4 +1,4 @@
-"""The checkpoints that can be used by name: list, describe, download."""
+"""Checkpoints that can be loaded by name."""
 
 from scanpy_sct.checkpoints.models import describe, download, list
 

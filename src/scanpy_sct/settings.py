@@ -14,19 +14,19 @@ CACHE_VARIABLE = "SCANPY_SCT_CACHE_DIR"
 
 
 class Settings:
-    """Defaults of the session; each assignment is checked at once.
+    """Defaults of the session; wrong values raise an error when they are assigned.
 
     Parameters
     ----------
     device
-        Where the network runs when a function is called with ``device="auto"``: ``"auto"`` (the best available),
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``, or a `torch.device`.
+        Device of functions called with ``device="auto"``: ``"auto"`` (the best available), ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"``, ``"mps"``, ``"xpu"``, or a `torch.device`.
     precision
-        Number format of the network when a function is called with ``precision="auto"``: ``"auto"``,
-        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        Number format of functions called with ``precision="auto"``: ``"auto"``, ``"float32"``, ``"bfloat16"`` or
+        ``"float16"``.
     cache_dir
-        Folder for downloaded weights and data sets. `None` means the environment variable
-        ``SCANPY_SCT_CACHE_DIR`` or else the usual cache folder of the operating system.
+        Folder for downloaded weights and data sets. `None`: the environment variable ``SCANPY_SCT_CACHE_DIR``, or
+        else the cache folder of the operating system.
     progress
         Whether progress bars are shown.
 
@@ -55,12 +55,12 @@ class Settings:
 
     @property
     def device(self) -> str:
-        """Where the network runs, such as ``"auto"``, ``"cpu"`` or ``"cuda:0"``."""
+        """Device of the network, such as ``"auto"``, ``"cpu"`` or ``"cuda:0"``."""
         return self._device
 
     @device.setter
     def device(self, value: Any) -> None:
-        # A torch.device prints as its name, so torch need not be imported to accept one.
+        # str() of a torch.device is its name, so torch need not be imported.
         name = str(value)
         if not DEVICE_PATTERN.fullmatch(name):
             msg = f"device={value!r} is not a device; use 'auto', 'cpu', 'mps', 'xpu', 'cuda' or 'cuda:0'."
@@ -69,7 +69,7 @@ class Settings:
 
     @property
     def precision(self) -> Precision:
-        """Number format: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``."""
+        """Number format of the network: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
         return self._precision
 
     @precision.setter
@@ -81,12 +81,12 @@ class Settings:
 
     @property
     def cache_dir(self) -> Path:
-        """Folder for downloaded weights and data sets; created when something is first stored there."""
+        """Folder for downloaded weights and data sets; created when first used."""
         if self._cache_dir is not None:
             return self._cache_dir
         if os.environ.get(CACHE_VARIABLE):
             return Path(os.environ[CACHE_VARIABLE]).expanduser()
-        import pooch  # imported late: it takes longer than all of scanpy_sct
+        import pooch  # slow to import
 
         return Path(pooch.os_cache("scanpy_sct"))
 
@@ -96,11 +96,11 @@ class Settings:
             self._cache_dir = None
             return
         if not isinstance(value, str | os.PathLike):
-            msg = f"cache_dir={value!r} is not a path; give a folder as str or pathlib.Path, or None for the default."
+            msg = f"cache_dir={value!r} is not a path; pass a folder as str or pathlib.Path, or None for the default."
             raise TypeError(msg)
         path = Path(value).expanduser()
         if path.exists() and not path.is_dir():
-            msg = f"cache_dir={str(path)!r} is a file; give a folder."
+            msg = f"cache_dir={str(path)!r} is a file; pass a folder."
             raise ValueError(msg)
         self._cache_dir = path
 

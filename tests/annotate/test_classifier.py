@@ -14,7 +14,7 @@ from scanpy_sct.annotate.classifier import (
     fit_linear,
     fit_temperature,
     group_folds,
-    left_out_logits,
+    held_out_logits,
 )
 from scanpy_sct.annotate.label_head import label_probabilities
 
@@ -94,7 +94,7 @@ def standardised(features):
     return (features - features.mean(0)) / features.std(0)
 
 
-def test_the_temperature_is_that_of_cells_left_out_in_turn(monkeypatch):
+def test_the_temperature_is_that_of_cells_held_out(monkeypatch):
     features, labels = clouds({"a": 40, "b": 30, "c": 4}, spread=3.0)
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     model = single_strength(monkeypatch, counts)
@@ -105,7 +105,7 @@ def test_the_temperature_is_that_of_cells_left_out_in_turn(monkeypatch):
 
 
 @pytest.mark.parametrize("counts", [{"a": 40, "b": 40, "c": 40}, {"a": 60, "b": 60}], ids=["three", "two"])
-def test_the_temperature_is_that_of_groups_left_out_in_turn(monkeypatch, counts):
+def test_the_temperature_is_that_of_groups_held_out(monkeypatch, counts):
     features, labels = clouds(counts, spread=3.0)
     groups = np.tile(["x", "y", "z", "z"], 30)
     features[groups == "y"] += 2
@@ -121,7 +121,7 @@ def test_the_temperature_is_that_of_groups_left_out_in_turn(monkeypatch, counts)
     np.testing.assert_allclose(head.weight, fit_label_classifier(features, labels).weight)
 
 
-def test_the_strength_is_chosen_by_left_out_cells(monkeypatch):
+def test_the_strength_is_chosen_on_held_out_cells(monkeypatch):
     features, labels = clouds({"a": 100, "b": 100}, spread=8.0, n_features=60)
     chosen = fit_label_classifier(features, labels)
     heads = []
@@ -132,7 +132,7 @@ def test_the_strength_is_chosen_by_left_out_cells(monkeypatch):
     assert np.abs(heads[1].weight).mean() > 1.5 * np.abs(heads[0].weight).mean()
 
 
-def test_a_label_of_one_group_is_learnt_and_not_tested():
+def test_a_label_of_one_group_is_fitted_and_not_tested():
     features, labels = clouds({"a": 40, "b": 40, "c": 20}, spread=2.0)
     groups = np.concatenate([np.tile([0, 1], 40), np.zeros(20, dtype=int)])
     codes = np.unique(labels, return_inverse=True)[1]
@@ -185,9 +185,9 @@ def test_cells_make_as_many_folds_as_the_rarest_label_allows(n_rare, n_folds):
     assert all(1 in codes[test] for _, test in folds)
 
 
-def test_left_out_logits_come_from_fits_without_the_fold():
+def test_held_out_logits_come_from_fits_without_the_fold():
     folds = [(np.array([1, 2]), np.array([0])), (np.array([0]), np.array([1, 2]))]
-    logits = left_out_logits(lambda train, test: np.stack([test, np.full(len(test), train.sum())], axis=1), folds, 4)
+    logits = held_out_logits(lambda train, test: np.stack([test, np.full(len(test), train.sum())], axis=1), folds, 4)
     np.testing.assert_array_equal(logits, [[0, 3], [1, 0], [2, 0], [np.nan, np.nan]])
 
 

@@ -44,7 +44,7 @@ def test_two_labels_are_not_swapped():
     assert ensemble.energy([0 * view + 5] * 2).mean() > ensemble.energy([view] * 2).mean()
 
 
-def test_left_out_samples_give_a_higher_temperature_than_left_out_cells():
+def test_held_out_samples_give_a_higher_temperature_than_held_out_cells():
     """Samples that differ: a classifier fitted to some of them is less accurate on another."""
     rng = np.random.default_rng(0)
     parts = [clouds(150, 2.0, seed) for seed in range(6)]

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from scanpy_sct.annotate import reference as by_reference
-from scanpy_sct.annotate.cells import empty_cells
-from scanpy_sct.annotate.labels import check_labels
-from scanpy_sct.annotate.reference import ReferenceAnnotator
+from scanpy_sct.annotate.labels import check_labels, empty_cells
+from scanpy_sct.annotate.reference import ReferenceAnnotator, with_measured
 from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.workflow import open_cells
 
@@ -51,7 +52,7 @@ def accuracy(found, adata):
 
 
 @pytest.mark.usefixtures("vectors")
-def test_labels_are_learnt(halves, tiny_checkpoint):
+def test_labels_are_right(halves, tiny_checkpoint):
     known, query = halves
     found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert accuracy(found, query) > 0.85
@@ -63,7 +64,7 @@ def test_labels_are_learnt(halves, tiny_checkpoint):
     assert found.details["reference"]["calibrated_on"] == "cells"
 
 
-def test_the_embedding_is_read_where_both_look_alike_and_not_where_they_differ(halves, tiny_checkpoint, vectors):
+def test_the_embedding_is_used_only_if_the_objects_are_similar(halves, tiny_checkpoint, vectors):
     known, query = halves
     annotator = learn(known, tiny_checkpoint)
     cells = read(query, tiny_checkpoint)
@@ -124,7 +125,7 @@ def test_at_most_so_many_cells_of_a_label_are_used(halves, tiny_checkpoint, monk
 
 
 @pytest.mark.usefixtures("vectors")
-def test_whole_samples_are_left_out_in_turn(halves, tiny_checkpoint):
+def test_whole_samples_are_held_out(halves, tiny_checkpoint):
     known, query = halves[0].copy(), halves[1]
     known.obs["donor"] = pd.Categorical(np.arange(known.n_obs) % 3)
     annotator = learn(known, tiny_checkpoint, library_key="donor")
@@ -148,3 +149,34 @@ def test_a_great_difference_is_a_warning(caplog):
     assert "another tissue" not in caplog.text
     by_reference._log_difference(0.999)
     assert "another tissue" in caplog.text
+
+
+def block():
+    values = np.array([[1, 0, 2, 0], [0, 0, 0, 0], [0, 3, 4, 0]], dtype=np.float32)
+    return CellBlock(
+        rows=np.array([10, 11, 12]),
+        log_values=sparse.csr_matrix(values),
+        token_values=sparse.csr_matrix(10 * values),
+        measured=np.array([True, True, True, False]),
+        samples=np.array([0, 1, 1]),
+        coordinates=np.arange(6.0).reshape(3, 2),
+        name_hashes=np.arange(3, dtype=np.uint64),
+        hidden=sparse.csr_matrix(values > 3),
+    )
+
+
+def test_empty_cells():
+    assert empty_cells(block()).tolist() == [False, True, False]
+
+
+def test_only_some_genes_stay_measured():
+    cells = block()
+    part = with_measured(cells, np.array([0, 2]))
+    np.testing.assert_array_equal(part.log_values.toarray(), [[1, 0, 2, 0], [0, 0, 0, 0], [0, 0, 4, 0]])
+    np.testing.assert_array_equal(part.token_values.toarray(), 10 * part.log_values.toarray())
+    assert part.log_values.nnz == 3
+    np.testing.assert_array_equal(part.hidden.toarray().nonzero(), [[2], [2]])
+    assert part.measured.tolist() == [True, False, True, False]
+    assert part.rows.tolist() == [10, 11, 12]
+    assert cells.log_values.nnz == 4  # the argument stays as it was
+    assert cells.measured.tolist() == [True, True, True, False]

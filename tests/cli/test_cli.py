@@ -100,7 +100,7 @@ def test_the_functions_know_what_the_command_passes(cells, tmp_path, calls, monk
     assert {name: defaults[name] for name in arguments} == arguments
 
 
-def test_the_input_is_not_replaced_unless_told(cells, calls):
+def test_the_input_is_replaced_with_overwrite_only(cells, calls):
     assert "--overwrite" in fail("embed", cells, "-o", cells)
     assert "embed" not in calls
     run("embed", cells, "-o", cells, "--overwrite")

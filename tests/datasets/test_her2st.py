@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import importlib
 import shutil
 
 import anndata as ad
 import numpy as np
 import pytest
 
+from scanpy_sct.datasets import _her2st as module
 from scanpy_sct.datasets import her2st
-
-module = importlib.import_module("scanpy_sct.datasets.her2st")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +69,7 @@ def test_agrees_with_the_processed_data(sections, heldout, section):
 
 def test_coordinates_and_counts_belong_together(sections):
     adata = sections["G2"]
-    # pixels are a linear function of the position in the array, if rows were not mixed up
+    # pixels are a linear function of the array coordinates, if rows were not mixed up
     for axis, column in enumerate(("array_col", "array_row")):
         assert np.corrcoef(adata.obs[column], adata.obsm["spatial"][:, axis])[0, 1] > 0.999
     # tumour regions express ERBB2 in this patient more than fat does
@@ -102,7 +100,7 @@ def test_other_sections(section):
         her2st(section)
 
 
-def test_a_changed_file_is_refused(raw, tmp_path, monkeypatch):
+def test_a_changed_file_raises_an_error(raw, tmp_path, monkeypatch):
     shutil.copytree(raw, tmp_path / "her2st_raw", copy_function=shutil.copyfile)
     with open(tmp_path / "her2st_raw/data/ST-spotfiles/G2_selection.tsv", "a") as file:
         file.write("1\t1\t1\t1\t1\t1\t1\n")
@@ -130,7 +128,7 @@ def test_downloads_from_the_pinned_commit_once(raw, monkeypatch):
     assert first.read_bytes() == (raw / name).read_bytes()
 
 
-def test_a_changed_download_is_refused(monkeypatch):
+def test_a_changed_download_raises_an_error(monkeypatch):
     import pooch
 
     def fetch(_url, output_file, *_):
@@ -143,7 +141,7 @@ def test_a_changed_download_is_refused(monkeypatch):
         her2st("B1")
 
 
-def test_no_network(monkeypatch):
+def test_offline(monkeypatch):
     import pooch
 
     def fail(*_args):
@@ -152,7 +150,7 @@ def test_no_network(monkeypatch):
 
     monkeypatch.delenv(module.DATA_VARIABLE, raising=False)
     monkeypatch.setattr(pooch.core, "choose_downloader", lambda *_args, **_options: fail)
-    with pytest.raises(ConnectionError, match=r"SCANPY_SCT_DATA_DIR.*pbmc68k\(\) works offline.*no route"):
+    with pytest.raises(ConnectionError, match=r"no route.*SCANPY_SCT_DATA_DIR.*pbmc68k\(\) works offline"):
         her2st("H1")
 
 

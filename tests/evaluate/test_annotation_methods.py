@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from scanpy_sct.annotate.registry import ANNOTATORS
+from scanpy_sct.annotate.annotators import ANNOTATORS
 from scanpy_sct.checkpoints import LabelHead
 from scanpy_sct.evaluate import annotation_methods as methods
 from scanpy_sct.evaluate import registry

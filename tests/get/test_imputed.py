@@ -33,7 +33,7 @@ def imputed():
     return adata
 
 
-def test_measured_and_unmeasured_genes_in_the_order_asked_for(imputed):
+def test_measured_and_unmeasured_genes_in_the_requested_order(imputed):
     result = sct.get.imputed(imputed, ["CD14", "LYZ", "A/B", "CD3E", "LYZ"])
     assert list(result.var_names) == ["CD14", "LYZ", "A/B", "CD3E"]
     table = imputed.obsm["sct_unmeasured"]
@@ -68,7 +68,7 @@ def test_other_names_of_the_same_gene(imputed):
     np.testing.assert_array_equal(sct.get.imputed(imputed, "LYZ").X.ravel(), imputed.layers["sct"][:, 2])
 
 
-def test_a_name_that_stands_twice_is_the_imputed_column(imputed):
+def test_a_duplicate_name_is_the_imputed_column(imputed):
     imputed.var_names = ["CD3E", "MS4A1", "LYZ", "LYZ"]
     np.testing.assert_array_equal(sct.get.imputed(imputed, "LYZ").X.ravel(), imputed.layers["sct"][:, 2])
 
@@ -92,7 +92,7 @@ def test_any_kind_of_object(imputed, change, tmp_path):
     np.testing.assert_array_equal(sct.get.imputed(imputed, "MS4A1").X.ravel(), expected)
 
 
-def test_errors_name_the_way_out(imputed):
+def test_errors_say_how_to_fix_them(imputed):
     with pytest.raises(KeyError, match=r"key='other'.*available: 'sct'.*sct.tl.impute"):
         sct.get.imputed(imputed, "CD3E", key="other")
     with pytest.raises(KeyError, match=r"sct.tl.impute\(adata, genes=\['FOXP3', 'nonsense'\]\)"):

@@ -16,7 +16,7 @@ def imputed(pbmc, tiny_checkpoint):
 
 
 def shown(ax):
-    """Values drawn, in the order of the cells: points are matched by their place."""
+    """Values of the points, in the order in which they are plotted."""
     return np.asarray(ax.collections[0].get_array())
 
 
@@ -30,8 +30,8 @@ def test_observed_beside_imputed(imputed, basis):
     np.testing.assert_allclose(np.sort(shown(axes[0, 0])), np.sort(imputed.X[:, column].toarray().ravel()))
     np.testing.assert_allclose(np.sort(shown(axes[0, 1])), np.sort(imputed.layers["sct"][:, column]))
     np.testing.assert_allclose(np.sort(shown(axes[1, 1])), np.sort(imputed.obsm["sct_unmeasured"]["CD79B"]))
-    places = np.asarray(axes[0, 0].collections[0].get_offsets())
-    np.testing.assert_allclose(places, imputed.obsm["X_umap" if basis else "spatial"])
+    points = np.asarray(axes[0, 0].collections[0].get_offsets())
+    np.testing.assert_allclose(points, imputed.obsm["X_umap" if basis else "spatial"])
 
 
 def test_tissue_is_drawn_as_the_image_has_it(imputed):
@@ -42,8 +42,8 @@ def test_tissue_is_drawn_as_the_image_has_it(imputed):
 
 def test_points_on_the_tissue_nearly_touch(imputed):
     ax = sct.pl.imputed(imputed, "LYZ")[0, 0]
-    places = ax.transData.transform([[0, 0], [10, 0]]) / ax.figure.dpi * 72
-    distance = places[1, 0] - places[0, 0]
+    points = ax.transData.transform([[0, 0], [10, 0]]) / ax.figure.dpi * 72
+    distance = points[1, 0] - points[0, 0]
     diameter = np.sqrt(ax.collections[0].get_sizes()[0]) / 2
     assert 0.7 * distance < diameter < distance
     assert sct.pl.imputed(imputed, "LYZ", size=5.0)[0, 0].collections[0].get_sizes()[0] == pytest.approx(5.0)

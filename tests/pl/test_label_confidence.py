@@ -20,7 +20,7 @@ def annotated():
     return adata
 
 
-def test_one_box_a_label_the_surest_on_top(annotated):
+def test_one_box_per_label_the_highest_median_on_top(annotated):
     ax = sct.pl.label_confidence(annotated)
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["unknown (1)", "a (3)", "b (2)"]
     medians = [line.get_xdata()[0] for line in ax.lines if line.get_color() == "black" and len(line.get_xdata()) == 2]

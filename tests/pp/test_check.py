@@ -11,7 +11,7 @@ def cells(pbmc):
     return pbmc[:50].copy()
 
 
-def test_the_report_tells_what_is_there(cells, tiny_checkpoint):
+def test_the_report_describes_the_data(cells, tiny_checkpoint):
     report = sct.pp.check(cells, model=tiny_checkpoint)
     assert (report.model, report.scale, report.id_type) == ("tiny", "log", "symbol")
     assert (report.n_cells, report.n_empty_cells, report.samples) == (50, 0, {"all": 50})
@@ -91,7 +91,7 @@ def test_durations_are_rough_and_easy_to_read(seconds, text):
     assert _time_range(seconds) == text
 
 
-def test_sections_read_as_one_sample_are_noticed(cells, tiny_checkpoint):
+def test_sections_read_as_one_sample_are_reported(cells, tiny_checkpoint):
     cells.obs["section"] = ["a"] * 5 + ["b"] * 45
     report = sct.pp.check(cells, model=tiny_checkpoint)
     assert "library_key='section'" in report.samples_note
@@ -103,12 +103,12 @@ def test_sections_read_as_one_sample_are_noticed(cells, tiny_checkpoint):
 
 
 @pytest.mark.parametrize("change", [np.sqrt, np.log1p, lambda values: values * np.linspace(0.5, 1.5, 50)[:, None]])
-def test_values_without_counts_behind_them_are_noticed(cells, tiny_checkpoint, change):
+def test_values_that_are_not_from_counts_are_reported(cells, tiny_checkpoint, change):
     assert sct.pp.check(cells, model=tiny_checkpoint).has_counts
     cells.X = change(cells.X.toarray())
     report = sct.pp.check(cells, model=tiny_checkpoint)
     assert (report.scale, report.has_counts) == ("log", False)
-    assert "no counts could be worked out" in str(report)
+    assert "no counts can be recovered" in str(report)
 
 
 def test_it_prints_aligned_and_as_a_table(cells, tiny_checkpoint):
@@ -141,6 +141,6 @@ def test_device_and_precision_are_reported(cells, tiny_checkpoint):
         ({"precision": "none"}, ValueError, "precision"),
     ],
 )
-def test_what_impute_refuses_is_refused(cells, tiny_checkpoint, arguments, error, text):
+def test_errors_are_those_of_impute(cells, tiny_checkpoint, arguments, error, text):
     with pytest.raises(error, match=text):
         sct.pp.check(cells, model=tiny_checkpoint, **arguments)

@@ -47,7 +47,7 @@ def query(halves):
 
 @pytest.fixture
 def quick_embedding(monkeypatch):
-    """A random projection in the place of the network."""
+    """A random projection instead of the network."""
 
     def embed(checkpoint, cells, options):
         return cells.log_values @ np.random.default_rng(0).normal(size=(cells.log_values.shape[1], 8)).astype(
@@ -131,7 +131,7 @@ def test_a_result_with_slashes_survives_a_file(query, reference, tiny_checkpoint
 
 
 @pytest.mark.usefixtures("quick_embedding")
-def test_empty_cells_are_unknown_and_not_learnt_from(query, reference, tiny_checkpoint):
+def test_empty_cells_are_unknown_and_not_used_in_the_fit(query, reference, tiny_checkpoint):
     query.X = query.X.toarray()
     query.X[3] = 0
     reference.X = reference.X.toarray()
@@ -155,7 +155,7 @@ def test_a_type_that_the_reference_lacks_stands_out(query, reference, tiny_check
 
 
 @pytest.mark.usefixtures("quick_embedding")
-def test_novelty_needs_enough_cells_and_leaves_with_the_next_result(query, reference, tiny_checkpoint):
+def test_novelty_needs_enough_cells_and_that_of_an_earlier_result_is_removed(query, reference, tiny_checkpoint):
     by_reference(query, reference, tiny_checkpoint)
     few = query[:40].copy()
     assert "sct_label_novelty" in few.obs
@@ -188,8 +188,8 @@ def test_markers_label_cells_without_any_reference(query, tiny_checkpoint):
 def test_markers_may_be_unmeasured_and_types_without_any_are_left_out(query, tiny_checkpoint, caplog):
     query = query[:8, ~query.var_names.isin(MARKERS["B"])].copy()
     with caplog.at_level(logging.WARNING):
-        sct.tl.annotate(query, markers=MARKERS | {"Nobody": ["NOSUCHGENE"]}, model=tiny_checkpoint)
-    assert "Nobody" in caplog.text
+        sct.tl.annotate(query, markers=MARKERS | {"Unknown genes": ["NOSUCHGENE"]}, model=tiny_checkpoint)
+    assert "Unknown genes" in caplog.text
     assert list(query.obsm["sct_label_probs"]) == list(MARKERS)
     assert query.uns["sct_label"]["markers"]["measured"] == [0, 3, 3]
 

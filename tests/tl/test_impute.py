@@ -59,18 +59,18 @@ def test_recovery_is_the_correlation_within_passes(adata, compact_checkpoint):
     passes = Passes.for_fraction(compact_checkpoint.mask_fraction, 0).assigned(
         np.arange(40), np.arange(len(compact_checkpoint.genes))
     )
-    place = {gene: number for number, gene in enumerate(compact_checkpoint.genes)}
+    gene_index = {gene: number for number, gene in enumerate(compact_checkpoint.genes)}
     ids = to_ensembl(adata.var_names, vocabulary=compact_checkpoint.genes).ensembl_ids
     for gene in np.flatnonzero(adata.var["sct_imputed"])[[0, 100, 300]]:
         table = pd.DataFrame(
             {"observed": adata.X[:, gene].toarray().ravel(), "predicted": adata.layers["sct"][:, gene]}
         )
-        centred = table - table.groupby(passes[:, place[ids[gene]]]).transform("mean")
+        centred = table - table.groupby(passes[:, gene_index[ids[gene]]]).transform("mean")
         expected = centred.corr().iloc[0, 1]
         np.testing.assert_allclose(adata.var["sct_recovery"].iloc[gene], expected, atol=1e-4)
 
 
-def test_recovery_of_what_nobody_can_predict_is_zero(compact_checkpoint):
+def test_recovery_of_noise_is_zero(compact_checkpoint):
     genes = compact_checkpoint.genes[compact_checkpoint.genes != ""]
     rng = np.random.default_rng(0)
     counts = rng.poisson(np.tile(rng.permutation(np.geomspace(0.05, 1, len(genes))), (40, 1)))
@@ -136,7 +136,7 @@ def test_unmeasured_genes_by_name(adata, compact_checkpoint):
     assert not without.var["sct_imputed"].any()
 
 
-def test_hidden_entries_do_not_count(adata, compact_checkpoint):
+def test_hidden_values_never_reach_a_result(adata, compact_checkpoint):
     hide = np.random.default_rng(0).random(adata.shape) < 0.1
     changed = adata.copy()
     dense = changed.X.toarray()
@@ -150,7 +150,7 @@ def test_hidden_entries_do_not_count(adata, compact_checkpoint):
     np.testing.assert_array_equal(np.isnan(one.layers["sct"][:, ~known]), hide[:, ~known])
 
 
-def test_keys_of_other_tools_are_refused(adata, compact_checkpoint):
+def test_keys_of_other_tools_raise_an_error(adata, compact_checkpoint):
     adata.uns["mine"] = {"params": {}}
     before = snapshot(adata)
     for function in (sct.tl.impute, sct.tl.embed):
@@ -228,7 +228,7 @@ def test_a_name_of_two_columns_is_the_first_of_them(adata, compact_checkpoint):
 
 @pytest.mark.parametrize("copy", [True, False])
 @pytest.mark.parametrize("function", [sct.tl.impute, sct.tl.embed])
-def test_a_copy_or_view_of_a_file_is_refused_at_once(adata, compact_checkpoint, tmp_path, function, copy):
+def test_a_copy_or_view_of_a_file_raises_an_error(adata, compact_checkpoint, tmp_path, function, copy):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     with pytest.raises(ValueError, match="to_memory"):
@@ -236,7 +236,7 @@ def test_a_copy_or_view_of_a_file_is_refused_at_once(adata, compact_checkpoint, 
     backed.file.close()
 
 
-def test_a_network_that_reads_coordinates_wants_them(adata, compact_checkpoint):
+def test_a_network_that_reads_coordinates_requires_them(adata, compact_checkpoint):
     from dataclasses import replace
 
     from scanpy_sct.model import make_network
@@ -248,7 +248,7 @@ def test_a_network_that_reads_coordinates_wants_them(adata, compact_checkpoint):
             function(adata, model=model)
 
 
-def test_what_carried_each_gene_is_told(adata, compact_checkpoint):
+def test_the_weights_of_the_blend_are_written(adata, compact_checkpoint):
     sct.tl.impute(adata, model=compact_checkpoint)
     fraction, source = adata.var["sct_network_fraction"], adata.var["sct_source"]
     imputed = adata.var["sct_imputed"]
@@ -263,7 +263,7 @@ def test_what_carried_each_gene_is_told(adata, compact_checkpoint):
     assert not {"blend_weights", "conditional_mean_weight"} & set(adata.uns["sct"])
 
 
-def test_denoised_values_keep_what_was_measured_as_far_as_it_can_be_trusted(adata, compact_checkpoint):
+def test_denoised_values_lie_between_prediction_and_measured_value(adata, compact_checkpoint):
     sct.tl.impute(adata, model=compact_checkpoint, key_added="plain")
     sct.tl.impute(adata, model=compact_checkpoint, key_added="clean", denoise=True)
     imputed = adata.var["plain_imputed"].to_numpy()
@@ -275,12 +275,12 @@ def test_denoised_values_keep_what_was_measured_as_far_as_it_can_be_trusted(adat
     assert (clean[observed == 0] > 0).mean() > 0.99
 
 
-def test_denoising_leaves_alone_what_the_user_hides(adata, compact_checkpoint):
+def test_hidden_values_are_not_denoised(adata, compact_checkpoint):
     hide = np.random.default_rng(0).random(adata.shape) < 0.1
     for key, denoise in (("plain", False), ("clean", True)):
         sct.tl.impute(adata, model=compact_checkpoint, key_added=key, denoise=denoise, hide=hide)
-    asked = hide & adata.var["plain_imputed"].to_numpy()
-    np.testing.assert_array_equal(adata.layers["plain"][asked], adata.layers["clean"][asked])
+    hidden = hide & adata.var["plain_imputed"].to_numpy()
+    np.testing.assert_array_equal(adata.layers["plain"][hidden], adata.layers["clean"][hidden])
 
 
 def test_denoising_needs_counts(adata, compact_checkpoint):

@@ -1,6 +1,5 @@
-"""Cell type annotation on arrays: annotators behind one protocol, and what they share.
+"""Cell type annotation on arrays, without AnnData.
 
-To add an annotator, write a class that follows :class:`scanpy_sct.annotate.registry.Annotator` in a module of its own
-and add it to the table in `registry.py`; `tl.annotate` makes it from the user's arguments, and `evaluate.annotation`
-measures it.
+To add an annotator, write a class that follows :class:`scanpy_sct.annotate.annotators.Annotator` and add it to
+`ANNOTATORS` there, so that `evaluate.annotation` compares it; `tl.annotate` creates it from the user's arguments.
 """

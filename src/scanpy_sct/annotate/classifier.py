@@ -1,4 +1,4 @@
-"""Linear classifiers of cells, and their calibration on cells, or groups of cells, that are left out in turn."""
+"""Linear classifiers of cells, and their calibration by cross-validation over cells or groups of cells."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 MAX_FOLDS = 5
 STRENGTHS = (0.01, 0.1, 1.0)
-"""Values of `C` (inverse strength of regularisation) that cross-validation chooses from."""
+"""Values of `C`, the inverse strength of regularisation, that cross-validation chooses from."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
-"""Rows to learn from and rows to test, for each fold."""
+"""Train and test rows of each fold."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LinearClassifier:
     weight: np.ndarray
     """(n_labels, n_features)."""
     bias: np.ndarray
-    """(n_labels,); minus infinity for a label without cells to learn from."""
+    """(n_labels,); minus infinity for a label without cells."""
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logit of each label, (n_cells, n_labels)."""
@@ -50,9 +50,9 @@ def fit_linear(
     features
         (n_cells, n_features).
     codes
-        Number of the label of each cell, (n_cells,); at least two different ones.
+        Index of the label of each cell, (n_cells,); at least two different ones.
     n_labels
-        Number of all labels.
+        Number of labels, those without cells included.
     strength
         `C`, the inverse strength of regularisation.
     weights
@@ -62,8 +62,8 @@ def fit_linear(
     model = LogisticRegression(C=strength, max_iter=1000).fit(features, codes, sample_weight=weights)
     weight, bias = np.zeros((n_labels, features.shape[1])), np.full(n_labels, -np.inf)
     if len(present) == 2:
-        # scikit-learn gives only the second of two labels a weight. Halves keep the logits centred, so that their
-        # energy means the same as with more labels.
+        # scikit-learn returns one set of weights for two labels. Halves keep the logits centred, so that their energy
+        # is comparable to that of more labels.
         weight[present], bias[present] = np.vstack([-model.coef_, model.coef_]) / 2, [-0.5, 0.5] * model.intercept_
     else:
         weight[present], bias[present] = model.coef_, model.intercept_
@@ -75,9 +75,9 @@ def fit_label_classifier(
 ) -> LabelHead:
     """Fit a regularised multinomial regression whose probabilities are calibrated by cross-validation.
 
-    Features are standardised. The logits are divided by the temperature with the smallest log loss on cells left out
-    in turn. The strength of regularisation is chosen in the same way, its losses weighted as in the fit: each label
-    counts with the square root of its number of cells, a compromise between rare and common labels.
+    Features are standardised. Strength of regularisation and temperature of the logits are those with the smallest log
+    loss on held-out cells. In the fit and the choice of the strength, each label is weighted by the square root of its
+    number of cells, a compromise between rare and common labels.
 
     Parameters
     ----------
@@ -86,12 +86,11 @@ def fit_label_classifier(
     labels
         Strings, (n_cells,); at least two labels, each with at least two cells.
     seed
-        Decides which cells make a fold.
+        Seed of the folds.
     groups
-        Group of each cell, (n_cells,), such as its donor: whole groups are left out in turn, see
-        :func:`group_folds`. The left-out cells of a label that the remaining groups lack cannot be tested: they count
-        neither for the strength nor for the temperature. At least one cell must be testable, see
-        :func:`can_be_tested`.
+        Group of each cell, (n_cells,), such as its donor: folds consist of whole groups, see :func:`group_folds`.
+        Held-out cells of a label that the other groups lack are not used; see :func:`can_be_tested`, which must be true
+        of at least one cell.
     """
     mean, scale = standardisation(features)
     features = (features - mean) / scale
@@ -108,9 +107,9 @@ def fit_label_classifier(
 
     trials = []
     for strength in STRENGTHS:
-        logits = left_out_logits(partial(predict, strength), folds, len(codes))[tested]
+        logits = held_out_logits(partial(predict, strength), folds, len(codes))[tested]
         temperature = fit_temperature(logits, codes[tested])
-        # Weighted as the fit is: otherwise the strength would be chosen for the common labels alone.
+        # Weighted as in the fit: otherwise the strength would be chosen for the common labels alone.
         loss = np.average(_log_loss(logits / temperature, codes[tested]), weights=weights[tested])
         trials.append((loss, temperature, strength))
     loss, temperature, strength = min(trials)
@@ -127,24 +126,15 @@ def fit_label_classifier(
 
 
 def cell_folds(codes: np.ndarray, seed: int) -> Folds:
-    """Divide cells into folds with all labels in each of them, as many as the rarest label has cells, at most five."""
+    """Divide cells into folds that each contain all labels; as many as the rarest label has cells, at most five."""
     n_folds = int(np.clip(np.unique(codes, return_counts=True)[1].min(), 2, MAX_FOLDS))
     return list(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes))
 
 
 def group_folds(codes: np.ndarray, groups: np.ndarray) -> Folds:
-    """Divide groups of cells into folds that are left out in turn, of nearly equal numbers of cells.
+    """Divide cells into folds of whole groups with similar numbers of cells; as many as there are groups, at most five.
 
-    Parameters
-    ----------
-    codes
-        Number of the label of each cell, (n_cells,).
-    groups
-        Group of each cell, (n_cells,), at least two, such as its donor.
-
-    Returns
-    -------
-    As many folds as there are groups, at most five. Folds that leave a single label to learn from are dropped.
+    There are at least two groups. Folds that leave a single label to train on are dropped.
     """
     n_folds = min(len(np.unique(groups)), MAX_FOLDS)
     folds = GroupKFold(n_folds).split(codes, groups=groups)
@@ -152,24 +142,18 @@ def group_folds(codes: np.ndarray, groups: np.ndarray) -> Folds:
 
 
 def can_be_tested(codes: np.ndarray, folds: Folds) -> np.ndarray:
-    """Return which cells have a label that occurs outside of their fold, bool (n_cells,)."""
+    """Return which cells have a label that also occurs outside of their fold, bool (n_cells,)."""
     testable = np.zeros(len(codes), dtype=bool)
     for train, test in folds:
         testable[test] = np.isin(codes[test], codes[train])
     return testable
 
 
-def left_out_logits(predict: Callable[[np.ndarray, np.ndarray], np.ndarray], folds: Folds, n_cells: int) -> np.ndarray:
+def held_out_logits(predict: Callable[[np.ndarray, np.ndarray], np.ndarray], folds: Folds, n_cells: int) -> np.ndarray:
     """Return the logits of each cell from a fit without its fold, (n_cells, n_labels); NaN for cells in no fold.
 
-    Parameters
-    ----------
-    predict
-        From rows to learn from and rows to test to the logits of the latter.
-    folds
-        At least one.
-    n_cells
-        Number of all cells.
+    ``predict`` takes the train and test rows of a fold, of which there is at least one, and returns the logits of the
+    test rows.
     """
     parts = [predict(train, test) for train, test in folds]
     logits = np.full((n_cells, parts[0].shape[1]), np.nan)

@@ -1,4 +1,4 @@
-"""Features of cells that classifiers and neighbour searches read, and how much two sets of cells differ in them."""
+"""Features of cells for classifiers and neighbour searches, and how much two sets of cells differ in them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,21 @@ N_FOLDS = 3
 
 
 def normalised_genes(log_values: sparse.csr_matrix, gene_index: np.ndarray) -> sparse.csr_matrix:
-    """Turn ``log1p`` values into ``log1p`` of counts per 10,000 over the genes in ``gene_index``, float32.
+    """Normalise ``log1p`` values (n_cells, n_genes) to ``log1p`` of counts per 10,000, over some genes only.
 
-    Parameters
-    ----------
-    log_values
-        (n_cells, n_genes).
-    gene_index
-        Genes to keep, (n_kept,); the others do not count towards the total of a cell.
+    Returns float32 (n_cells, len(gene_index)); other genes do not count towards the total of a cell.
     """
     kept = log_values[:, gene_index].tocsr().astype(np.float64)
     return log_normalise(with_data(kept, np.expm1(kept.data))).astype(np.float32)
 
 
 def variable_genes(values: sparse.csr_matrix) -> np.ndarray:
-    """Return which of the genes of log-normalised ``values`` vary most for their mean, bool (n_genes,)."""
+    """Return the 4,000 most variable genes of log-normalised ``values`` (n_cells, n_genes), bool (n_genes,)."""
     if values.shape[1] <= N_VARIABLE_GENES:
         return np.ones(values.shape[1], dtype=bool)
     import scanpy as sc
     from anndata import AnnData
 
-    # scanpy's function reads an AnnData; this is the only one that the annotators make.
     table = sc.pp.highly_variable_genes(AnnData(values), n_top_genes=N_VARIABLE_GENES, inplace=False)
     return table["highly_variable"].to_numpy()
 
@@ -66,17 +60,10 @@ def principal_components(
 
 
 def difference(reference: np.ndarray, query: np.ndarray, seed: int) -> float:
-    """Measure how well a regression separates query from reference: area under the ROC curve on left-out cells.
+    """Measure how well a logistic regression separates query from reference: area under the ROC curve, cross-validated.
 
-    0.5 means that both look like the same data (neither protocol nor composition differs), 1 that every cell can be
-    attributed. With fewer than three cells on one side it is 1.
-
-    Parameters
-    ----------
-    reference, query
-        (n_cells, n_components); of each, up to 5,000 cells are drawn.
-    seed
-        Decides which cells are drawn and which make a fold.
+    0.5: neither protocol nor composition differ; 1: every cell can be assigned to its object, or one of them has fewer
+    than three cells. Both are (n_cells, n_components); of each, up to 5,000 cells are drawn.
     """
     if min(len(reference), len(query)) < N_FOLDS:
         return 1.0

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy.special import softmax
 
-from scanpy_sct.annotate.cells import empty_cells
-from scanpy_sct.annotate.labels import Annotation
+from scanpy_sct.annotate.labels import Annotation, empty_cells
 from scanpy_sct.embed.cells import embed_cells
 
 if TYPE_CHECKING:
@@ -20,25 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelHeadAnnotator:
-    """Gives the labels that the checkpoint was fitted to, from the cell embedding."""
+    """Applies the label head of the checkpoint to the cell embedding."""
 
     name: ClassVar[str] = "label_head"
     learns: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
-        """Embed the cells and apply the label head.
-
-        Raises
-        ------
-        ValueError
-            The checkpoint has no label head.
-        """
+        """Embed the cells and apply the label head; a ValueError if the checkpoint has none."""
         head = checkpoint.label_head
         if head is None:
             msg = (
-                f"The model {checkpoint.name!r} has no label head. Give reference= and labels_key= (cells with known "
-                "labels) or markers= (marker genes of each type), or fit a label head: sct.train.fit_label_head."
+                f"The model {checkpoint.name!r} has no label head; pass reference= and labels_key= (labelled cells) or "
+                "markers= (genes of each type), or fit a label head with sct.train.fit_label_head."
             )
             raise ValueError(msg)
         probabilities = label_probabilities(head, embed_cells(checkpoint, cells, options))
@@ -46,13 +39,7 @@ class LabelHeadAnnotator:
 
 
 def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
-    """Return the probability of each label of ``head`` for ``features`` (n_cells, n_features), float64.
-
-    Raises
-    ------
-    ValueError
-        The head was fitted to another number of features.
-    """
+    """Return the probability of each label, (n_cells, n_labels) float64, from ``features`` (n_cells, n_features)."""
     n_features = head.weight.shape[1]
     if features.shape[1] != n_features:
         msg = f"The label head reads {n_features} features of a cell; found {features.shape[1]}."

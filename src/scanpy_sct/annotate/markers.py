@@ -1,4 +1,4 @@
-"""Annotation by marker genes: marker sets as users write them, their scores, and the annotator."""
+"""Annotation by marker genes: reading of markers, scores, and the annotator."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from scanpy_sct.annotate.cells import empty_cells
 from scanpy_sct.annotate.features import standardisation
-from scanpy_sct.annotate.labels import Annotation, check_label_names
+from scanpy_sct.annotate.labels import Annotation, check_label_names, empty_cells
 from scanpy_sct.impute import ImputeSettings, impute_cells
-from scanpy_sct.read.genes import to_ensembl
+from scanpy_sct.read.requested import find_genes_of_object
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -26,17 +25,16 @@ logger = logging.getLogger(__name__)
 
 PANGLAO_COLUMNS = ["cell.type", "official.gene.symbol"]
 Markers = Mapping[str, Sequence[str]] | pd.DataFrame
-"""Genes of each type: a dict, or a table with one row for each type and gene."""
+"""Genes of each type: a dict, or a table with one row per type and gene."""
 SHARPNESS = 2.0
-"""Scores of types are multiplied by it before the softmax."""
+"""Factor of the scores before the softmax."""
 
 
 @dataclass(frozen=True)
 class MarkerAnnotator:
-    """Scores the markers of each type on the sum of their measured and their imputed values.
+    """Scores the markers of each type on the sum of their measured and imputed values.
 
-    More cells get the right label by the sum than by either part (benchmarks/annotation.py); a marker that was not
-    measured has its imputed value alone.
+    The sum is more accurate than either (benchmarks/annotation.py); unmeasured markers have an imputed value only.
     """
 
     name: ClassVar[str] = "markers"
@@ -47,7 +45,7 @@ class MarkerAnnotator:
     """`gene_index` of the markers of each type."""
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
-        """Score all types in every cell; the scores are not calibrated."""
+        """Score all types in every cell."""
         gene_index = np.unique(np.concatenate(list(self.markers.values())))
         settings = ImputeSettings(genes=gene_index, blend=False)
         imputed = impute_cells(checkpoint, cells, options, settings).values
@@ -70,19 +68,17 @@ class MarkerAnnotator:
 
 
 def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Score cell types by their markers.
+    """Score cell types by the mean of their markers, each standardised over the cells.
 
-    Every gene is brought to mean 0 and standard deviation 1 over the cells; the score of a type is the mean of its
-    markers. A softmax turns scores into probabilities that are NOT calibrated; what a cell has more of in all types
-    cancels. "None of these" takes part with the score 0, that of a cell with as much of the markers as the average
-    cell.
+    A softmax turns scores into probabilities that are NOT calibrated. "None of these" has the score 0, that of a cell
+    with average expression of the markers.
 
     Parameters
     ----------
     values
         (n_cells, n_genes) expression.
     markers
-        Columns of ``values`` that are the markers of each type.
+        Columns of ``values`` with the markers of each type.
 
     Returns
     -------
@@ -98,40 +94,32 @@ def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> t
 
 
 def read_markers(markers: Markers, checkpoint: Checkpoint, cells: CellReader) -> dict[str, np.ndarray]:
-    """Find the `gene_index` of the markers of each type; types without a gene that the network knows are left out.
+    """Return the `gene_index` of the markers of each type; types without a gene that the model knows are left out.
 
     Parameters
     ----------
     markers
-        What the user gave.
+        The user's argument.
     checkpoint
-        Its vocabulary is searched.
+        Its name is used in messages.
     cells
-        A marker may have the name of one of their columns, or be a symbol or an Ensembl id.
+        Markers are names of their columns, symbols or Ensembl ids.
 
     Raises
     ------
     ValueError, TypeError
-        The markers cannot be read, or fewer than two types have a gene that the network knows.
+        The markers cannot be read, or fewer than two types have a gene that the model knows.
     """
     table = marker_table(markers)
     labels = table["label"].unique()
     check_label_names(labels, "markers")
-    # Of several columns with one name the first counts, as in `tl.impute`.
-    own_names = np.asarray(cells.var_names)[cells.genes.columns]
-    index_of_column = dict(zip(own_names[::-1], cells.genes.gene_index[::-1], strict=True))
-    index_of_id = {ensembl_id: index for index, ensembl_id in enumerate(checkpoint.genes) if ensembl_id}
-    ids = to_ensembl(table["gene"].tolist(), vocabulary=checkpoint.genes).ensembl_ids
-    table["gene_index"] = [
-        index_of_column.get(gene, index_of_id.get(ensembl_id, -1))
-        for gene, ensembl_id in zip(table["gene"], ids, strict=True)
-    ]
-    table = table[table["gene_index"] >= 0].drop_duplicates(["label", "gene_index"])
-    found = {label: rows["gene_index"].to_numpy() for label, rows in table.groupby("label", sort=False)}
+    table["gene_index"] = find_genes_of_object(table["gene"].tolist(), cells)
+    table = table.dropna().drop_duplicates(["label", "gene_index"])
+    found = {label: rows["gene_index"].to_numpy(dtype=int) for label, rows in table.groupby("label", sort=False)}
     if len(found) < 2:
         msg = (
-            f"markers: {len(found)} of {len(labels)} types have a gene that the model {checkpoint.name!r} knows, and "
-            "at least two are needed, to be scored against one another; give symbols or Ensembl ids of human genes."
+            f"markers: {len(found)} of {len(labels)} types have a gene that the model {checkpoint.name!r} knows; at "
+            "least two are needed: give symbols or Ensembl ids of human genes."
         )
         raise ValueError(msg)
     missing = [label for label in labels if label not in found]
@@ -141,12 +129,12 @@ def read_markers(markers: Markers, checkpoint: Checkpoint, cells: CellReader) ->
 
 
 def marker_table(markers: Markers) -> pd.DataFrame:
-    """Return a table with one row for each type and gene, columns `label` and `gene`, strings."""
+    """Return a table of strings with one row per type and gene, columns `label` and `gene`."""
     if isinstance(markers, pd.DataFrame):
         table = _human_rows(markers)
         columns = PANGLAO_COLUMNS if set(PANGLAO_COLUMNS) <= set(table) else list(table.columns[:2])
         if len(columns) < 2:
-            msg = f"markers has the columns {list(table.columns)}; a table needs two: the type, and a gene of it."
+            msg = f"markers has the columns {list(table.columns)}; a table needs two: type and gene."
             raise ValueError(msg)
         rows = table[columns].dropna().to_numpy().tolist()
     elif isinstance(markers, Mapping):
@@ -163,7 +151,7 @@ def marker_table(markers: Markers) -> pd.DataFrame:
 
 
 def _human_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of PanglaoDB that hold for humans or name no species; other tables as they are."""
+    """Return the rows of PanglaoDB for humans or without a species; other tables unchanged."""
     if "species" not in table or not set(PANGLAO_COLUMNS) <= set(table):
         return table
     return table[table["species"].isna() | table["species"].astype(str).str.contains("Hs")]

@@ -1,9 +1,8 @@
-"""How probable it is that a cell is of a type that the reference lacks.
+"""Probability that a cell is of a type that the reference lacks.
 
-Two scores are combined, each averaged over the cell and its nearest neighbours in the query: the cell has near
-neighbours in the query but not in the reference (`isolation`), and no label has a large logit (`Ensemble.energy`). The
-first finds types that are new as a whole, the second those that lie between known types; it also separates a new type
-from one that another protocol has shifted.
+Two scores are combined, each averaged over the cell and its nearest neighbours in the query: `isolation` is large for
+cells with near neighbours in the query but not in the reference, `Ensemble.energy` if no label has a large logit. The
+first detects types far from all known ones, the second types between known ones and types shifted by the protocol.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from scanpy_sct.plan.draw import draw_per_label
 logger = logging.getLogger(__name__)
 
 N_NEIGHBORS = 5
-"""Few, so that a label with few cells is not mistaken for a new one."""
+"""Few, so that a label with few cells does not look new."""
 N_SMOOTHED = 10
 MIN_CELLS = 50
-"""With fewer cells on one side there are no neighbourhoods to compare."""
+"""With fewer cells in reference or query, novelty is not estimated."""
 MAX_PER_LABEL = 500
 MAX_QUERY = 20_000
-"""Neighbours in a larger query are searched among this many of its cells."""
+"""Neighbours are searched among at most this many cells of the query."""
 WEIGHTS = (-5.5, 2.5, 1.6)
 """Constant, and weights of isolation and energy.
 
-Rounded between two logistic regressions on labelled cells (blood, cardiac cells, cell lines and cortex), in which each
-type in turn was left out of the reference: in one, one cell in ten was of a new type, in the other three in a hundred.
+Rounded between two logistic regressions on labelled cells (blood, cardiac cells, cell lines and cortex) with one type
+at a time removed from the reference, 10 % and 3 % of the cells being of the removed type.
 """
 _TINY = 1e-9
 
@@ -52,17 +51,17 @@ def estimate_novelty(
     reference, query
         Log-normalised expression, (n_cells, n_shared_genes).
     labels
-        Those of the reference, (n_cells,).
+        Of the reference, (n_cells,).
     energy
-        Energy score of the cells of the query, (n_cells,).
+        Energy score of the query, (n_cells,).
     empty
         Cells of the query without counts, bool (n_cells,).
     seed
-        Decides which cells are drawn.
+        Seed of the cells that are drawn.
 
     Returns
     -------
-    None where one side has fewer than 50 cells.
+    None if reference or query has fewer than 50 cells.
     """
     full = np.flatnonzero(~empty)
     rows = draw_balanced(labels, len(full), seed)
@@ -78,31 +77,23 @@ def estimate_novelty(
 
 
 def draw_balanced(labels: np.ndarray, n_query: int, seed: int) -> np.ndarray:
-    """Draw cells of the reference to compare a query with; returns their rows, increasing.
+    """Draw at most 500 cells per label of the reference, and return their rows, increasing.
 
-    Up to 500 cells of a label are drawn, fewer where they would outnumber the query two to one: the query must be large
-    enough for components fitted to both to include directions in which it alone varies.
+    In total at most about twice as many cells as the query has, so that components fitted to both include directions in
+    which only the query varies.
     """
     n_cells = int(np.clip(2 * n_query // len(np.unique(labels)), MIN_CELLS, MAX_PER_LABEL))
     return draw_per_label(labels, n_cells, seed)
 
 
 class Neighborhoods:
-    """Nearest neighbours of every query cell within the query.
-
-    Parameters
-    ----------
-    query
-        (n_cells, n_components).
-    seed
-        Decides which cells of a query of more than 20,000 are searched.
-    """
+    """Nearest neighbours of every query cell within the query, (n_cells, n_components)."""
 
     def __init__(self, query: np.ndarray, seed: int):
         rows = np.sort(np.random.default_rng(seed).permutation(len(query))[:MAX_QUERY])
         n_neighbors = min(N_SMOOTHED, len(rows) - 1)
         distance, found = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(query[rows]).kneighbors(query)
-        # A cell that is searched finds itself; the other cells drop their farthest neighbour instead.
+        # Cells that are searched find themselves; the others drop their farthest neighbour instead.
         itself = rows[found] == np.arange(len(query))[:, None]
         itself[~itself.any(axis=1), -1] = True
         shape = (len(query), n_neighbors)
@@ -116,27 +107,17 @@ class Neighborhoods:
 
 
 def isolation(reference: np.ndarray, query: np.ndarray, neighborhoods: Neighborhoods) -> np.ndarray:
-    """Return the log ratio of a query cell's distances to its nearest reference cells and to its nearest query cells.
+    """Return the log ratio of each query cell's mean distances to its nearest reference and nearest query cells.
 
-    Noise and depth change both distances alike, a type that the reference lacks only the first.
-
-    Parameters
-    ----------
-    reference, query
-        (n_cells, n_components), in one space.
-    neighborhoods
-        Those of the query.
-
-    Returns
-    -------
-    (n_cells of the query,), larger for newer cells.
+    Noise and depth change both distances, a type that the reference lacks only the first. Both inputs are
+    (n_cells, n_components) in the same space.
     """
     search = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(reference))).fit(reference)
     return np.log(search.kneighbors(query)[0].mean(axis=1) + _TINY) - np.log(neighborhoods.distance + _TINY)
 
 
 def isolation_spread(reference: np.ndarray, seed: int) -> float:
-    """Estimate the standard deviation of the isolation of known cells: that of half the reference from the rest."""
+    """Estimate the standard deviation of the isolation of known cells, from two halves of the reference."""
     order = np.random.default_rng(seed).permutation(len(reference))
     known, others = np.array_split(reference[order], 2)
     neighborhoods = Neighborhoods(others, seed)
@@ -145,17 +126,10 @@ def isolation_spread(reference: np.ndarray, seed: int) -> float:
 
 
 def standardised(score: np.ndarray, floor: float = 0.0) -> np.ndarray:
-    """Bring a score to a scale on which the same weights hold for all data sets, (n_cells,); 0 for a usual cell.
+    """Scale a score (n_cells,) so that the same weights hold for all data sets; 0 for known cells.
 
-    Zero is the lower quartile of the query: at least a quarter of its cells are assumed to be of known types. The unit
-    is the distance from the 5 % quantile to the median.
-
-    Parameters
-    ----------
-    score
-        Larger for newer cells, (n_cells,).
-    floor
-        Smallest unit.
+    At least a quarter of the cells are assumed to be of known types, so zero is the lower quartile. The unit is the
+    distance from the 5 % quantile to the median, at least ``floor``.
     """
     low, quarter, median = np.quantile(score, [0.05, 0.25, 0.5])
     return np.log1p(np.maximum(score - quarter, 0) / max(median - low, floor, _TINY))
@@ -164,20 +138,9 @@ def standardised(score: np.ndarray, floor: float = 0.0) -> np.ndarray:
 def novelty(reference: np.ndarray, query: np.ndarray, energy: np.ndarray, seed: int) -> np.ndarray:
     """Return the probability that a query cell is of a type that the reference lacks, (n_cells,).
 
-    Parameters
-    ----------
-    reference, query
-        (n_cells, n_components), in a space fitted to both.
-    energy
-        Energy score of the cells of the query, (n_cells,).
-    seed
-        Decides which cells are drawn.
+    Reference and query are (n_cells, n_components) in a space fitted to both, ``energy`` is that of the query.
     """
     neighborhoods = Neighborhoods(query, seed)
     isolated = neighborhoods.smooth(isolation(reference, query, neighborhoods))
-    constant, of_isolation, of_energy = WEIGHTS
-    return expit(
-        constant
-        + of_isolation * standardised(isolated, isolation_spread(reference, seed))
-        + of_energy * standardised(neighborhoods.smooth(energy))
-    )
+    scores = 1, standardised(isolated, isolation_spread(reference, seed)), standardised(neighborhoods.smooth(energy))
+    return expit(sum(weight * score for weight, score in zip(WEIGHTS, scores, strict=True)))

@@ -11,30 +11,13 @@ from typer.core import TyperGroup
 
 import scanpy_sct as sct
 from scanpy_sct import files
-from scanpy_sct.cli.options import (
-    Bags,
-    BatchSize,
-    Device,
-    GeneNames,
-    Input,
-    KeyAdded,
-    Layer,
-    LibraryKey,
-    Model,
-    Output,
-    Overwrite,
-    Precision,
-    Rng,
-    as_batch_size,
-    as_names,
-    flag,
-    is_known_gene,
-)
+from scanpy_sct.cli import options
+from scanpy_sct.cli.options import flag
 from scanpy_sct.cli.training import finetune, pretrain
 
 __all__ = ["app"]
 
-# Errors that a user can correct become one plain message; any other error is a defect and keeps its traceback.
+# Errors that users can fix are printed as one message; all others are defects and keep their traceback.
 USER_ERRORS = (ValueError, TypeError, KeyError, OSError)
 
 
@@ -48,10 +31,10 @@ class Commands(TyperGroup):
         except USER_ERRORS as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # as in `sct --help | head`
                 raise
-            # The text of a KeyError comes in quotes; its argument does not.
+            # str() of a KeyError adds quotes.
             message = error.args[0] if isinstance(error, KeyError) and error.args else error
             typer.secho(f"Error: {message}", err=True, fg="red")
-            typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows where this came from.)", err=True)
+            typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows the traceback.)", err=True)
             raise typer.Exit(1) from error
 
 
@@ -61,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The single-Cell Transformer on h5ad and zarr files.",
 )
-models_app = typer.Typer(no_args_is_help=True, help="The checkpoints that can be used by name.")
+models_app = typer.Typer(no_args_is_help=True, help="Checkpoints that can be loaded by name.")
 app.add_typer(models_app, name="models")
 
 
@@ -76,11 +59,11 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, metavar="", help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, flag("--verbose", "-v", help="Show what is done.")] = False,
+    verbose: Annotated[bool, flag("--verbose", "-v", help="Show the log.")] = False,
     quiet: Annotated[bool, flag("--quiet", "-q", help="No progress bars.")] = False,
     debug: Annotated[bool, flag("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Apply the options that all commands share."""
+    """Apply the options of all commands."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     sct.settings.progress = not quiet
 
@@ -92,50 +75,50 @@ def _save(adata: Any, output: Path, *, overwrite: bool) -> None:
 
 @app.command()
 def check(
-    cells: Input,
-    model: Model = "sct-mini",
-    layer: Layer = None,
-    library_key: LibraryKey = None,
-    gene_names: GeneNames = None,
+    cells: options.Input,
+    model: options.Model = "sct-mini",
+    layer: options.Layer = None,
+    library_key: options.LibraryKey = None,
+    gene_names: options.GeneNames = None,
 ) -> None:
-    """Report what would be used of a file: genes, scale, samples, bags, time. Changes nothing."""
+    """Report what impute would read and do: genes, scale, samples, bags and run time."""
     adata = files.read_cells(cells)
     typer.echo(sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names))
 
 
 @app.command()
 def impute(
-    cells: Input,
-    output: Output,
+    cells: options.Input,
+    output: options.Output,
     genes: Annotated[
         str | None,
-        typer.Option(help="Genes to predict, measured or not, separated by commas; without it, all measured."),
+        typer.Option(help="Genes to impute, measured or not, separated by commas; default: all measured."),
     ] = None,
-    model: Model = "sct-mini",
-    layer: Layer = None,
-    library_key: LibraryKey = None,
-    gene_names: GeneNames = None,
-    bags: Bags = "auto",
-    hide: Annotated[str | None, typer.Option(help="Boolean layer: entries to mask in all passes.")] = None,
-    calibrate: Annotated[bool, flag(help="Fit each gene's detection rate to these data.")] = True,
+    model: options.Model = "sct-mini",
+    layer: options.Layer = None,
+    library_key: options.LibraryKey = None,
+    gene_names: options.GeneNames = None,
+    bags: options.Bags = "auto",
+    hide: Annotated[str | None, typer.Option(help="Boolean layer: values to treat as unknown.")] = None,
+    calibrate: Annotated[bool, flag(help="Shift detection rates and means to these data.")] = True,
     blend: Annotated[bool, flag(help="Blend the network with a low-rank reconstruction of these data.")] = True,
-    denoise: Annotated[bool, flag("--denoise", help="Combine each prediction with the value measured there.")] = False,
-    key_added: KeyAdded = "sct",
+    denoise: Annotated[bool, flag("--denoise", help="Combine each prediction with the measured value.")] = False,
+    key_added: options.KeyAdded = "sct",
     store_bins: Annotated[
-        bool, flag("--store-bins", help="Keep the most probable bin and its probability too.")
+        bool, flag("--store-bins", help="Also write the most probable bin and its probability.")
     ] = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = "auto",
-    rng: Rng = 0,
-    overwrite: Overwrite = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = "auto",
+    rng: options.Rng = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Predict every measured value from all others, and unmeasured genes on request."""
+    """Impute every measured gene, or the requested ones, in every cell."""
     files.check_output(output, overwrite=overwrite)
     adata = files.read_cells(cells)
     sct.tl.impute(
         adata,
-        as_names(genes),
+        options.as_names(genes),
         model=model,
         layer=layer,
         library_key=library_key,
@@ -149,7 +132,7 @@ def impute(
         store_bins=store_bins,
         device=device,
         precision=precision,
-        batch_size=as_batch_size(batch_size),
+        batch_size=options.as_batch_size(batch_size),
         rng=rng,
     )
     _save(adata, output, overwrite=overwrite)
@@ -157,21 +140,21 @@ def impute(
 
 @app.command()
 def embed(
-    cells: Input,
-    output: Output,
-    model: Model = "sct-mini",
-    layer: Layer = None,
-    library_key: LibraryKey = None,
-    gene_names: GeneNames = None,
-    bags: Bags = "random",
-    key_added: KeyAdded = "X_sct",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = "auto",
-    rng: Rng = 0,
-    overwrite: Overwrite = False,
+    cells: options.Input,
+    output: options.Output,
+    model: options.Model = "sct-mini",
+    layer: options.Layer = None,
+    library_key: options.LibraryKey = None,
+    gene_names: options.GeneNames = None,
+    bags: options.Bags = "random",
+    key_added: options.KeyAdded = "X_sct",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = "auto",
+    rng: options.Rng = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Compute one vector per cell."""
+    """Compute the cell embedding: one vector per cell."""
     files.check_output(output, overwrite=overwrite)
     adata = files.read_cells(cells)
     sct.tl.embed(
@@ -184,7 +167,7 @@ def embed(
         key_added=key_added,
         device=device,
         precision=precision,
-        batch_size=as_batch_size(batch_size),
+        batch_size=options.as_batch_size(batch_size),
         rng=rng,
     )
     _save(adata, output, overwrite=overwrite)
@@ -192,29 +175,27 @@ def embed(
 
 @app.command()
 def annotate(
-    cells: Input,
-    output: Output,
+    cells: options.Input,
+    output: options.Output,
     reference: Annotated[Path | None, typer.Option(help="Labelled cells, .h5ad or .zarr.")] = None,
     labels_key: Annotated[str | None, typer.Option(help="Column of the reference's .obs with the labels.")] = None,
     markers: Annotated[
         Path | None,
         typer.Option(help="Marker genes: .json (type -> genes), or .csv / .tsv (type, gene) with a header line."),
     ] = None,
-    model: Model = "sct-mini",
-    layer: Layer = None,
-    library_key: LibraryKey = None,
-    gene_names: GeneNames = None,
-    reference_layer: Annotated[str | None, typer.Option(help="Layer of the reference to read; without it, X.")] = None,
-    bags: Bags = "random",
-    threshold: Annotated[
-        float, typer.Option(help="Cells whose best label is less probable than this are 'unknown'.")
-    ] = 0.5,
-    key_added: KeyAdded = "sct_label",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = "auto",
-    rng: Rng = 0,
-    overwrite: Overwrite = False,
+    model: options.Model = "sct-mini",
+    layer: options.Layer = None,
+    library_key: options.LibraryKey = None,
+    gene_names: options.GeneNames = None,
+    reference_layer: Annotated[str | None, typer.Option(help="Layer of the reference to read; default: X.")] = None,
+    bags: options.Bags = "random",
+    threshold: Annotated[float, typer.Option(help="Cells with a smaller score are 'unknown'.")] = 0.5,
+    key_added: options.KeyAdded = "sct_label",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = "auto",
+    rng: options.Rng = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Annotate cells from a labelled reference, from marker genes, or with the label head of the checkpoint."""
     files.check_output(output, overwrite=overwrite)
@@ -223,7 +204,7 @@ def annotate(
         adata,
         reference=None if reference is None else files.read_cells(reference),
         labels_key=labels_key,
-        markers=None if markers is None else files.read_markers(markers, is_gene=is_known_gene),
+        markers=None if markers is None else files.read_markers(markers, options.is_known_gene),
         model=model,
         layer=layer,
         library_key=library_key,
@@ -234,7 +215,7 @@ def annotate(
         key_added=key_added,
         device=device,
         precision=precision,
-        batch_size=as_batch_size(batch_size),
+        batch_size=options.as_batch_size(batch_size),
         rng=rng,
     )
     _save(adata, output, overwrite=overwrite)
@@ -248,9 +229,9 @@ app.command()(finetune)
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sct-demo"),
     quick: Annotated[bool, flag("--quick", help="Fewer cells.")] = False,
-    section: Annotated[bool, flag("--section", help="Also a section of tissue, which is downloaded once.")] = False,
+    section: Annotated[bool, flag("--section", help="Also impute a tissue section, which is downloaded once.")] = False,
 ) -> None:
-    """Impute, embed and annotate real cells that come with scanpy, and plot them; works offline without --section."""
+    """Impute, embed, annotate and plot cells that come with scanpy; works offline without --section."""
     from scanpy_sct.demo import run_demo
 
     run_demo(output, quick=quick, section=section)
@@ -258,13 +239,13 @@ def demo(
 
 @models_app.command("list")
 def list_models() -> None:
-    """List the checkpoints that can be used by name."""
+    """List the checkpoints that can be loaded by name."""
     typer.echo(sct.models.list().to_string())
 
 
 @models_app.command("describe")
 def describe_model(name: Annotated[str, typer.Argument(help="Name, folder, or downloaded hub repository.")]) -> None:
-    """Show the model card: data, licence, metrics."""
+    """Print the model card: data, licence, metrics."""
     typer.echo(sct.models.describe(name))
 
 
@@ -273,5 +254,5 @@ def download_model(
     name: Annotated[str, typer.Argument(help="Name, or OWNER/NAME on the Hugging Face hub.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or full commit hash.")] = None,
 ) -> None:
-    """Download a checkpoint and show its folder."""
+    """Download a checkpoint and print its folder."""
     typer.echo(sct.models.download(name, revision=revision))

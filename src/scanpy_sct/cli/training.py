@@ -12,7 +12,7 @@ import scanpy_sct as sct
 from scanpy_sct import files
 from scanpy_sct.cli.options import Device, GeneNames, Layer, LibraryKey, Model, Rng
 
-Settings = Annotated[Path | None, typer.Option(help="Settings that differ from the defaults, .toml or .json.")]
+Settings = Annotated[Path | None, typer.Option(help="Settings other than the defaults, .toml or .json.")]
 
 
 def pretrain(
@@ -25,7 +25,7 @@ def pretrain(
     num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="As in Lightning Fabric: auto, ddp ...")] = "auto",
 ) -> None:
-    """Train a checkpoint; the same command continues a run that was stopped."""
+    """Train a checkpoint; the same command resumes an interrupted run."""
     sct.train.pretrain(
         data,
         _pretrain_config(config),
@@ -42,7 +42,7 @@ def pretrain(
 def finetune(
     data: Annotated[list[Path], typer.Argument(help="Cells x genes, .h5ad or .zarr.", metavar="CELLS...")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new checkpoint.")],
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps; without it, those of the settings.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; default: those of the settings.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after this time; the result then depends on the machine.")
     ] = None,
@@ -72,29 +72,26 @@ def finetune(
 
 
 def _pretrain_config(path: Path | None) -> Any:
-    """Put the settings of a file over the defaults."""
-    defaults = sct.train.PretrainConfig()
-    values = {} if path is None else files.read_mapping(path)
-    network = dict(values.pop("network", {}))
-    start = _default_network(network.pop("architecture", "compact"), defaults)
-    return _with_values(defaults, {**values, "network": _with_values(start, network, "network.")})
-
-
-def _default_network(architecture: str, defaults: Any) -> Any:
-    """Return the configuration over which the settings of a network are put."""
+    """Replace defaults by the settings in a file."""
     from scanpy_sct.model import ReleasedConfig
 
-    if architecture not in ("compact", "released"):
+    defaults = sct.train.PretrainConfig()
+    values = {} if path is None else files.read_mapping(path)
+    settings = dict(values.pop("network", {}))
+    networks = {"compact": defaults.network, "released": ReleasedConfig()}
+    architecture = settings.pop("architecture", "compact")
+    if architecture not in networks:
         msg = f"--config has network.architecture={architecture!r}; use 'compact' or 'released'."
         raise ValueError(msg)
-    return ReleasedConfig() if architecture == "released" else defaults.network
+    network = _with_values(networks[architecture], settings, "network.")
+    return _with_values(defaults, {**values, "network": network})
 
 
 def _with_values(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
     known = {field.name for field in fields(config)}
     unknown = sorted(set(values) - known)
     if unknown:
-        msg = f"--config has {', '.join(prefix + name for name in unknown)}; known are: {', '.join(sorted(known))}."
+        msg = f"--config has unknown {', '.join(prefix + name for name in unknown)}; use: {', '.join(sorted(known))}."
         raise ValueError(msg)
-    # Files have lists where the settings have tuples.
+    # Files contain lists instead of tuples.
     return replace(config, **{name: tuple(item) if isinstance(item, list) else item for name, item in values.items()})

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scanpy_sct.annotate.annotators import ANNOTATORS, Annotator
 from scanpy_sct.annotate.features import N_COMPONENTS, normalised_genes
 from scanpy_sct.annotate.markers import marker_table, score_markers
-from scanpy_sct.annotate.registry import ANNOTATORS, Annotator
 from scanpy_sct.evaluate.registry import Function, Method, method, registered
 from scanpy_sct.evaluate.registry import choose as choose_methods
 from scanpy_sct.read.genes import to_ensembl

@@ -1,4 +1,4 @@
-"""Get results out of an object, in the shape that other packages expect."""
+"""Results as objects that other packages can use."""
 
 from scanpy_sct.get._imputed import imputed
 
@@ -6,4 +6,4 @@ __all__ = ["imputed"]
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)  # without the modules that the functions come from
+    return sorted(__all__)  # without the submodule

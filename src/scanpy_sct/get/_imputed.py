@@ -13,36 +13,36 @@ from scanpy_sct.write import ImputationKeys
 
 
 def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> AnnData:
-    """Return the imputed expression of some genes, measured or not, as a new object.
+    """Return the imputed expression of some genes, measured or not, as a new AnnData.
 
     Parameters
     ----------
     adata
         Cells x genes, after :func:`scanpy_sct.tl.impute`.
     genes
-        Genes by the names that the object uses, or by symbol or Ensembl id.
+        Names in `.var_names`, symbols or Ensembl ids; duplicates are dropped.
     key
-        Name of the result, the `key_added` of :func:`scanpy_sct.tl.impute`.
+        The `key_added` of :func:`scanpy_sct.tl.impute`.
 
     Returns
     -------
     A new object, cells x requested genes, in the requested order:
 
-    `.X`
-        Expected expression on the log scale of the input, float32.
+    `.X` : float32
+        Expected expression on the log scale of the input.
     `.var_names`
         The names as they were requested.
-    `.var["measured"]`
-        Whether the gene was measured, bool.
-    `.var["recovery"]`
-        How well masked values of the gene were predicted; NaN for unmeasured genes.
+    `.var["measured"]` : bool
+        Whether the gene was measured.
+    `.var["recovery"]` : float64
+        Correlation of measured and predicted values, see :func:`scanpy_sct.tl.impute`; NaN for unmeasured genes.
     `.obs`, `.obsm`, `.obsp`, `.uns`
-        Copies, with coordinates and images, so that scanpy and squidpy plot it.
+        Copies, with coordinates and images, so that scanpy and squidpy can plot the object.
 
     Raises
     ------
     KeyError
-        There is no such result, or it lacks one of the genes.
+        There is no such result, or one of the genes was not imputed.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
     recovery = np.full(len(found.names), np.nan)
     recovery[measured] = adata.var[keys.recovery].to_numpy()[found.columns[measured]]
 
-    # Copying an object without genes copies all that belongs to cells, and no matrix.
+    # An object without genes has all fields of the cells and no matrices.
     cells = adata[:, :0].to_memory().copy()
     obsm = {name: value for name, value in cells.obsm.items() if name != keys.unmeasured}
     var = pd.DataFrame({"measured": measured, "recovery": recovery}, index=pd.Index(found.names, dtype=object))
@@ -69,6 +69,6 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
 
 
 def _dense(block: Any) -> np.ndarray:
-    """Turn a dense, sparse or dask block into an array."""
+    """Convert a dense, sparse or dask matrix to an array."""
     block = block.compute() if hasattr(block, "compute") else block
     return np.asarray(block.toarray() if sparse.issparse(block) else block)

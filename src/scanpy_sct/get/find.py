@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
 from scanpy_sct.read.genes import to_ensembl
@@ -16,36 +15,34 @@ from scanpy_sct.write import ImputationKeys
 
 @dataclass(frozen=True)
 class ImputedGenes:
-    """Some genes of an imputation."""
+    """Where the values of some imputed genes are stored."""
 
     names: list[str]
-    """As they were requested, each once."""
+    """As requested, without duplicates."""
     columns: np.ndarray
-    """(genes,) column of the data, -1 for an unmeasured gene."""
+    """(genes,) column of the layer, -1 for an unmeasured gene."""
     table_columns: np.ndarray
     """(genes,) column of the table of unmeasured genes, -1 for a measured gene."""
 
 
 def find_imputed(adata: AnnData, genes: str | Sequence[str], key: str) -> ImputedGenes:
-    """Find genes among the imputed ones, by the names that the object uses, or by symbol or Ensembl id.
+    """Find genes among the imputed ones, by their names in the object, by symbol or Ensembl id.
 
     Raises
     ------
     KeyError
-        There is no such result, or it lacks one of the genes.
+        There is no such result, or one of the genes was not imputed.
     """
     keys = ImputationKeys.of(key)
     _check_result(adata, keys)
     names = list(dict.fromkeys([genes] if isinstance(genes, str) else genes))
     columns = np.flatnonzero(adata.var[keys.imputed].to_numpy(dtype=bool))
-    table = adata.obsm[keys.unmeasured].columns if keys.unmeasured in adata.obsm else pd.Index([])
+    table = adata.obsm[keys.unmeasured].columns.tolist() if keys.unmeasured in adata.obsm else []
     index = _index_of(names, adata, key, columns, table)
     measured = index < len(columns)
-    return ImputedGenes(
-        names,
-        np.where(measured, columns[np.where(measured, index, 0)] if len(columns) else -1, -1),
-        np.where(measured, -1, index - len(columns)),
-    )
+    found = np.full(len(names), -1)
+    found[measured] = columns[index[measured]]
+    return ImputedGenes(names, found, np.where(measured, -1, index - len(columns)))
 
 
 def _check_result(adata: AnnData, keys: ImputationKeys) -> None:
@@ -53,37 +50,35 @@ def _check_result(adata: AnnData, keys: ImputationKeys) -> None:
         return
     found = [name for name in adata.layers if f"{name}_imputed" in adata.var]
     available = f"; available: {', '.join(map(repr, found))}" if found else ""
-    msg = f"key={keys.values!r} is not an imputation of this object{available}. Run sct.tl.impute(adata) first."
+    msg = f"key={keys.values!r} is not an imputation of this object{available}; run sct.tl.impute(adata) first."
     raise KeyError(msg)
 
 
-def _index_of(names: list[str], adata: AnnData, key: str, columns: np.ndarray, table: pd.Index) -> np.ndarray:
-    """Index of each name in the imputed columns of the data, followed by those of the table."""
-    own = pd.Index([*adata.var_names[columns].astype(str), *table.astype(str)], dtype=object)
-    index = _first_index(own, [storable_name(name) for name in names])
-    missing = np.flatnonzero(index < 0)
-    if len(missing):
-        # Other names of the same genes are compared by Ensembl id.
+def _index_of(names: list[str], adata: AnnData, key: str, columns: np.ndarray, table: list[str]) -> np.ndarray:
+    """Return the index of each name among the imputed columns of the layer, followed by those of the table."""
+    by_name = _first_index([*adata.var_names[columns], *table])
+    index = [by_name.get(storable_name(name), -1) for name in names]
+    if -1 in index:
+        # Synonyms are compared by Ensembl id.
         column = adata.uns.get(key, {}).get("params", {}).get("gene_names", "none")
         read = adata.var[column] if column in adata.var else adata.var_names
-        known = to_ensembl([*np.asarray(read, dtype=object)[columns], *table]).ensembl_ids
-        requested = to_ensembl([names[number] for number in missing]).ensembl_ids
-        found = _first_index(pd.Index(known, dtype=object), requested.tolist())
-        index[missing] = np.where(requested == "", -1, found)
+        by_id = _first_index(to_ensembl([*np.asarray(read, dtype=object)[columns], *table]).ensembl_ids)
+        by_id.pop("", None)
+        ids = to_ensembl(names).ensembl_ids
+        index = [by_id.get(gene, -1) if number < 0 else number for number, gene in zip(index, ids, strict=True)]
     absent = [name for name, number in zip(names, index, strict=True) if number < 0]
     if absent:
         msg = (
-            f"genes={absent} are not among the {len(own):,} imputed genes of key={key!r}. "
-            f"Request them when imputing: sct.tl.impute(adata, genes={absent})."
+            f"genes={absent} are not among the {len(columns) + len(table):,} imputed genes of key={key!r}; request "
+            f"them when imputing: sct.tl.impute(adata, genes={absent})."
         )
         raise KeyError(msg)
-    return index
+    return np.asarray(index, dtype=int)
 
 
-def _first_index(names: pd.Index, requested: Sequence[str]) -> np.ndarray:
-    """Return the index of the first occurrence of each requested name, -1 where it is absent."""
-    first = np.flatnonzero(~names.duplicated())
-    number = names[first].get_indexer(pd.Index(requested, dtype=object))
-    found = np.full(len(number), -1)
-    found[number >= 0] = first[number[number >= 0]]
+def _first_index(names: Iterable[str]) -> dict[str, int]:
+    """Return the index of the first occurrence of each name."""
+    found: dict[str, int] = {}
+    for index, name in enumerate(names):
+        found.setdefault(name, index)
     return found

@@ -1,4 +1,4 @@
-"""What the plots share: observed values on the scale of the results."""
+"""Observed values on the scale of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read_observed(adata: AnnData, key: str) -> sparse.csr_matrix:
-    """Read the values that an imputation was made from, on the log scale of its result; (cells, genes) CSR float32."""
+    """Read the values that were imputed, on the log scale of the result; (cells, genes) CSR float32."""
     details = adata.uns.get(key, {})
     layer = details.get("params", {}).get("layer", "none")
     return to_log(read_matrix(adata, None if layer == "none" else layer), details.get("scale", "log"))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PANEL_WIDTH = 4.0
 """Inches."""
 HIGHEST_SHOWN = 99.5
-"""Percentile of the values at which the colours end, so that a few high values do not use up the whole range."""
+"""Percentile of the values with the last colour, so that outliers do not compress the colour scale."""
 
 
 def imputed(
@@ -34,34 +34,34 @@ def imputed(
     show: bool = False,
     **kwargs: Any,
 ) -> np.ndarray:
-    """Plot observed beside imputed expression, on tissue or on an embedding: one row per gene.
+    """Plot observed beside imputed expression, on tissue or on an embedding; one row per gene.
 
-    Every panel has a colour scale of its own: imputed values are expectations, which vary less than observed counts.
+    Every panel has its own colour scale, since imputed values are expectations, which vary less than observed ones.
 
     Parameters
     ----------
     adata
         Cells x genes, after :func:`scanpy_sct.tl.impute`.
     genes
-        Genes, measured or not. For an unmeasured gene, only the imputed panel has values.
+        Genes, measured or not; for an unmeasured gene only the imputed panel has values.
     key
-        Name of the result, the `key_added` of :func:`scanpy_sct.tl.impute`.
+        The `key_added` of :func:`scanpy_sct.tl.impute`.
     basis
-        Field of `.obsm` with two coordinates, with or without its `X_`. `"spatial"` is drawn by
-        :func:`squidpy.pl.spatial_scatter` (one section at a time), all others by :func:`scanpy.pl.embedding`. None:
-        `"spatial"` if the object has it, else `"umap"`.
+        Field of `.obsm` with two coordinates, with or without `X_`. `"spatial"` is plotted by
+        :func:`squidpy.pl.spatial_scatter`, all others by :func:`scanpy.pl.embedding`. `None`: `"spatial"` if it exists,
+        else `"umap"`.
     cmap
         Colour map of matplotlib.
     size
-        Area of a point in square points (1/72 inch); by default, neighbours on the tissue nearly touch.
+        Area of a point in square points (1/72 inch); by default, neighbours on tissue nearly touch.
     figsize
-        Width and height of the whole figure in inches.
+        Width and height of the figure in inches.
     axes
-        Where to draw, (genes, 2); by default a new figure.
+        Axes to use, (genes, 2); by default those of a new figure.
     show
-        Show the figure at once.
+        Show the figure.
     kwargs
-        Passed to the function that draws a panel.
+        Passed to the function that plots a panel.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def _make_axes(
     import matplotlib.pyplot as plt
 
     if axes is None:
-        # Each row is as high as the tissue needs, so that no panel has empty bands and colour bars fit.
+        # Rows have the aspect ratio of the tissue, so that panels have no empty bands.
         width, height = np.maximum(np.ptp(coordinates, axis=0), 1e-12)
         row = 0.85 * PANEL_WIDTH * float(np.clip(height / width, 0.4, 2.0)) + 0.5
         figsize = figsize or (2 * PANEL_WIDTH, n_genes * row)
@@ -135,7 +135,7 @@ def _make_axes(
 def _draw(
     points: AnnData, field: str, values: np.ndarray | None, ax: Axes, *, title: str, cmap: Any, size: Any, **kwargs: Any
 ) -> None:
-    """Draw one panel; grey points where there are no values."""
+    """Plot one panel; grey points if there are no values."""
     from matplotlib.colors import Normalize
 
     if values is not None:
@@ -147,7 +147,7 @@ def _draw(
     if field == "spatial":
         import squidpy as sq
 
-        # squidpy itself uses an empty library for an object without images, but warns.
+        # The library that squidpy would use for an object without images, with a warning.
         kwargs = {"shape": None, "library_id": [""], "axis_label": ["x", "y"], "na_color": "lightgrey", **kwargs}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No data for colormapping")  # squidpy warns about points without values
@@ -161,7 +161,7 @@ def _draw(
 
 
 def _fit_points(axes: np.ndarray, coordinates: np.ndarray) -> None:
-    """Set the size of the points so that neighbours on the tissue nearly touch, given the size of the panels."""
+    """Set the size of the points so that neighbours on tissue nearly touch."""
     from sklearn.neighbors import NearestNeighbors
 
     if len(coordinates) < 2:
@@ -170,7 +170,7 @@ def _fit_points(axes: np.ndarray, coordinates: np.ndarray) -> None:
     for ax in axes.ravel():
         ax.figure.draw_without_rendering()
         points_per_unit = ax.get_window_extent().width / ax.figure.dpi * 72 / abs(np.diff(ax.get_xlim())[0])
-        # The marker "." is drawn with half the diameter that its size says.
+        # The marker "." has half the diameter of its size.
         size = np.clip((2 * 0.9 * distance * points_per_unit) ** 2, 1, 1600)
         for collection in ax.collections:
             collection.set_sizes([size])

@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 def label_confidence(
     adata: AnnData, *, key: str = "sct_label", ax: Axes | None = None, show: bool = False, **kwargs: Any
 ) -> Axes:
-    """Plot the probability of the label that each cell got: one box per label.
+    """Plot the score of the cells, one box per label.
 
     Parameters
     ----------
     adata
         Cells x genes, after :func:`scanpy_sct.tl.annotate`.
     key
-        Name of the result, the `key_added` of :func:`scanpy_sct.tl.annotate`.
+        The `key_added` of :func:`scanpy_sct.tl.annotate`.
     ax
-        Where to draw; by default a new figure.
+        Axes to use; by default those of a new figure.
     show
-        Show the figure at once.
+        Show the figure.
     kwargs
         Passed to :meth:`matplotlib.axes.Axes.boxplot`.
 
     Returns
     -------
-    The axes: labels with their numbers of cells, the most probable on top. The dotted line is the threshold below which
-    cells are "unknown".
+    The axes: labels with their numbers of cells, that with the highest median on top. The dotted line is the threshold
+    below which cells are `"unknown"`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def label_confidence(
     if keys.labels not in adata.obs or keys.score not in adata.obs:
         found = [name for name in adata.obs if f"{name}_score" in adata.obs]
         available = f"; available: {', '.join(map(repr, found))}" if found else ""
-        msg = f"key={key!r} is not an annotation of this object{available}. Run sct.tl.annotate(adata, ...) first."
+        msg = f"key={key!r} is not an annotation of this object{available}; run sct.tl.annotate(adata, ...) first."
         raise KeyError(msg)
     table = pd.DataFrame({"label": adata.obs[keys.labels].astype(object), "score": adata.obs[keys.score]}).dropna()
     scores = table.groupby("label")["score"]

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MIN_CELLS = 10
-"""Genes detected in fewer cells are not labelled by default: their correlation is mostly noise."""
+"""Genes detected in fewer cells are not labelled by default, since their correlation is mostly noise."""
 LABELS_AT = 1.06
-"""Where the labels begin, in widths of the axes."""
+"""x of the labels, in widths of the axes."""
 LINE_HEIGHT = 14
-"""Distance of two labels in points (1/72 inch)."""
+"""Distance between labels in points (1/72 inch)."""
 
 
 def recovery(
@@ -31,22 +31,22 @@ def recovery(
     show: bool = False,
     **kwargs: Any,
 ) -> Axes:
-    """Plot how well masked values of each gene were predicted, against how often the gene is detected.
+    """Plot the recovery of each gene against its detection rate.
 
     Parameters
     ----------
     adata
         Cells x genes, after :func:`scanpy_sct.tl.impute`.
     key
-        Name of the result, the `key_added` of :func:`scanpy_sct.tl.impute`.
+        The `key_added` of :func:`scanpy_sct.tl.impute`.
     genes
-        Genes to label in the plot; by default the `n_genes` best recovered of those detected in 10 cells or more.
+        Genes to label; `None`: the `n_genes` with the highest recovery among those detected in 10 cells or more.
     n_genes
         Number of genes to label.
     ax
-        Where to draw; by default a new figure.
+        Axes to use; by default those of a new figure.
     show
-        Show the figure at once.
+        Show the figure.
     kwargs
         Passed to :meth:`matplotlib.axes.Axes.scatter`.
 
@@ -102,7 +102,7 @@ def recovery(
 
 
 def _label_points(ax: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> None:
-    """Write names in a column at the right of the axes, each with a line to its point; no lines cross."""
+    """Write names in a column to the right of the axes, with lines to their points that do not cross."""
     if not names:
         return
     ax.scatter(x, y, s=16, color="tab:red", linewidths=0, zorder=3)
@@ -130,17 +130,17 @@ def _label_points(ax: Axes, names: list[str], x: np.ndarray, y: np.ndarray) -> N
 
 
 def _heights(points: np.ndarray, gap: float) -> np.ndarray:
-    """Heights of the labels of the points, at least ``gap`` apart; (labels,), in units of the axes like ``points``."""
+    """Return y of the labels of ``points`` (labels, 2), at least ``gap`` apart; all in units of the axes."""
     from scipy.optimize import linear_sum_assignment
 
     heights = _spread(np.sort(points[:, 1]), gap)
-    # Two lines that cross are longer together than the same two with their ends exchanged.
+    # Two crossing lines are longer in total than the two with exchanged ends.
     lengths = np.hypot(LABELS_AT - points[:, :1], heights - points[:, 1:])
     return np.asarray(heights[linear_sum_assignment(lengths)[1]])
 
 
 def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Move increasing heights apart as little as possible, until they are ``gap`` from one another."""
+    """Move increasing heights apart as little as possible, until they are ``gap`` apart."""
     from sklearn.isotonic import isotonic_regression
 
     steps = np.arange(len(heights)) * gap

@@ -23,75 +23,86 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN = 4
 TIME_RANGE = (0.75, 1.5)
-"""Between these parts of the expected time an imputation may end: machines are busy, and data differ."""
+"""An imputation takes between these multiples of the expected time."""
+SCALES = {
+    "counts": "counts; results are on the log1p scale",
+    "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",
+    "log": "log-normalised; results are on the same scale",
+}
+NO_COUNTS = (
+    "log-like, but no counts can be recovered (scaled, or another transformation?); counts, or log1p of normalised "
+    "counts, are better"
+)
+UNITS = (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, np.inf))
+"""Name of a unit of time, its seconds, and up to how many seconds it is used."""
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What :func:`scanpy_sct.tl.impute` would use of an object; shows itself as a short table."""
+    """What :func:`scanpy_sct.tl.impute` would read and do; prints as a table."""
 
     model: str
     """Name of the checkpoint."""
     license: str
     """Licence of its weights."""
     genes_matched: int
-    """Columns of the data that the model knows; these are read and predicted."""
+    """Genes of the data that the model knows; these are read and imputed."""
     genes_unmatched: tuple[str, ...]
-    """Columns the model does not know; their values stay as they are."""
+    """Names that the model does not know; these genes keep their values."""
     genes_ambiguous: tuple[str, ...]
-    """Names that fit several genes; not used."""
+    """Names that match several genes; not used."""
     genes_duplicate: tuple[str, ...]
-    """Columns not used because another column of the same gene has more."""
+    """Columns not used because another column of the same gene has higher counts."""
     genes_not_measured: int
-    """Genes the model knows that the data lack; masked, and predicted on request."""
+    """Genes that the model knows and the data lack; always masked, and imputed on request."""
     id_type: str
     """`"symbol"` or `"ensembl"`."""
     scale: str
     """`"counts"`, `"log"`, or `"linear"`: neither, treated like counts."""
     has_counts: bool
-    """Whether the values are counts, or counts could be worked out from them."""
+    """Whether the values are counts, or counts can be recovered from them."""
     n_cells: int
     n_empty_cells: int
-    """Cells without any expressed gene that the model knows."""
+    """Cells without counts of any gene that the model knows."""
     samples: dict[str, int]
-    """Cells of each sample."""
+    """Number of cells of each sample."""
     samples_note: str
-    """What speaks for several samples where no `library_key` was given, and the way out; else empty."""
+    """Evidence for several samples if no `library_key` was given, and how to pass them; else empty."""
     bag_policy: str
     """`"spatial"`, `"similar"` or `"random"`."""
     n_bags: int
-    """Bags in each pass."""
+    """Bags per pass."""
     bag_size: int
-    """Cells read together; a smaller sample is a smaller bag."""
+    """Cells per bag; a smaller sample is a smaller bag."""
     n_passes: int
-    """How often each bag is read; every entry is hidden in one of the passes."""
+    """Every value is masked in one of the passes."""
     device: str
     precision: str
-    seconds: float | None
-    """Expected time of an imputation, calibrated and blended: from that of one bag, which was run. None: not known."""
+    seconds: float
+    """Expected run time of an imputation with calibration and blending, estimated from the run time of one bag."""
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the lines of the table: what, and what was found."""
+        """Return the rows of the table: name and value."""
         small = sum(n < self.bag_size for n in self.samples.values())
         samples = f"{len(self.samples):,}" + (f", {small:,} of them smaller than a bag" if small else "")
         samples += f". {self.samples_note}" if self.samples_note else ""
         genes = [
             ("genes used", f"{self.genes_matched:,}, by {self.id_type}"),
-            ("genes not known", _count(self.genes_unmatched)),
+            ("unknown genes", _count(self.genes_unmatched)),
             ("ambiguous names", _count(self.genes_ambiguous)),
             ("duplicate genes", _count(self.genes_duplicate)),
-            ("genes not measured", f"{self.genes_not_measured:,}, masked; can be asked for"),
+            ("genes not measured", f"{self.genes_not_measured:,}, masked; imputed on request"),
         ]
         return [
             ("model", f"{self.model} (licence of the weights: {self.license})"),
             *genes,
-            ("values", _SCALES[self.scale] if self.has_counts or self.scale != "log" else _NO_COUNTS),
+            ("values", SCALES[self.scale] if self.has_counts or self.scale != "log" else NO_COUNTS),
             ("cells", f"{self.n_cells:,}" + (f", {self.n_empty_cells:,} of them empty" if self.n_empty_cells else "")),
             ("samples", samples),
             ("bags", f"{self.n_bags:,} of {self.bag_size:,} cells, {self.bag_policy}"),
             ("passes", f"{self.n_passes:,}"),
             ("device", f"{self.device}, {self.precision}"),
-            ("expected time", "not known" if self.seconds is None else f"{_time_range(self.seconds)} to impute"),
+            ("expected time", f"{_time_range(self.seconds)} to impute"),
         ]
 
     def __str__(self) -> str:
@@ -120,36 +131,25 @@ def check(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Report:
-    """Report what would be used of an object: genes, scale, samples, bags, time. Changes nothing.
+    """Report what :func:`scanpy_sct.tl.impute` would read and do: genes, scale, samples, bags and run time.
 
-    Arguments mean what they mean in :func:`scanpy_sct.tl.impute`. One bag is run through the network to measure its
-    time; what follows it (calibration, blend) is reckoned from the number of cells and genes.
+    One bag is run through the network to estimate the run time.
 
     Parameters
     ----------
     adata
-        Cells x genes: counts, or log-normalised values.
-    model
-        Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`.
-    layer
-        Layer to read instead of `X`.
-    library_key
-        Column of `.obs` that names the sample of each cell; a bag never mixes samples.
-    gene_names
-        Column of `.var` with symbols or Ensembl ids to use instead of `.var_names`.
-    bags
-        Which cells are read together: `"auto"`, `"spatial"`, `"similar"` or `"random"`.
-    device, precision
-        Where and how to compute.
+        Cells x genes: counts, or log-normalised values. It is not changed.
+    model, layer, library_key, gene_names, bags, device, precision
+        As in :func:`scanpy_sct.tl.impute`.
 
     Returns
     -------
-    A report with one plain field for each fact. It prints as a few lines, in a notebook as a table.
+    A report with one typed attribute per fact; it prints as a table, and is displayed as one in a notebook.
 
     Raises
     ------
-    ValueError, KeyError, TypeError
-        When an argument or the object cannot be used: the same errors, with the same ways out, as those of the verbs.
+    KeyError, TypeError, ValueError
+        The errors that :func:`scanpy_sct.tl.impute` would raise.
 
     Examples
     --------
@@ -190,17 +190,6 @@ def check(
     )
 
 
-_SCALES = {
-    "counts": "counts; results are on the log1p scale",
-    "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",
-    "log": "log-normalised; results are on the same scale",
-}
-_NO_COUNTS = (
-    "log-like, but no counts could be worked out (scaled, or another transformation?); better give counts, or log1p of "
-    "normalised counts"
-)
-
-
 def _count(names: tuple[str, ...]) -> str:
     """Return the number of names and the first few of them."""
     if not names:
@@ -210,20 +199,16 @@ def _count(names: tuple[str, ...]) -> str:
 
 
 def _time_range(seconds: float) -> str:
-    """Return a rough range around an expected time, both ends in one unit."""
-    low, high = (part * seconds for part in TIME_RANGE)
+    """Return a rough range around an expected time, such as "roughly 8-15 min"."""
+    low, high = (factor * seconds for factor in TIME_RANGE)
     if high < 5:
         return "a few seconds"
-    unit, size = next((unit, size) for unit, size, most in _UNITS if high < most)
-    ends = [_rounded(end / size) for end in (low, high)]
-    return f"roughly {ends[0]}-{ends[1]} {unit}"
-
-
-_UNITS = (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, np.inf))
+    unit, size = next((unit, size) for unit, size, maximum in UNITS if high < maximum)
+    return f"roughly {_rounded(low / size)}-{_rounded(high / size)} {unit}"
 
 
 def _rounded(value: float) -> str:
-    """Return a number in steps of a size that fits it."""
+    """Round to integers below 10, to multiples of 5 below 100, else to multiples of 10."""
     if value < 10:
         return f"{max(value, 1):.0f}"
     step = 5 if value < 100 else 10

@@ -1,8 +1,9 @@
-"""How long an imputation will take."""
+"""Expected run time of an imputation."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -12,24 +13,19 @@ from scanpy_sct.plan.bags import Bag
 from scanpy_sct.run.inputs import bag_inputs, token_rules
 
 SECONDS_PER_PASS = 0.4
-"""To plan bags; measured, like the next three, on one core of a server."""
+"""Planning of bags; measured, like the next three, on one core of a server."""
 SECONDS_PER_FITTED_ENTRY = 0.065e-6
-"""In each pass: to reconstruct one entry of the cells of the fit from the data."""
+"""Low-rank reconstruction of one entry in one pass."""
 SECONDS_PER_BLENDED_ENTRY = 0.22e-6
-"""To estimate calibration and blend from one entry of the cells of the fit."""
+"""Fit of calibration and blend to one entry."""
 SECONDS_PER_ENTRY = 0.2e-6
-"""To calibrate, blend and write one entry."""
+"""Calibration, blending and writing of one entry."""
 
 
 def seconds_to_impute(imputer: Imputer, n_bags: int) -> float:
-    """Estimate the seconds of :func:`scanpy_sct.tl.impute` with its defaults, from the time of one bag.
+    """Estimate the seconds that :func:`scanpy_sct.tl.impute` takes with calibration and blending.
 
-    Parameters
-    ----------
-    imputer
-        The imputation, not yet begun.
-    n_bags
-        Bags of a pass over all cells.
+    ``n_bags`` is the number of bags per pass over all cells.
     """
     plan, cells = imputer.plan, imputer.cells
     n_cells, n_fit = imputer.reader.n_cells, len(cells.fit_cells.rows)
@@ -44,22 +40,18 @@ def seconds_to_impute(imputer: Imputer, n_bags: int) -> float:
 
 
 def seconds_for_a_bag(imputer: Imputer) -> float:
-    """Time from tokens to predictions of one bag, as in the first pass of an imputation."""
+    """Measure the seconds from tokens to predictions of one bag in the first pass."""
     plan, runner = imputer.plan, imputer.runner
-    # Of any cells of one sample: which ones takes no time to decide.
+    # The first cells of the largest sample; planning of bags is not included.
     sample = np.bincount(imputer.reader.samples).argmax()
     rows = np.flatnonzero(imputer.reader.samples == sample)[: runner.checkpoint.config.bag_size]
     block = imputer.read(rows)
     masks = plan.masks(block)
-    bag = Bag(np.arange(len(rows)), len(rows))
-    seconds = 0.0
-    # A network spends its first bag on getting ready, an accelerator much of it.
+    bags, rules = [Bag(np.arange(len(rows)), len(rows))], token_rules(runner.checkpoint, plan.genes)
+    # The first run includes initialisation, which is slow on accelerators; the second one counts.
     for _ in range(2):
         start = time.perf_counter()
-        rules = token_rules(runner.checkpoint, plan.genes)
-        inputs = bag_inputs(
-            block, [bag], rules, lambda cells: masks.masked(0, cells), lambda cells: masks.targets(0, cells)
-        )
-        for _bag, _prediction in runner.predict(inputs):
-            seconds = time.perf_counter() - start
+        inputs = bag_inputs(block, bags, rules, partial(masks.masked, 0), partial(masks.targets, 0))
+        list(runner.predict(inputs))
+        seconds = time.perf_counter() - start
     return seconds

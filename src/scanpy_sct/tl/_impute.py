@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.reader import CellReader
 
 
 def impute(
@@ -43,89 +44,101 @@ def impute(
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Predict the expression of every gene in every cell from everything else.
+    """Impute the expression of every gene in every cell from the other genes and the other cells.
 
-    Every measured entry is hidden in exactly one of several passes, and predicted from the other genes of its cell and
-    from the other cells of its bag. What is fitted to the object (`calibrate`, `blend`) is fitted, for each pass, to
-    the entries of the other passes, but for a few numbers that all genes share.
+    Every measured value is masked in exactly one of several passes, and predicted from the visible genes of its cell
+    and from the other cells of its bag. Calibration and blending are fitted on the other passes, so a value never
+    informs its own prediction (except through a few parameters shared by all genes). They are fitted on at most 8,192
+    cells (all, where there are fewer) and then applied to all cells.
 
     Parameters
     ----------
     adata
-        Cells x genes: counts, or log-normalised values. `X` and all other fields stay as they are.
+        Cells x genes: counts, or log-normalised values. `.X` and all other fields stay as they are.
     genes
-        Genes to predict, by the names the object uses, or by symbol or Ensembl id. Genes that were not measured can be
-        asked for. Measured genes that the model does not know keep their values, with a warning in the log. None: all
-        measured genes the model knows. Fewer genes take hardly less time: all are read.
+        Genes to impute: names in `.var_names`, symbols or Ensembl ids, measured or not. `None`: all measured genes
+        that the model knows. Measured genes that the model does not know keep their values, with a warning in the log.
+        Requesting fewer genes hardly reduces the run time, since all genes are read as input.
     model
         Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`.
     layer
-        Layer to read instead of `X`.
+        Layer to read instead of `.X`.
     library_key
-        Column of `.obs` that names the sample of each cell; a bag never mixes samples.
+        Column of `.obs` with the sample of each cell; no bag mixes cells of different samples, while calibration and
+        blending are fitted on all samples together. `None`: all cells are one sample.
     gene_names
-        Column of `.var` with symbols or Ensembl ids to use instead of `.var_names`.
+        Column of `.var` with symbols or Ensembl ids, to use instead of `.var_names`.
     bags
-        Which cells are read together: `"spatial"` (neighbours on the tissue, from `.obsm["spatial"]`), `"similar"` (by
-        their visible expression), `"random"`; `"auto"` is the first of these that the object allows.
+        Which cells the network reads together: `"spatial"` (neighbours in `.obsm["spatial"]`), `"similar"` (cells with
+        similar visible expression) or `"random"`. `"auto"`: `"spatial"` if there are coordinates, else `"similar"`.
     hide
-        Entries to treat as not known: boolean cells x genes, or the name of a layer that holds this. They are hidden in
-        all passes, and nothing about them reaches any result. Those of genes that are not predicted become NaN in the
-        layer.
+        Boolean matrix (cells, genes), or the name of such a layer: values to treat as unknown. They are masked in all
+        passes and never reach any result. They are predicted in a last pass in which only they are masked, blended with
+        weights fitted on a probe pass that masks one visible entry in twelve as well.
     calibrate
-        Fit each gene's predicted detection rate and level to those of its visible entries in this object, and, for
-        checkpoints with a direct cell embedding, how far its say is followed.
+        Shift each gene's predicted detection rate and conditional mean to those of its visible values. This corrects
+        for tissues, donors or chemistries in which a gene is detected more or less often than in the training data.
+        For checkpoints with a cell embedding, its weight is fitted as well.
     blend
-        Mix what the network says with a low-rank reconstruction of these very data, made from what is visible in each
-        pass. How much each counts is learnt from entries that were hidden: for every gene in whether it is expressed,
-        for all genes together in how strongly. Needs `calibrate`.
+        Blend the network with a low-rank reconstruction of `adata` from the visible values of each pass. The weights
+        start from values shared by all genes; genes with enough data get their own weights for the probability of
+        detection. Needs `calibrate`, at least 20 cells, and 50 genes that are detected in at least 3 cells and 1 % of
+        the cells; else the network is used alone.
     denoise
-        Combine every prediction with the value measured there, as a Gamma-Poisson posterior whose spread is learnt for
-        each gene. The result keeps what was measured as far as it can be trusted; it is *not* independent of it.
-        Needs counts, or log-normalised values of counts.
+        Combine each prediction with the measured count, as the posterior mean of a Gamma-Poisson model with a variance
+        fitted for each gene. The result is then *not* independent of the measured value. Needs counts, or
+        log-normalised counts.
     store_bins
         Also write the most probable bin and its probability.
     key_added
         Name of the result.
     device, precision, batch_size
-        Where and how to compute; `"auto"` follows :data:`scanpy_sct.settings` and the hardware. The numbers do not
-        depend on `batch_size`.
+        Device and number format of the network, and bags computed at once. `"auto"` follows
+        :data:`scanpy_sct.settings` and the hardware. Results do not depend on `batch_size`.
     rng
-        Seed of bags and passes.
+        Seed, or generator, of bags and passes. `None`: a new seed, which is recorded.
     copy
-        Return a changed copy and leave `adata` as it is.
+        Return a copy with the result and leave `adata` as it is.
 
     Returns
     -------
-    None, or the copy. These fields are written:
+    `None`, or the copy. These fields are written:
 
-    `.layers[key_added]` : float32
-        Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given).
-        Genes that are not predicted keep their observed values. Each value was predicted while it was hidden; with
-        `denoise`, it was then combined with what was measured.
+    `.layers[key_added]` : float32, (cells, genes)
+        Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given). Genes
+        that were not imputed keep their measured values (NaN where `hide` is set).
     `.var[key_added + "_imputed"]` : bool
-        Whether the gene was predicted.
+        Whether the gene was imputed.
     `.var[key_added + "_recovery"]` : float64
-        Pearson correlation, over all cells, of the gene's observed values with their predictions, each made while the
-        value was hidden, both as deviations from the gene's mean in the pass that hid them (NaN for a constant gene).
-        Around 0 for a gene that nobody could predict. Trust a gene as far as this goes.
-    `.var[key_added + "_network_share"]` : float64
-        With `blend`: share of the network in the prediction of whether the gene is expressed, from 0 to 1; the rest is
-        the reconstruction from the data themselves (NaN for genes that were not predicted).
+        Pearson correlation of measured and predicted values over all cells, each predicted while it was masked, both as
+        deviations from the gene's mean in that pass: 1 if the masked values were recovered, around 0 if the gene cannot
+        be predicted. NaN for a constant gene, and for genes that were not imputed.
+    `.var[key_added + "_network_fraction"]` : float64
+        With `blend`: weight of the network in the probability that the gene is detected, from 0 to 1; the rest is the
+        low-rank reconstruction. NaN for genes that were not imputed.
     `.var[key_added + "_source"]` : categorical
-        With `blend`: which of both has the larger share, "network" or "data"; "none" for genes that were not predicted.
-    `.obsm[key_added + "_unmeasured"]` : DataFrame of float32
-        Expected expression of genes that were asked for and not measured.
+        With `blend`: `"network"` if that fraction is 0.5 or more, else `"data"`; `"none"` for genes that were not
+        imputed.
+    `.obsm[key_added + "_unmeasured"]` : DataFrame of float32, (cells, genes)
+        Expected expression of the requested genes that are not measured, by the network alone.
     `.layers[key_added + "_bins"]` : uint8, `.layers[key_added + "_confidence"]` : float32
-        With `store_bins`: the most probable bin (0: not expressed) and its probability, before calibration.
+        With `store_bins`: the most probable bin (0: not detected) and its probability, before calibration.
     `.uns[key_added]` : dict
-        Arguments, model, weights hash, gene counts and versions; with `blend` also `"blend_weights"`, from which the
-        weights of all genes start, and `"level_share"`, the share of the network in how strongly genes are expressed.
+        `"params"` (arguments), `"model"`, `"genes"`, `"scale"` and `"versions"`; `"bags"` (what was used), `"passes"`
+        (two more with `hide`), `"fit_cells"` (number of cells the fit is estimated on) and `"cell_weight"` (weight of
+        the cell embedding, from 0 to 1). With `blend`: `"blend_weights"` (float64, (3,): shared weights of the log-odds
+        of network and reconstruction, and offset) and `"conditional_mean_weight"` (weight of the network in the
+        conditional mean, from 0 to 1).
 
     Raises
     ------
-    ValueError, KeyError, TypeError
-        When an argument or the object cannot be used; before anything is computed or written.
+    KeyError
+        There is no such layer or column, or the model does not know one of the genes.
+    TypeError
+        An argument has the wrong type, or `adata` is not an AnnData.
+    ValueError
+        An argument has a value that is not possible, or the values of `adata` cannot be used. All errors are raised
+        before anything is computed or written, and say how to fix them.
 
     Examples
     --------
@@ -135,8 +148,12 @@ def impute(
     >>> adata.layers["sct"].shape == adata.shape
     True
     """
-    genes = as_gene_list(genes)
+    requested = as_gene_list(genes)
     settings = ImputeSettings(calibrate=calibrate, blend=blend, denoise=denoise, keep_bins=store_bins)
+
+    def compute(checkpoint: Checkpoint, reader: CellReader, options: ComputeOptions) -> Result:
+        return Result(write_imputation, *imputed_fields(checkpoint, reader, options, settings, requested))
+
     return run_workflow(
         adata,
         model,
@@ -145,12 +162,6 @@ def impute(
             ComputeOptions(bags, device, precision, batch_size, as_seed(rng)),
             WriteOptions(key_added, copy),
         ),
-        lambda *cells: Result(write_imputation, *imputed_fields(*cells, settings, genes)),
-        params={
-            "genes": genes,
-            "calibrate": calibrate,
-            "blend": blend,
-            "denoise": denoise,
-            "store_bins": store_bins,
-        },
+        compute,
+        {"genes": requested, "calibrate": calibrate, "blend": blend, "denoise": denoise, "store_bins": store_bins},
     )

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.annotate.cells import empty_cells
 from scanpy_sct.annotate.classifier import can_be_tested, fit_label_classifier, group_folds
-from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels
+from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels, empty_cells
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from scanpy_sct.annotate.registry import ANNOTATORS, Annotator
+from scanpy_sct.annotate.annotators import ANNOTATORS, Annotator
 
 
 @pytest.mark.parametrize("name", ["reference", "markers", "label_head"])

@@ -1,5 +1,3 @@
-"""Blood cells that come with scanpy."""
-
 from __future__ import annotations
 
 from anndata import AnnData
@@ -8,15 +6,14 @@ from anndata import AnnData
 def pbmc68k() -> AnnData:
     """Return 700 blood cells (10x Genomics) x 765 genes, log-normalised; works offline.
 
-    The object is `scanpy.datasets.pbmc68k_reduced()`, whose `.X` is scaled, with the log-normalised values of its
-    `.raw` in place of it.
+    This is `scanpy.datasets.pbmc68k_reduced()` with the log-normalised values of `.raw` instead of the scaled `.X`.
 
     Returns
     -------
     Cells x genes:
 
     `.X`
-        Log-normalised values, CSR float32. There is no `.raw`.
+        Log-normalised values, CSR float32.
     `.obs`
         Among others `bulk_labels` (cell type by correlation with sorted cells) and `louvain` (clusters), categorical.
     `.obsm["X_umap"]`, `.obsm["X_pca"]`

@@ -1,5 +1,3 @@
-"""Sections of HER2-positive breast tumours, from the repository of their authors."""
-
 from __future__ import annotations
 
 import os
@@ -19,7 +17,7 @@ _URL = f"https://raw.githubusercontent.com/almaan/her2st/{_COMMIT}/"
 _COUNTS = "data/ST-cnts/{}.tsv.gz"
 _SPOTS = "data/ST-spotfiles/{}_selection.tsv"
 _LABELS = "data/ST-pat/lbl/{}_labeled_coordinates.tsv"
-# SHA-256 of every file that may be used: what cannot be verified is not downloaded.
+# SHA-256 of every file that is offered.
 _HASHES = {
     "data/ST-cnts/B1.tsv.gz": "97b3abf2676c596ac7dd53829780005724cab62a6f676697516006481a443f74",
     "data/ST-cnts/G2.tsv.gz": "9d51a5ed85bdf60069dcf51beeffba4e90e35e8630ec3b707a2453ffdd608e3b",
@@ -31,7 +29,7 @@ _HASHES = {
     "data/ST-pat/lbl/G2_labeled_coordinates.tsv": "8466275647ad125569ee94d099cc7b78c15028968ba1dd267a85a81c001a16ff",
     "data/ST-pat/lbl/H1_labeled_coordinates.tsv": "b65cbc99ed7a01281bc2eb87be87b902312e47ca91bc1f00ff351489b78434c3",
 }
-_SECTIONS = tuple(section for section in ("B1", "G2", "H1") if _COUNTS.format(section) in _HASHES)
+_SECTIONS = ("B1", "G2", "H1")
 
 
 def her2st(section: str = "G2") -> AnnData:
@@ -39,15 +37,15 @@ def her2st(section: str = "G2") -> AnnData:
 
     The files are downloaded from the authors' repository (https://github.com/almaan/her2st) at a fixed commit,
     verified by SHA-256 and kept in `settings.cache_dir`. If the environment variable `SCANPY_SCT_DATA_DIR` names a
-    folder with these files (`her2st_raw/data/...`), they are read from there, offline.
+    folder with these files (`her2st_raw/data/...`), they are read from there, without internet access.
 
-    The result has the spots that the authors selected as lying under tissue and that have counts. Labels are matched by
-    the rounded array coordinates; labels without coordinates (8 in G2) are left out.
+    Spots are those that the authors selected as covered by tissue and that have counts. Regions are matched by the
+    rounded array coordinates; 8 labels of G2 have none and are left out.
 
     Parameters
     ----------
     section
-        `"B1"` (295 spots), `"G2"` (467) or `"H1"` (613). Patients and sections: the letter and the number.
+        `"B1"` (295 spots), `"G2"` (467) or `"H1"` (613): the letter is the patient, the number the section.
 
     Returns
     -------
@@ -56,16 +54,15 @@ def her2st(section: str = "G2") -> AnnData:
     `.X`
         Counts, CSR float32.
     `.var_names`, `.obs_names`
-        Gene symbols, and the array coordinates such as `10x15` (column x row).
+        Gene symbols, and array coordinates such as `10x15` (column x row).
     `.obs["array_row"]`, `.obs["array_col"]`
-        Coordinates in the array of spots, which are 200 micrometres apart; integers.
+        Coordinates in the array of spots, integers; neighbouring spots are 200 micrometres apart.
     `.obs["region"]`
-        Region named by the pathologist, categorical; `undetermined` where they were not certain, `unlabelled` without a
-        label.
+        The pathologist's annotation, categorical; `undetermined` if not certain, `unlabelled` if there is none.
     `.obs["sample"]`
         The section, categorical.
     `.obsm["spatial"]`
-        x and y in pixels of the full image, float64. The image itself is not loaded: plot with
+        x and y in pixels of the full image, float64, (spots, 2). The image itself is not loaded; plot with
         `sq.pl.spatial_scatter(adata, color="region", shape=None)`.
 
     Raises
@@ -78,14 +75,11 @@ def her2st(section: str = "G2") -> AnnData:
     Notes
     -----
     Andersson et al., Spatial deconvolution of HER2-positive breast cancer delineates tumor-associated cell type
-    interactions, Nature Communications 12, 6012 (2021), CC BY 4.0. The repository itself names no licence, so the data
-    are always taken from the authors and never redistributed; cite the article when you use them.
+    interactions, Nature Communications 12, 6012 (2021), CC BY 4.0; please cite it. The repository has no licence, so
+    the files are always downloaded from the authors and not redistributed.
     """
     if section not in _SECTIONS:
-        msg = (
-            f"section={section!r} is not available; available: {', '.join(map(repr, _SECTIONS))}. "
-            "Other sections of the study are not offered, since their checksums are not known here."
-        )
+        msg = f"section={section!r} is not available; available: {', '.join(map(repr, _SECTIONS))}."
         raise ValueError(msg)
     counts = pd.read_csv(_find_file(_COUNTS.format(section)), sep="\t", index_col=0, low_memory=False)
     spots = _read_spots(_find_file(_SPOTS.format(section)))
@@ -111,29 +105,27 @@ def her2st(section: str = "G2") -> AnnData:
 
 
 def _read_spots(path: Path) -> pd.DataFrame:
-    """Spots under tissue: columns x, y (array), pixel_x, pixel_y; index such as `10x15`."""
+    """Read the spots under tissue: columns x, y (array), pixel_x, pixel_y; index such as `10x15`."""
     spots = pd.read_csv(path, sep="\t")
     spots = spots[spots["selected"] == 1]
     return spots.set_index(_spot_names(spots))
 
 
 def _read_regions(path: Path) -> pd.Series:
-    """Label of each labelled spot; index such as `10x15`.
-
-    The pixels of this file belong to a smaller, rotated image, so only the array coordinates can be used.
-    """
+    """Read the label of each labelled spot; index such as `10x15`."""
+    # The pixels in this file are those of a smaller, rotated image, so only the array coordinates can be used.
     labels = pd.read_csv(path, sep="\t").dropna(subset=["x", "y"])
     return labels.set_index(_spot_names(labels))["label"]
 
 
 def _spot_names(table: pd.DataFrame) -> pd.Index:
-    """Names of spots as in the counts, from their array coordinates."""
+    """Make names of spots as in the counts, from their array coordinates."""
     rounded = table[["x", "y"]].round().astype(int).astype(str)
     return pd.Index(rounded["x"] + "x" + rounded["y"])
 
 
 def _find_file(name: str) -> Path:
-    """Return a verified file: from the data folder of the user, else from the cache, else from the authors."""
+    """Return a verified file from the user's data folder, the cache, or the authors' repository, in this order."""
     import pooch
 
     local = Path(os.environ.get(DATA_VARIABLE, "")) / "her2st_raw" / name
@@ -141,8 +133,8 @@ def _find_file(name: str) -> Path:
         found = pooch.file_hash(str(local))
         if found != _HASHES[name]:
             msg = (
-                f"{local} is not the file published by the authors (SHA-256 {found}, expected {_HASHES[name]}). "
-                f"Replace it, or unset {DATA_VARIABLE} to download it."
+                f"{local} is not the file published by the authors (SHA-256 {found}, expected {_HASHES[name]}); "
+                f"replace it, or unset {DATA_VARIABLE} to download it."
             )
             raise ValueError(msg)
         return local
@@ -156,9 +148,8 @@ def _find_file(name: str) -> Path:
         )
     except OSError as error:
         msg = (
-            f"{Path(name).name} is not in the cache and could not be downloaded. If you have the files, set "
-            f"{DATA_VARIABLE} to the folder that contains her2st_raw/{name}; sct.datasets.pbmc68k() works offline. "
-            f"(Tried {_URL + name}: {error})"
+            f"{_URL + name} could not be downloaded: {error}. If you have the file, set {DATA_VARIABLE} to the folder "
+            f"that contains her2st_raw/{name}; sct.datasets.pbmc68k() works offline."
         )
         raise ConnectionError(msg) from error
     return Path(fetched)

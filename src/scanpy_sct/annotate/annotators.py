@@ -1,4 +1,4 @@
-"""The annotators by name."""
+"""The protocol of annotators, and the annotators by name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class Annotator(Protocol):
-    """Finds the labels of cells; an instance holds what the user gave to learn or read them from."""
+    """Predicts the labels of cells; an instance holds the reference or the markers that it uses."""
 
     name: ClassVar[str]
-    """Its name, recorded as `source` in the details."""
+    """Recorded as `source` in the details."""
     learns: ClassVar[bool]
-    """Whether it learns from labelled cells."""
+    """Whether it is fitted to labelled cells."""
     calibrated: ClassVar[bool]
-    """Whether its probabilities are calibrated; if not, they only rank cells."""
+    """Whether its probabilities are calibrated; if not, they can only rank cells."""
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
-        """Annotate all cells; the caller has checked that the network can read them with these options."""
+        """Annotate all cells; the caller has called `check_computable`."""
         ...
 
 
