@@ -42,7 +42,7 @@ def test_the_truth_gets_the_full_weight(reader, compact_checkpoint, monkeypatch)
     rows = []
 
     def embed(self, profile):
-        detected = (profile.seen.visible > profile.seen.zero)[0]
+        detected = (profile.tokens.is_visible > profile.tokens.is_zero)[0]
         agreement = (detected[:, None] & truth[None]).sum(-1) / detected.sum(-1, keepdim=True)
         rows[:] = agreement.argmax(1).tolist()
         return forward(self, profile)

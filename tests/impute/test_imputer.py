@@ -180,21 +180,6 @@ def test_entries_hidden_only_in_cells_that_were_not_drawn_for_the_fit(pbmc, open
     assert abs(found.detection[is_hidden].mean() - found.detection[~is_hidden].mean()) < 0.1
 
 
-@pytest.mark.parametrize("blend", [True, False])
-def test_hidden_cells_that_differ_are_not_moved_to_the_mean_of_the_others(pbmc, open_cells, compact_checkpoint, blend):
-    """The deepest cells are hidden in some genes, and predicted from their other genes as deep cells."""
-    cells = pbmc[:200].copy()
-    is_deep = np.argsort(np.argsort(-np.asarray(cells.X.getnnz(axis=1)).ravel())) < 30
-    hidden = is_deep[:, None] & (np.arange(cells.n_vars) % 5 == 0)
-    reader = open_cells(cells, hide=hidden)
-    found = impute_cells(compact_checkpoint, reader, settings=replace(PARTS, blend=blend))
-    genes = np.flatnonzero(reader.block().hidden.toarray()[:, found.gene_index].any(axis=0))
-    truth = open_cells(cells).block().log_values.toarray()[:, found.gene_index] > 0
-    detection = found.detection[:, genes]
-    assert truth[np.ix_(is_deep, genes)].mean() > 1.2 * truth[np.ix_(~is_deep, genes)].mean()
-    assert detection[is_deep].mean() > 1.1 * detection[~is_deep].mean()
-
-
 def test_predictions_made_for_a_fit_serve_no_other_fit(reader, compact_checkpoint):
     imputer = Imputer(compact_checkpoint, reader, ComputeOptions(), ImputeSettings())
     fit = imputer.fit()

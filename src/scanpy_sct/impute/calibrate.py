@@ -100,7 +100,7 @@ def detection_shift(log_odds: np.ndarray, groups: Groups, visible: VisibleCounts
             break
         slope = groups.sum(p * (1 - p)) / size
         shift += np.clip(error / np.maximum(slope, MIN_PROBABILITY), -MAX_STEP, MAX_STEP)
-    return shift.astype(np.float32)
+    return complete(shift, groups)
 
 
 def mean_factor(
@@ -123,25 +123,18 @@ def mean_factor(
     """
     weight = np.maximum(groups.sum(detection), MIN_PROBABILITY)
     mean = np.maximum(groups.sum(detection * conditional_mean) / weight, MIN_PROBABILITY)
-    return ((visible.sums / mean + PRIOR_CELLS) / (visible.n_detected + PRIOR_CELLS)).astype(np.float32)
+    return complete((visible.sums / mean + PRIOR_CELLS) / (visible.n_detected + PRIOR_CELLS), groups)
 
 
-def estimated_for_all(table: np.ndarray, groups: Groups, hidden_pass: int | None) -> np.ndarray:
-    """Complete estimates (genes, passes) for groups on which they cannot be made.
+def complete(table: np.ndarray, groups: Groups) -> np.ndarray:
+    """Complete estimates (genes, passes) for empty groups: the mean of the gene's other groups, weighted by size.
 
-    The pass of hidden entries takes those of the probe before it: the cells whose entries a user hides may differ from
-    the others, so that their mean prediction must not be moved to the mean of the others. An empty group takes the mean
-    of the other groups of its gene, weighted by their sizes.
+    A group may be empty in the cells of the fit and have entries in other cells.
     """
     sizes = groups.sizes.astype(np.float64)
-    if hidden_pass is not None:
-        sizes[:, hidden_pass] = 0
-    mean = (table * sizes).sum(axis=1, keepdims=True) / np.maximum(sizes.sum(axis=1, keepdims=True), 1)
-    has_any = sizes.any(axis=1, keepdims=True)
-    result = np.where((sizes > 0) | ~has_any, table, mean).astype(table.dtype)
-    if hidden_pass is not None:
-        result[:, hidden_pass] = np.where(has_any[:, 0], result[:, hidden_pass - 1], table[:, hidden_pass])
-    return result
+    total = sizes.sum(axis=1, keepdims=True)
+    mean = (table * sizes).sum(axis=1, keepdims=True) / np.maximum(total, 1)
+    return np.where((sizes == 0) & (total > 0), mean, table).astype(np.float32)
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:

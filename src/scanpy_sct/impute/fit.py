@@ -13,7 +13,6 @@ from scanpy_sct.impute.calibrate import (
     VisibleCounts,
     calibrate,
     detection_shift,
-    estimated_for_all,
     mean_factor,
     probability,
 )
@@ -153,16 +152,6 @@ class _Genes:
     """Log-odds of detection and conditional mean, (entries,), not calibrated."""
     data: _Source | None
     """The same of the reconstruction from the data."""
-    hidden_pass: int | None
-
-    def calibrate(self, log_odds: np.ndarray, conditional_mean: np.ndarray) -> Calibration:
-        """Estimate the calibration of all groups."""
-        found = calibrate(log_odds, conditional_mean, self.groups, self.visible)
-        return Calibration(self.for_all(found.shift), self.for_all(found.factor))
-
-    def for_all(self, table: np.ndarray) -> np.ndarray:
-        """Complete an estimate for groups on which it cannot be made."""
-        return estimated_for_all(table, self.groups, self.hidden_pass)
 
 
 class _Estimate:
@@ -194,7 +183,7 @@ class _Estimate:
             data = order.of(found[0]), order.of(found[1])
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]
-        return _Genes(order.groups, values, visible, network, data, self.masks.hidden_pass)
+        return _Genes(order.groups, values, visible, network, data)
 
     def calibration(self, fit: ImputationFit) -> ImputationFit:
         """Add the calibration of the network alone."""
@@ -202,7 +191,7 @@ class _Estimate:
         result = Calibration.neutral(len(kept), self.masks.n_passes)
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
-            result.put(part, genes.calibrate(*genes.network))
+            result.put(part, calibrate(*genes.network, genes.groups, genes.visible))
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
@@ -265,7 +254,7 @@ def _calibrated(genes: _Genes) -> tuple[_Source, _Source, Calibration, Calibrati
     groups = genes.groups
 
     def calibrated(log_odds: np.ndarray, mean: np.ndarray) -> tuple[_Source, Calibration]:
-        fit = genes.calibrate(log_odds, mean)
+        fit = calibrate(log_odds, mean, groups, genes.visible)
         return (_clipped(log_odds + groups.spread(fit.shift)), mean * groups.spread(fit.factor)), fit
 
     (network, of_network), (data, of_data) = calibrated(*genes.network), calibrated(*genes.data)
@@ -283,12 +272,12 @@ def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_
     fraction = (network_fraction(weights) * groups.sizes).sum(axis=1) / np.maximum(groups.sizes.sum(axis=1), 1)
     first, second, offset = (groups.spread(weights[..., number].astype(np.float32)) for number in range(3))
     log_odds = _clipped(first * network[0] + second * data[0] + offset)
-    shift = genes.for_all(detection_shift(log_odds, groups, visible))
+    shift = detection_shift(log_odds, groups, visible)
     detection = probability(log_odds + groups.spread(shift))
     mean_weights = np.where(is_alone, 1, of_means).astype(np.float32)
     of_entries = groups.spread(mean_weights)
     mean = of_entries * network[1] + (1 - of_entries) * data[1]
-    factor = genes.for_all(mean_factor(mean, detection, groups, visible))
+    factor = mean_factor(mean, detection, groups, visible)
     weights[..., 2] += shift
     return _GeneBlend(of_network, of_data, weights.astype(np.float32), mean_weights, factor, fraction)
 
