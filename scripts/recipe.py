@@ -1,4 +1,4 @@
-"""Training data and recipes of `sct-mini` and `sct-mini-spatial`."""
+"""Training data and settings of `sct-mini` and `sct-mini-spatial`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from scanpy_sct.train import FinetuneConfig, PretrainConfig
 
 LICENSE = "CC BY 4.0"
-# Read counts, not UMI: a hundred times deeper than all other files, and few cells.
+# Reads instead of UMI: a hundred times deeper than the other files, and few cells.
 LEFT_OUT = {"cortex_pollen_C1", "lung_progenitor_C1", "pancreas_fetal_CIMseq"}
 SORTED = ("pbmc_facs_zheng", "pbmc_sorted_14k", "pbmc_sorted_mudan", "pbmc_sorted_zheng500")
-"""Blood cells that were sorted, with their types."""
+"""Files of sorted blood cells."""
 
 CELL_ONTOLOGY = {
     "CD14+ Monocyte": "CD14-positive monocyte",
@@ -30,8 +30,8 @@ CELL_ONTOLOGY = {
 """Cell Ontology names of the sorted types."""
 
 PRETRAINING = PretrainConfig(name="sct-mini")
-"""The defaults are the recipe of `sct-mini`. On `prior_cells`: trained for 8,000 steps with the bag correction in it,
-the same network learnt a prior of 11 cells where genes lost counts at random, 20 where they did not."""
+"""The defaults are the recipe of `sct-mini`. `prior_cells`: trained for 8,000 steps with the bag correction, the
+network learnt a prior of 11 cells with random loss of counts, and of 20 without."""
 
 FINETUNING = FinetuneConfig(
     spatial=True,
@@ -39,7 +39,7 @@ FINETUNING = FinetuneConfig(
     learning_rate=5e-4,
     warmup_steps=100,
     mask_range=(0.1, 0.6),
-    hidden_gene_fraction=0.3,
+    masked_gene_fraction=0.3,
     panel_fraction=0.2,
     thin_fraction=0.3,
     near_fraction=0.9,
@@ -47,14 +47,14 @@ FINETUNING = FinetuneConfig(
     validate_every=250,
 )
 SECTIONS = ("her2st_breast_train", "heart_dev_ST_CN74")
-"""Files of sections, with coordinates."""
+"""Files of tissue sections."""
 
 
 def training_files(data: Path, folder: Path) -> list[Path]:
-    """Write the files to train on into ``folder`` in the form that training needs, and return them.
+    """Write the training files to ``folder``, and return them.
 
-    Dissociated cells are shuffled, since a bag is made of cells that stand together in a file. The sorted sets name the
-    type of a cell as its sample; here a file of blood is one sample, so that bags mix types as blood does.
+    Dissociated cells are shuffled, since bags are drawn from blocks of consecutive cells. The samples of the sorted
+    files are cell types; here a file of blood is one sample, so that bags mix cell types.
     """
     files = []
     for file in sorted(data.glob("*.h5ad")):

@@ -2,9 +2,8 @@
 
     python scripts/train_sct_mini.py --data DATA/train --output FOLDER
 
-Masked pretraining, bag correction and whitened embedding are `sct.train.pretrain` with its default settings; a label
-head for blood cells is added. It takes hours on one processor core; the same command continues a run that was stopped.
-`scripts/write_model_card.py` adds measured results to the model card later.
+Runs `sct.train.pretrain` with its default settings and adds a label head for blood cells. It takes hours on one core;
+the same command continues a stopped run. `scripts/write_model_card.py` adds results to the model card later.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from scanpy_sct.checkpoints import Checkpoint, save_checkpoint
 LABEL_SECTION = """
 ## Label head
 
-Fitted to the embedding of sorted blood cells ({files}), with names of the Cell Ontology, and calibrated on files left
-out in turn. The files are of one study: other donors were not tested. It knows these types, and nothing else: {labels}.
+Fitted to the embedding of sorted blood cells ({files}), with names of the Cell Ontology, and calibrated by leaving out
+one file at a time. All files are of one study: other donors were not tested. Its labels are: {labels}.
 """
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     files = training_files(options.data, prepared)
     sorted_blood = [file for file in files if file.stem in SORTED]
     if not sorted_blood:
-        parser.error(f"{options.data} has none of the sorted blood cells for the label head: {', '.join(SORTED)}")
+        parser.error(f"{options.data} lacks the sorted blood cells for the label head: {', '.join(SORTED)}")
     config = replace(PRETRAINING, steps=options.steps)
     trained = sct.train.pretrain(files, config, options.work / "pretrained", device="cpu", license=LICENSE)
     checkpoint = with_label_head(sct.load_model(trained), sorted_blood)
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def with_label_head(checkpoint: Checkpoint, files: list[Path]) -> Checkpoint:
-    """Fit a label head to sorted blood cells by their Cell Ontology names; each file counts as a donor."""
+    """Fit a label head to sorted blood cells with Cell Ontology names; each file is a donor."""
     blood = [ad.read_h5ad(file) for file in files]
     return sct.train.fit_label_head(checkpoint, blood, "cell_type", names=CELL_ONTOLOGY, device="cpu")
 

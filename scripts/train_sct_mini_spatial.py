@@ -2,8 +2,7 @@
 
     python scripts/train_sct_mini_spatial.py --data DATA/train --output src/scanpy_sct/checkpoints/data/sct-mini-spatial
 
-The recipe is in `scripts/recipe.py`. The folder is written without a model card; `scripts/write_model_card.py` writes
-that from measured results.
+The settings are in `scripts/recipe.py`. `scripts/write_model_card.py` adds results to the model card later.
 """
 
 from __future__ import annotations

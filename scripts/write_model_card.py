@@ -181,7 +181,7 @@ def fractions(config: PretrainConfig | FinetuneConfig) -> dict[str, str]:
     return {
         "low": percent(low),
         "high": percent(high),
-        "genes": percent(config.hidden_gene_fraction),
+        "genes": percent(config.masked_gene_fraction),
         "panel": percent(config.panel_fraction),
         "thin": percent(config.thin_fraction),
         "near": percent(config.near_fraction),

@@ -12,6 +12,8 @@ from scipy import sparse
 from scanpy_sct.write import (
     AnnotationKeys,
     ImputationKeys,
+    WriteOptions,
+    guard,
     write_annotation,
     write_embedding,
     write_imputation,
@@ -179,7 +181,7 @@ def test_wrong_embeddings_and_annotations_leave_the_object_as_it_was(adata):
     with pytest.raises(ValueError, match="score"):
         write_annotation(adata, **wrong(annotation(adata), "score", np.ones(2)))
     alike = annotation(adata)["probabilities"].set_axis(["T|NK", "T/NK"], axis=1)
-    with pytest.raises(ValueError, match="told apart"):
+    with pytest.raises(ValueError, match="same name"):
         write_annotation(adata, **wrong(annotation(adata), "probabilities", alike))
     with pytest.raises(TypeError, match="object"):
         write_annotation(adata, **wrong(annotation(adata), "params", {"odd": object()}))
@@ -218,3 +220,13 @@ def test_sparse_layers_and_numbered_labels_are_kept(adata):
     assert sparse.issparse(adata.layers["sct"]) and adata.layers["sct"].dtype == np.float32
     write_annotation(adata, **wrong(annotation(adata), "labels", np.array([0, 1, 2, 0, 1, 2])))
     assert adata.obs["sct_label"].cat.categories.tolist() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("container", ["uns", "layers", "obs", "obsm"])
+def test_fields_that_were_not_written_by_the_package_are_never_overwritten(container):
+    adata = ad.AnnData(np.ones((3, 2), dtype=np.float32))
+    getattr(adata, container)["mine"] = np.ones((3, 2)) if container in ("layers", "obsm") else [1, 2, 3]
+    with pytest.raises(ValueError, match=rf"adata.{container}\['mine'\] already exists"):
+        guard(adata, WriteOptions("mine"))
+    adata.uns["mine"] = {"versions": {"scanpy_sct": "1"}}
+    guard(adata, WriteOptions("mine"))

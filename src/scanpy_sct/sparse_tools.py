@@ -1,4 +1,4 @@
-"""Small operations on CSR matrices of cells x genes, each in one place. Nothing is changed in place."""
+"""Operations on CSR matrices of cells x genes; none changes its input."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from scipy import sparse
 
 COUNTS_PER_CELL = 1e4
 """Total to which the counts of a cell are normalised before taking logarithms, as is usual with scanpy."""
+LOG_BASES = (np.e, 2.0, 10.0)
+"""Bases of logarithms that expression comes in."""
 
 
 def entry_rows(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Row number of every stored entry, (n_entries,)."""
+    """Return the row of every stored entry, (n_entries,)."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
@@ -38,8 +40,17 @@ def without_masked(matrix: sparse.csr_matrix, masked: np.ndarray | sparse.csr_ma
 
 
 def row_totals(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Sum of each row, float64 (n_rows,)."""
+    """Return the sum of each row, float64 (n_rows,)."""
     return np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def row_extremes(matrix: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows that have entries, and the smallest and the largest entry of each of them."""
+    filled = np.flatnonzero(np.diff(matrix.indptr))
+    if len(filled) == 0:
+        return filled, matrix.data[:0], matrix.data[:0]
+    starts = matrix.indptr[filled]
+    return filled, np.minimum.reduceat(matrix.data, starts), np.maximum.reduceat(matrix.data, starts)
 
 
 def log_normalise(counts: sparse.csr_matrix, totals: np.ndarray | None = None) -> sparse.csr_matrix:

@@ -13,7 +13,7 @@ NONE = "none"
 
 
 def storable_name(name: Any) -> str:
-    """Convert a name to a string without ``/``, which h5ad and zarr files use as the separator of groups."""
+    """Convert a name to a string without ``/``, the separator of groups in h5ad and zarr files."""
     return str(name).replace("/", "|")
 
 
@@ -23,13 +23,12 @@ def storable(value: Any) -> Any:
     Parameters
     ----------
     value
-        Mappings, sequences, arrays, tables, numbers, strings, paths and `None`, nested as needed. `None` becomes
-        ``"none"``, since the files cannot store it; sequences become lists; in keys of mappings,
-        ``/`` becomes ``|``.
+        Mappings, sequences, arrays, tables, numbers, strings, paths and `None`, also nested. `None` becomes ``"none"``,
+        since HDF5 and Zarr cannot store it; sequences become lists; in keys of mappings, ``/`` becomes ``|``.
 
     Returns
     -------
-    The value, made of dicts with string keys, lists, arrays, tables and plain Python values.
+    Dicts with string keys, lists, arrays, tables and plain Python values.
 
     Raises
     ------

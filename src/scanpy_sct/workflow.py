@@ -25,14 +25,14 @@ VERSIONS = ("scanpy_sct", "torch", "anndata", "numpy")
 
 @dataclass(frozen=True)
 class Result:
-    """What a public function has computed, ready to be written."""
+    """Result of a computation, ready to be written."""
 
     write: Callable[..., None]
     """The function of :mod:`scanpy_sct.write` that writes it."""
     fields: Mapping[str, Any]
-    """Its keyword arguments, less those of the record."""
+    """Its keyword arguments, without ``params`` and ``details``."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What the computation found out and is worth recording."""
+    """More to record."""
 
 
 def run_workflow(
@@ -42,20 +42,18 @@ def run_workflow(
     compute: Callable[[Checkpoint, CellReader, ComputeOptions], Result],
     params: Mapping[str, Any] | None = None,
 ) -> AnnData | None:
-    """Guard, read, compute, write and record; returns the copy, if one was asked for.
+    """Guard, read, compute, write and record; returns the copy, if one is requested.
 
     Parameters
     ----------
-    adata
-        Object to read, and to write to.
-    model
-        What the user calls the model.
+    adata, model
+        Arguments of the public function.
     options
-        What to read, how to compute, what to write.
+        Options of reading, computing and writing.
     compute
-        Computes the result; it raises its errors before it computes, and writes nothing.
+        Function that computes the result; it raises errors before it computes, and writes nothing.
     params
-        Arguments of the public function beside those in ``options``, for the record.
+        Other arguments of the public function, for the record.
     """
     reading, computing, writing = options
     guard(adata, writing)
@@ -84,7 +82,7 @@ def open_cells(
 
 
 def record(checkpoint: Checkpoint, reader: CellReader) -> dict[str, Any]:
-    """Collect what is needed to trace a result: model, weights, genes, scale, versions."""
+    """Collect the provenance of a result: model, weights, genes, scale, versions."""
     genes = reader.genes
     return {
         "model": {

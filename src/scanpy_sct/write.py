@@ -1,7 +1,12 @@
-"""The only writer: puts results into an AnnData, under names that stand here and nowhere else.
+"""The only writer of results into an AnnData; the names of all fields are defined here.
 
-Everything is checked before the first field is written, so a failing call leaves the object as it was. A view becomes
-an object of its own when something is written to it: anndata does that, and says so with a warning.
+Everything is checked before the first field is written, so a failing call leaves the object as it was. anndata turns a
+view that is written to into an object of its own, with a warning.
+
+All writers take the object (``adata``), the name of the result (``key``), the arguments of the call (``params``, stored
+in ``.uns[key]["params"]``) and more to record (``details``: model, genes, versions; beside ``"params"``). They raise a
+ValueError if a shape or an index does not fit the object. Optional fields of an earlier result under the same key are
+removed when this result does not have them, so that fields of two results never stand side by side.
 """
 
 from __future__ import annotations
@@ -28,24 +33,26 @@ class WriteOptions:
 
 
 def guard(adata: AnnData, options: WriteOptions) -> None:
-    """Raise an error, before anything is computed, if the result could not be written.
+    """Raise an error, before anything is computed, if the result cannot be written.
 
     Raises
     ------
     TypeError
         The key is not a string.
     ValueError
-        No file could hold the key, another tool uses it, or the object is on disk and is to be copied.
+        A file cannot store the key, the object has fields of this name that another tool wrote, or the object is on
+        disk and a copy is requested.
     """
-    key, uns = checked_key(options.key_added), getattr(adata, "uns", {})
-    found = uns.get(key)
-    is_ours = isinstance(found, Mapping) and "scanpy_sct" in found.get("versions", {})
-    if found is not None and not is_ours:
-        msg = (
-            f"key_added={key!r}: adata.uns[{key!r}] already exists and was not written by scanpy_sct; choose another "
-            "name."
-        )
-        raise ValueError(msg)
+    key = checked_key(options.key_added)
+    params = getattr(adata, "uns", {}).get(key)
+    if not (isinstance(params, Mapping) and "scanpy_sct" in params.get("versions", {})):
+        for container in ("uns", "layers", "obs", "obsm"):
+            if key in getattr(adata, container, ()):
+                msg = (
+                    f"key_added={key!r}: adata.{container}[{key!r}] already exists and was not written by scanpy_sct; "
+                    "choose another name."
+                )
+                raise ValueError(msg)
     if getattr(adata, "isbacked", False) and (options.copy or adata.is_view):
         what = "copy=True" if options.copy else "adata is a view"
         msg = f"{what}, and the matrix of adata is on disk (backed); give adata.to_memory()."
@@ -111,41 +118,23 @@ def write_imputation(
 ) -> None:
     """Write imputed expression.
 
-    Optional fields of an earlier result under the same key are removed when this result does not have them, so that
-    fields of two results never stand side by side.
-
     Parameters
     ----------
-    adata
-        Object to write to.
-    key
-        Name of the result.
     layer
-        Expected expression, (n_obs, n_vars), on the log scale of the input; written as float32 to ``.layers[key]``.
+        (n_obs, n_vars) expected expression on the log scale of the input; as float32 to ``.layers[key]``.
     imputed
-        Whether the network predicted the gene, (n_vars,); written as bool to ``.var[key + "_imputed"]``.
+        (n_vars,) whether the gene was predicted; as bool to ``.var[key + "_imputed"]``.
     recovery
-        How well hidden observed values of the gene were predicted, (n_vars,); as float64 to
-        ``.var[key + "_recovery"]``.
-    params
-        Arguments of the call; to ``.uns[key]["params"]``.
+        (n_vars,) correlation of predicted and observed values; as float64 to ``.var[key + "_recovery"]``.
     network_fraction
-        Fraction of the network in a blended prediction of whether the gene is expressed, (n_vars,), NaN where there is
-        none; as float64 to ``.var[key + "_network_fraction"]``, and in words to ``.var[key + "_source"]``.
+        (n_vars,) fraction of the network in the blended detection probability, NaN where there is none; as float64 to
+        ``.var[key + "_network_fraction"]``, and as a category to ``.var[key + "_source"]``.
     unmeasured
-        Expected expression of genes that were not measured, cells x genes; as float32 to
-        ``.obsm[key + "_unmeasured"]``.
+        Cells x genes, expected expression of unmeasured genes; as float32 to ``.obsm[key + "_unmeasured"]``.
     bins
-        Most probable bin, (n_obs, n_vars); as uint8 to ``.layers[key + "_bins"]``.
+        (n_obs, n_vars) most probable bin; as uint8 to ``.layers[key + "_bins"]``.
     confidence
-        Probability of that bin, (n_obs, n_vars); as float32 to ``.layers[key + "_confidence"]``.
-    details
-        What else is worth keeping (model, genes, versions); beside ``"params"`` in ``.uns[key]``.
-
-    Raises
-    ------
-    ValueError
-        If a shape or an index does not fit `adata`.
+        (n_obs, n_vars) probability of that bin; as float32 to ``.layers[key + "_confidence"]``.
     """
     keys = ImputationKeys.of(key)
     fields = [
@@ -155,7 +144,7 @@ def write_imputation(
         _Field("obsm", keys.unmeasured, _table(adata, "unmeasured", unmeasured)),
         _Field("var", keys.imputed, _vector("imputed", imputed, adata.n_vars, bool)),
         _Field("var", keys.recovery, _vector("recovery", recovery, adata.n_vars, np.float64)),
-        _Field("var", keys.network_fraction, _fraction(adata, network_fraction)),
+        _Field("var", keys.network_fraction, _vector("network_fraction", network_fraction, adata.n_vars, np.float64)),
         _Field("var", keys.source, _source(network_fraction)),
         _Field("uns", key, _record(params, details)),
     ]
@@ -170,29 +159,14 @@ def write_embedding(
     params: Mapping[str, Any],
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one vector per cell.
-
-    Parameters
-    ----------
-    adata
-        Object to write to.
-    key
-        Name of the result.
-    values
-        Vectors of the cells, (n_obs, n_dimensions); written as float32 to ``.obsm[key]``.
-    params
-        Arguments of the call; to ``.uns[key]["params"]``.
-    details
-        What else is worth keeping (model, genes, versions); beside ``"params"`` in ``.uns[key]``.
-
-    Raises
-    ------
-    ValueError
-        If a shape does not fit `adata`.
-    """
+    """Write one vector per cell, ``values`` (n_obs, n_dimensions), as float32 to ``.obsm[key]``."""
     checked_key(key)
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != 2 or len(values) != adata.n_obs:
+        msg = f"values has shape {values.shape}, expected shape ({adata.n_obs}, dimensions)."
+        raise ValueError(msg)
     fields = [
-        _Field("obsm", key, _vectors("values", values, adata.n_obs)),
+        _Field("obsm", key, values),
         _Field("uns", key, _record(params, details)),
     ]
     _write(adata, fields)
@@ -209,40 +183,25 @@ def write_annotation(
     novelty: np.ndarray | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the name of each cell, how sure it is, and the probability of every name.
-
-    Without `novelty`, that of an earlier result under the same key is removed.
+    """Write the label of each cell and the probability of every label.
 
     Parameters
     ----------
-    adata
-        Object to write to.
-    key
-        Name of the result.
     labels
-        Names, (n_obs,); written as categorical to ``.obs[key]``.
+        (n_obs,) labels; as categorical to ``.obs[key]``.
     score
-        Probability of the best name, (n_obs,); as float32 to ``.obs[key + "_score"]``.
+        (n_obs,) probability of the most probable label; as float32 to ``.obs[key + "_score"]``.
     probabilities
-        Probability of every name, cells x names; as float32 to ``.obsm[key + "_probs"]``. A ``/`` in a column name
-        becomes ``|``, since neither h5ad nor zarr files can hold it; the labels keep theirs.
-    params
-        Arguments of the call; to ``.uns[key]["params"]``.
+        Cells x labels; as float32 to ``.obsm[key + "_probs"]``. A ``/`` in a column name becomes ``|``, since h5ad and
+        zarr files cannot store it; the labels keep theirs.
     novelty
-        Probability that no name is right, (n_obs,); as float32 to ``.obs[key + "_novelty"]``.
-    details
-        What else is worth keeping (model, genes, versions); beside ``"params"`` in ``.uns[key]``.
-
-    Raises
-    ------
-    ValueError
-        If a shape or an index does not fit `adata`.
+        (n_obs,) probability that no label is right; as float32 to ``.obs[key + "_novelty"]``.
     """
     keys = AnnotationKeys.of(key)
     fields = [
         _Field("obs", keys.labels, _categories(adata, labels)),
         _Field("obs", keys.score, _vector("score", score, adata.n_obs, np.float32)),
-        _Field("obs", keys.novelty, None if novelty is None else _vector("novelty", novelty, adata.n_obs, np.float32)),
+        _Field("obs", keys.novelty, _vector("novelty", novelty, adata.n_obs, np.float32)),
         _Field("obsm", keys.probabilities, _table(adata, "probabilities", probabilities)),
         _Field("uns", key, _record(params, details)),
     ]
@@ -250,7 +209,7 @@ def write_annotation(
 
 
 class _Field(NamedTuple):
-    """One thing to write, `adata.<container>[key] = value`; a value of None removes what stands there."""
+    """Assignment ``adata.<container>[key] = value``; a value of None removes the field."""
 
     container: str
     key: str
@@ -266,12 +225,12 @@ def _write(adata: AnnData, fields: list[_Field]) -> None:
 
 
 def checked_key(key: str) -> str:
-    """Return the name of a result, or say why no file could hold it."""
+    """Return the name of a result, or raise an error if a file cannot store it."""
     if not isinstance(key, str):
-        msg = f"key_added={key!r} is not a str."
+        msg = f"key_added={key!r} is not a string."
         raise TypeError(msg)
     if not key or "/" in key:
-        msg = f"key_added={key!r} cannot be stored in a file; give a name of one or more characters without '/'."
+        msg = f"key_added={key!r} cannot be stored in a file; use one or more characters without '/'."
         raise ValueError(msg)
     return key
 
@@ -296,30 +255,20 @@ def _matrix(adata: AnnData, name: str, value: Any, dtype: type) -> Any:
     return value if value.dtype == dtype else value.astype(dtype)
 
 
-def _vector(name: str, value: Any, length: int, dtype: type) -> np.ndarray:
+def _vector(name: str, value: Any, length: int, dtype: type) -> np.ndarray | None:
+    if value is None:
+        return None
     value = np.asarray(value, dtype=dtype)
     _checked_shape(name, value.shape, (length,))
     return value
 
 
-def _fraction(adata: AnnData, fraction: np.ndarray | None) -> np.ndarray | None:
-    return None if fraction is None else _vector("network_fraction", fraction, adata.n_vars, np.float64)
-
-
 def _source(fraction: np.ndarray | None) -> pd.Categorical | None:
-    """Name the larger part of each gene's prediction."""
+    """Category with the larger weight in each gene's prediction."""
     if fraction is None:
         return None
     names = np.where(np.isnan(fraction), "none", np.where(np.asarray(fraction) >= 0.5, "network", "data"))
     return pd.Categorical(names, categories=["network", "data", "none"])
-
-
-def _vectors(name: str, value: Any, n_rows: int) -> np.ndarray:
-    value = np.asarray(value, dtype=np.float32)
-    if value.ndim != 2 or len(value) != n_rows:
-        msg = f"{name} has shape {value.shape}, expected shape ({n_rows}, dimensions)."
-        raise ValueError(msg)
-    return value
 
 
 def _table(adata: AnnData, name: str, value: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -328,7 +277,7 @@ def _table(adata: AnnData, name: str, value: pd.DataFrame | None) -> pd.DataFram
     _checked_rows(adata, name, value)
     columns = value.columns.map(storable_name)
     if not columns.is_unique:
-        msg = f"{name} has columns that cannot be told apart: {sorted(set(columns[columns.duplicated()]))}."
+        msg = f"{name} has columns of the same name: {sorted(set(columns[columns.duplicated()]))}."
         raise ValueError(msg)
     return value.set_axis(columns, axis="columns").astype(np.float32)
 
@@ -338,7 +287,7 @@ def _categories(adata: AnnData, labels: Any) -> pd.Categorical:
         _checked_rows(adata, "labels", labels)
     labels = pd.Categorical(labels)
     _checked_shape("labels", labels.shape, (adata.n_obs,))
-    # Files hold categories as text only; cluster numbers and the like become text here rather than an error there.
+    # Files store categories as strings only.
     return labels.rename_categories(labels.categories.astype(str))
 
 

@@ -20,8 +20,8 @@ def golden_dir() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def forgotten_licenses():
-    """Let every test see the licence notices as if it came first."""
+def reset_license_notices():
+    """Licence notices are logged once; reset them for every test."""
     checkpoint.mention_license.cache_clear()
 
 

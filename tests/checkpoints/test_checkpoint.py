@@ -1,4 +1,4 @@
-"""A checkpoint that does not fit together is never made."""
+"""Inconsistent checkpoints raise errors."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_it_shows_itself_in_a_few_lines(tiny):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"genes": np.full(15, "", dtype="<U15")}, r"genes has shape \(15,\), and the network reads 16"),
-        ({"genes": np.full(16, "ENSG00000075624")}, "ids more than once.*ENSG00000075624"),
+        ({"genes": np.full(15, "", dtype="<U15")}, r"genes has shape \(15,\), expected \(16,\)"),
+        ({"genes": np.full(16, "ENSG00000075624")}, "duplicate ids.*ENSG00000075624"),
         ({"mask_fraction": 0.0}, "mask_fraction"),
         ({"coordinates": "metres"}, "coordinates='metres'"),
     ],

@@ -1,4 +1,4 @@
-"""Checkpoints from the hub, with a folder that plays the hub."""
+"""Checkpoints from the hub, with a local folder instead of the hub."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Stands in for ``hf_hub_download``: files lie in `<root>/models--owner--name/snapshots/<commit>/`."""
+    """Replaces ``hf_hub_download``: files are in `<root>/models--owner--name/snapshots/<commit>/`."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.online, self.asked = root, True, []
+        self.root, self.online, self.requested = root, True, []
 
     def add(self, repository: str) -> Path:
         folder = self.root / f"models--{repository.replace('/', '--')}" / "snapshots" / COMMIT
@@ -28,7 +28,7 @@ class Hub:
         return folder
 
     def __call__(self, repository: str, name: str, *, revision: str) -> str:
-        self.asked.append((repository, name, revision))
+        self.requested.append((repository, name, revision))
         folder = self.root / f"models--{repository.replace('/', '--')}"
         if not self.online:
             raise errors.LocalEntryNotFoundError(name)
@@ -43,7 +43,7 @@ class Hub:
 
     @staticmethod
     def _http_error(kind: type[Exception]) -> Exception:
-        return kind.__new__(kind)  # without the response that its constructor asks for
+        return kind.__new__(kind)  # without the response that its constructor needs
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def test_released_weights_are_converted_once_and_then_read_offline(released, gol
         assert torch.equal(first.network.state_dict()[name], tensor), name
     assert (first.name, first.revision, first.license) == (RELEASED, COMMIT, "CC BY-NC-SA 4.0")
     assert first.tokens == expected.tokens
-    assert {revision for _, _, revision in released.asked} == {hub.HUB_MODELS[RELEASED].revision}
+    assert {revision for _, _, revision in released.requested} == {hub.HUB_MODELS[RELEASED].revision}
 
     released.online = False
-    released.asked.clear()
+    released.requested.clear()
     monkeypatch.setattr(hub.released, "read_released", None)  # reading the pickle again would fail
     second = load_model(RELEASED)
-    assert released.asked == []
+    assert released.requested == []
     assert (second.sha256, second.revision) == (first.sha256, COMMIT)
 
 
@@ -147,5 +147,5 @@ def test_repository_names(name):
 @pytest.mark.parametrize(
     "name", ["name", "/absolute/path", "./here/x", "../x", "a/b/c", "~/x", "a/", "", "a b/c", "a/../b"]
 )
-def test_paths_are_no_repositories(name):
+def test_paths_are_not_repositories(name):
     assert not hub.is_repository(name)

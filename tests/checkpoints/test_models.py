@@ -1,4 +1,4 @@
-"""What `scanpy_sct.models` tells about checkpoints."""
+"""`scanpy_sct.models` lists, describes and downloads checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkpoints that come with the package are what is said of them."""
+"""The checkpoints of the package match their description."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_network_and_tokens(name):
     assert checkpoint.config.reads_coordinates == (name == "sct-mini-spatial")
 
 
-def test_names_of_cells():
+def test_label_heads():
     assert len(sct.load_model("sct-mini").label_head.labels) == 10
     assert sct.load_model("sct-mini-spatial").label_head is None
 
@@ -36,6 +36,6 @@ def test_both_together_are_small():
     assert sum(file.stat().st_size for file in files) <= 24e6
 
 
-def test_places_are_asked_for(pbmc):
+def test_coordinates_are_required(pbmc):
     with pytest.raises(ValueError, match=r"'sct-mini-spatial' reads coordinates from .obsm\['spatial'\].*'sct-mini'"):
         sct.tl.impute(pbmc.copy(), model="sct-mini-spatial")

@@ -1,4 +1,4 @@
-"""Every way to name a model, and every way to get it wrong."""
+"""All ways to name a model, and all errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_by_folder(tmp_path, tiny, golden_dir, monkeypatch):
     assert load_model(golden_dir / "f_spatial_scales").name == "f_spatial_scales"
 
 
-def test_a_checkpoint_passes_through(tiny):
+def test_a_loaded_checkpoint_is_returned(tiny):
     assert load_model(tiny) is tiny
 
 

@@ -1,4 +1,4 @@
-"""The released layout: the reference's own numbers, and nothing missing or left over."""
+"""The released layout: outputs equal those of the reference, and all arrays are used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLERANCE = 3e-4  # separates the reference's float32 noise from every mistake t
 
 
 def outputs_of(network, bags, names):
-    """Everything that the reference can return, from the outputs and inputs of the network's modules."""
+    """Return all outputs of the reference, from the inputs and outputs of the network's modules."""
     found, head = {}, []
 
     def keep(name, module, *, of_input=False):
@@ -128,7 +128,7 @@ def test_other_prefix(parts, golden_dir):
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
-def test_random_state_of_the_user_stays(golden_dir):
+def test_the_random_state_is_not_changed(golden_dir):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)

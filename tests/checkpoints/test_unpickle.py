@@ -1,4 +1,4 @@
-"""Only arrays come out of a pickle, and nothing in it is ever run."""
+"""Only arrays are read from a pickle, and nothing in it is run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_foreign_byte_order_becomes_native(tmp_path):
 
 
 @pytest.mark.parametrize("compress", [3, ("gzip", 3), ("bz2", 3), ("xz", 1), ("lzma", 1)])
-def test_compressed_files_are_refused_with_the_way_out(tmp_path, compress):
+def test_compressed_files_are_refused_with_a_fix(tmp_path, compress):
     path = dump({"m": {"w": np.ones(3)}}, tmp_path / "x", compress=compress)
     with pytest.raises(ValueError, match=r"compressed.*compress=0"):
         read_arrays(path)
@@ -153,11 +153,11 @@ def test_anything_but_arrays_by_name_is_refused(tmp_path, content):
         read_arrays(dump(content, tmp_path / "x"))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
-def test_truncated_files_are_refused(tmp_path, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_truncated_files_are_refused(tmp_path, fraction):
     path = dump({"m": {"w": np.ones((50, 20)), "b": np.ones(30)}, "n": {"w": np.ones(9)}}, tmp_path / "x")
     raw = path.read_bytes()
-    path.write_bytes(raw[: int(share * len(raw))])
+    path.write_bytes(raw[: int(fraction * len(raw))])
     with pytest.raises(ValueError, match="Cannot read the arrays"):
         read_arrays(path)
 
@@ -167,7 +167,7 @@ def test_a_huge_claimed_shape_takes_no_memory(tmp_path):
     raw = path.read_bytes()
     assert raw.count(b"KM\x85") == 1  # the shape (77,)
     path.write_bytes(raw.replace(b"KM\x85", b"\x8a\x06" + (2**44).to_bytes(6, "little") + b"\x85"))
-    with pytest.raises(ValueError, match="not complete"):
+    with pytest.raises(ValueError, match="incomplete"):
         read_arrays(path)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logit
 
-from scanpy_sct.impute.calibrate import VisibleCounts, calibrate, detection_shift, mean_factor
+from scanpy_sct.impute.calibrate import VisibleCounts, calibrate, detection_shift, estimated_for_all, mean_factor
 from scanpy_sct.impute.groups import Groups, PassOrder
 
 
@@ -63,3 +63,12 @@ def test_both_are_estimated_together():
     detection = expit(log_odds + groups.spread(found.shift))
     np.testing.assert_allclose(found.shift, detection_shift(log_odds, groups, visible))
     np.testing.assert_allclose(found.factor, mean_factor(mean, detection, groups, visible), rtol=1e-5)
+
+
+def test_groups_without_entries_and_hidden_ones_take_estimates_of_others():
+    table = np.array([[1.0, 2, 3, 9], [1, 7, 3, 9], [7, 7, 7, 9], [1, 2, 7, 9]])
+    groups = Groups(np.array([[1, 2, 3, 5], [1, 0, 3, 0], [0, 0, 0, 5], [3, 1, 0, 1]]))
+    found = estimated_for_all(table, groups, hidden_pass=3)  # pass 2 is the probe
+    # The third gene is hidden everywhere.
+    np.testing.assert_allclose(found, [[1, 2, 3, 3], [1, 2.5, 3, 3], [7, 7, 7, 9], [1, 2, 1.25, 1.25]])
+    np.testing.assert_allclose(estimated_for_all(table, groups, None)[1], [1, 2.5, 3, 2.5])

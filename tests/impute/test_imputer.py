@@ -49,7 +49,7 @@ def test_no_value_takes_part_in_its_own_prediction(cells, open_cells, scrambled,
     reader = open_cells(cells)
     one = impute(compact_checkpoint, reader, settings, bags="random")
     entry = np.zeros(cells.shape, dtype=bool)
-    column = reader.genes.columns[reader.genes.positions == one.gene_index[40]]
+    column = reader.genes.columns[reader.genes.gene_index == one.gene_index[40]]
     entry[17, column] = True
     other = impute(compact_checkpoint, open_cells(scrambled(cells, entry)), settings, bags="random")
     assert one.values[17, 40] == other.values[17, 40]
@@ -165,3 +165,39 @@ def test_spatial_bags_of_several_blocks(pbmc, open_cells, compact_checkpoint):
     found = impute_cells(compact_checkpoint, open_cells(cells), max_cells=80)
     assert found.fit.plan.policy == "spatial"
     assert np.isfinite(found.values).all()
+
+
+def test_entries_hidden_only_in_cells_that_were_not_drawn_for_the_fit(pbmc, open_cells, compact_checkpoint):
+    """Their pass is empty in the cells of the fit, so that nothing can be estimated on it."""
+    cells = pbmc[:200].copy()
+    drawn = Imputer(compact_checkpoint, open_cells(cells), ComputeOptions(), PARTS, max_cells=80).cells.fit_cells.rows
+    hidden = np.zeros(cells.shape, dtype=bool)
+    hidden[np.ix_(np.setdiff1d(np.arange(200), drawn)[:20], np.arange(0, cells.n_vars, 3))] = True
+    reader = open_cells(cells, hide=hidden)
+    found = impute_cells(compact_checkpoint, reader, settings=PARTS, max_cells=80)
+    is_hidden = reader.block().hidden.toarray()[:, found.gene_index]
+    assert found.values.max() < 10
+    assert abs(found.detection[is_hidden].mean() - found.detection[~is_hidden].mean()) < 0.1
+
+
+@pytest.mark.parametrize("blend", [True, False])
+def test_hidden_cells_that_differ_are_not_moved_to_the_mean_of_the_others(pbmc, open_cells, compact_checkpoint, blend):
+    """The deepest cells are hidden in some genes, and predicted from their other genes as deep cells."""
+    cells = pbmc[:200].copy()
+    is_deep = np.argsort(np.argsort(-np.asarray(cells.X.getnnz(axis=1)).ravel())) < 30
+    hidden = is_deep[:, None] & (np.arange(cells.n_vars) % 5 == 0)
+    reader = open_cells(cells, hide=hidden)
+    found = impute_cells(compact_checkpoint, reader, settings=replace(PARTS, blend=blend))
+    genes = np.flatnonzero(reader.block().hidden.toarray()[:, found.gene_index].any(axis=0))
+    truth = open_cells(cells).block().log_values.toarray()[:, found.gene_index] > 0
+    detection = found.detection[:, genes]
+    assert truth[np.ix_(is_deep, genes)].mean() > 1.2 * truth[np.ix_(~is_deep, genes)].mean()
+    assert detection[is_deep].mean() > 1.1 * detection[~is_deep].mean()
+
+
+def test_predictions_made_for_a_fit_serve_no_other_fit(reader, compact_checkpoint):
+    imputer = Imputer(compact_checkpoint, reader, ComputeOptions(), ImputeSettings())
+    fit = imputer.fit()
+    other = replace(fit, cell_weight=1.0 if fit.cell_weight == 0 else 0.0)
+    first, second = (next(imputer.blocks(other)).values for _ in range(2))
+    np.testing.assert_array_equal(first, second)

@@ -1,4 +1,4 @@
-"""The compact network as a whole; what it shares with the released one is in test_network.py."""
+"""The compact network; properties shared with the released one are in test_network.py."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_without_genes_there_is_no_network():
 
 
 @torch.no_grad()
-def test_own_token_has_no_part_in_the_own_prediction_beyond_the_whole_cell(tokens):
+def test_own_token_informs_its_prediction_only_through_the_cell(tokens):
     # With the weight of the cell embedding at 0 and no power of depth only counts of the other cells remain. (The
     # correction is left out: what is expected of the other cells depends on this one where it is visible.)
     network = a_network(replace(CONFIG, bag_correction=False))
@@ -107,8 +107,8 @@ def test_the_correction_counts_the_other_cells(network, tokens):
     cells = plain.cell_transformer(plain.embedder(profile), profile.depth, None)
     expected = _expected_detection(profile, *plain.decoder(cells, 1.0))[1, :, 7]
     others = [each for each in range(N_CELLS) if each != 2]
-    seen = tokens[1, others, 7]
-    n_visible, n_detected = (seen < 5).sum(), ((seen > 0) & (seen < 5)).sum()
+    bins = tokens[1, others, 7]
+    n_visible, n_detected = (bins < 5).sum(), ((bins > 0) & (bins < 5)).sum()
     correction = network.correction(n_visible, n_detected, expected[others].sum())
     change = network.bin_logits(Bags(tokens), index) - plain.bin_logits(Bags(tokens), index)
     torch.testing.assert_close(change[0], torch.cat([torch.zeros(1), correction.expand(4)]), atol=1e-5, rtol=1e-5)
@@ -152,7 +152,7 @@ def test_genes_that_are_masked_in_all_cells_can_be_left_out(network, tokens, tok
     torch.testing.assert_close(probabilities(part, tokens[..., genes]), probabilities(network, tokens)[..., genes, :])
     bags = Bags(tokens), Bags(tokens[..., genes])
     torch.testing.assert_close(part.cell_embedding(bags[1]), network.cell_embedding(bags[0]))
-    # Its weights are its own.
+    # Its weights are copies.
     part.decoder.gene_factors += 1
     torch.testing.assert_close(probabilities(network, tokens), probabilities(a_network(), tokens))
 

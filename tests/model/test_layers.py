@@ -36,16 +36,16 @@ def test_upward_convolution_by_its_formula():
     torch.testing.assert_close(conv(x)[0, :, 0, :-1], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_rotary_turns_pairs_half_a_head_apart():
+def test_rotary_rotates_pairs_half_a_head_apart():
     cos, sin = rotary_angles(3900, 4, torch.device("cpu"))
     x = torch.zeros(3900, 4)
     x[:, 1] = 1
-    turned = rotate(x, cos, sin)
+    rotated = rotate(x, cos, sin)
     angle = 3899 * 10000 ** (-2 / 4)
-    np.testing.assert_allclose(turned[3899], [0, np.cos(angle), 0, np.sin(angle)], atol=1e-4)
+    np.testing.assert_allclose(rotated[3899], [0, np.cos(angle), 0, np.sin(angle)], atol=1e-4)
 
 
-def test_attention_without_positions_does_not_care_about_order():
+def test_attention_without_positions_ignores_the_order():
     torch.manual_seed(0)
     attention = Attention(8, 2, 4, rotary=False)
     x = torch.randn(1, 5, 8)

@@ -1,4 +1,4 @@
-"""What both networks promise."""
+"""Properties of both networks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def network(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = make_network(request.param, N_GENES).eval()
-        for parameter in made.parameters():  # nothing may stay at zero: it would hide mistakes
+        for parameter in made.parameters():  # no parameter may be zero, which would mask mistakes
             parameter.data += 0.05 * torch.randn_like(parameter)
     return made
 
@@ -41,7 +41,7 @@ def test_the_configuration_names_the_network():
 
 
 @pytest.mark.parametrize("config", [RELEASED, COMPACT])
-def test_facts_of_the_configuration(config):
+def test_properties_of_the_configuration(config):
     assert (config.n_bins, config.mask_token, config.pad_token, config.bag_size) == (5, 5, 6, 50)
     assert not config.reads_coordinates
 
@@ -52,11 +52,10 @@ def test_logits_at_some_tokens_are_those_of_all(network, tokens):
     assert everything.shape == (tokens.numel(), 5)
     index = torch.tensor([3, 70, 511, 70, 0])
     torch.testing.assert_close(network.bin_logits(Bags(tokens), index), everything[index])
-    torch.testing.assert_close(network(tokens, index), everything[index])
 
 
 @torch.no_grad()
-def test_bags_of_a_batch_do_not_see_each_other(network, tokens):
+def test_bags_of_a_batch_are_independent(network, tokens):
     both = network.bin_logits(Bags(tokens), torch.arange(tokens.numel())).unflatten(0, (2, -1))
     alone = network.bin_logits(Bags(tokens[1:]), torch.arange(tokens[1:].numel()))
     torch.testing.assert_close(both[1], alone, atol=1e-5, rtol=1e-5)
@@ -115,5 +114,5 @@ def test_coordinates_are_required_where_they_are_read(kind, tokens):
         network.bin_logits(Bags(tokens), index)
     with pytest.raises(ValueError, match=r"coordinates has shape \(2, 3, 2\), expected \(2, 4, 2\)"):
         network.bin_logits(Bags(tokens, torch.zeros(2, 3, 2)), index)
-    near, far = (network.bin_logits(Bags(tokens, place * torch.ones(2, 4, 2)), index) for place in (0, 3))
+    near, far = (network.bin_logits(Bags(tokens, value * torch.ones(2, 4, 2)), index) for value in (0, 3))
     assert not torch.equal(near, far)

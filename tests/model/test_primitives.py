@@ -117,8 +117,8 @@ def test_rotary(golden):
     positions = golden["rotary64/positions"]
     cos, sin = rotary_angles(int(positions.max()) + 1, 64, torch.device("cpu"))
     for name in ("q", "k"):
-        turned = rotate(golden[f"rotary64/{name}_in"], cos[positions], sin[positions])
-        torch.testing.assert_close(turned, golden[f"rotary64/{name}_out"], atol=5e-4, rtol=0)
+        rotated = rotate(golden[f"rotary64/{name}_in"], cos[positions], sin[positions])
+        torch.testing.assert_close(rotated, golden[f"rotary64/{name}_out"], atol=5e-4, rtol=0)
 
 
 def test_gelu(golden):

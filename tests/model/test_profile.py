@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scanpy_sct.model.profile import BagProfile, Profile, Visible
+from scanpy_sct.model.profile import BagProfile, Profile, VisibleTokens
 
 MASK, N_GENES = 5, 30
 
@@ -25,16 +25,16 @@ def zero(found: Profile):
     return found.log_zero.exp()
 
 
-def test_parts_of_what_is_visible(tokens):
-    seen = Visible.of(tokens, 5)
+def test_visible_tokens(tokens):
+    found = VisibleTokens.of(tokens, 5)
     visible, detected = tokens < 5, (tokens > 0) & (tokens < 5)
-    assert torch.equal(seen.visible.bool(), visible)
-    assert torch.equal(seen.zero.bool(), tokens == 0)
-    assert torch.equal(seen.detected, detected.flatten().nonzero().squeeze(1))
+    assert torch.equal(found.is_visible.bool(), visible)
+    assert torch.equal(found.is_zero.bool(), tokens == 0)
+    assert torch.equal(found.detected, detected.flatten().nonzero().squeeze(1))
     bag, cell, gene = detected.nonzero(as_tuple=True)
-    assert torch.equal(seen.cell, bag * 6 + cell)
-    assert torch.equal(seen.gene, bag * N_GENES + gene)
-    assert torch.equal(seen.bin, tokens[detected])
+    assert torch.equal(found.cell, bag * 6 + cell)
+    assert torch.equal(found.gene, bag * N_GENES + gene)
+    assert torch.equal(found.bin, tokens[detected])
 
 
 def test_depth_is_the_log_ratio_of_detected_genes_to_those_expected(profile, tokens):

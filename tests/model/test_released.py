@@ -1,4 +1,4 @@
-"""What must hold for the released network beside equality with the reference (tests/checkpoints/test_released.py)."""
+"""The released network; equality with the reference is tested in tests/checkpoints/test_released.py."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_head_in_chunks_equals_head_at_once(network, tokens, monkeypatch):
 
 @torch.no_grad()
 def test_the_head_runs_at_the_requested_tokens_only(network, tokens):
-    seen = []
-    network.head[0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    n_tokens = []
+    network.head[0].register_forward_hook(lambda module, inputs, output: n_tokens.append(len(output)))
     network.bin_logits(Bags(tokens), torch.tensor([5, 9, 300]))
-    assert seen == [3]
+    assert n_tokens == [3]
 
 
 @torch.no_grad()

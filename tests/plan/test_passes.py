@@ -68,3 +68,7 @@ def test_hidden_entries_are_masked_in_all_passes_and_predicted_in_the_last():
 def test_without_hidden_entries_every_pass_learns_from_the_others():
     masks = BlockMasks.of(Passes(3, 0), np.arange(5), np.arange(4), np.ones(4, dtype=bool), None)
     np.testing.assert_array_equal(masks.learns_from, ~np.eye(3, dtype=bool))
+
+
+def test_passes_fit_into_eight_bits_however_few_entries_were_masked_in_training():
+    assert Passes.for_fraction(1e-4, 0).n + 2 < NOT_MASKED

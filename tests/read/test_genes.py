@@ -99,20 +99,20 @@ def test_ids_and_symbols_mixed():
 def test_an_id_unknown_to_the_table_is_kept():
     genes = to_ensembl(["ENSG99999999999.3"])
     assert genes.ensembl_ids.tolist() == ["ENSG99999999999"]
-    assert match_genes(["ENSG99999999999.3"], np.array(["", "ENSG99999999999"])).positions.tolist() == [1]
+    assert match_genes(["ENSG99999999999.3"], np.array(["", "ENSG99999999999"])).gene_index.tolist() == [1]
 
 
 def test_a_vocabulary_decides_between_genes_of_one_symbol():
     both = load_gene_table().query("symbol == 'MATR3' and sct_position >= 0").index
     for ensembl_id in both:
-        assert match_genes(["MATR3"], np.array([ensembl_id])).positions.tolist() == [0]
+        assert match_genes(["MATR3"], np.array([ensembl_id])).gene_index.tolist() == [0]
 
 
-def test_match_reports_positions_and_the_rest():
+def test_match_reports_gene_indices_and_the_rest():
     vocabulary = np.array(["", TP53, ACTB, ""])
     match = match_genes(["no_gene", "ACTB", "XIST", "TP53", "MATR3", ""], vocabulary)
     assert match.columns.tolist() == [1, 3]
-    assert match.positions.tolist() == [2, 1]
+    assert match.gene_index.tolist() == [2, 1]
     assert match.unmatched == ("no_gene", "XIST", "")
     assert match.ambiguous == ("MATR3",)
     assert match.duplicates == ()
@@ -124,7 +124,7 @@ def test_of_duplicates_the_larger_total_wins():
     names = ["ACTB", "TP53", "ACTB"]
     match = match_genes(names, vocabulary, totals=np.array([1.0, 5.0, 2.0]))
     assert match.columns.tolist() == [1, 2]
-    assert match.positions.tolist() == [0, 1]
+    assert match.gene_index.tolist() == [0, 1]
     assert match.duplicates == ("ACTB",)
     assert match_genes(names, vocabulary).columns.tolist() == [0, 1]  # without totals the first
 
@@ -143,11 +143,11 @@ def test_names_made_unique():
     assert match.unmatched == ("TP53-1",)  # there is no TP53 that it could be the second of
 
 
-def test_positions_are_unique_on_all_names():
+def test_gene_indices_are_unique_on_all_names():
     table = load_gene_table()
     names = np.concatenate([table["symbol"], table.index])
     match = match_genes(names, released_vocabulary(), totals=np.arange(len(names))[::-1])
-    assert len(np.unique(match.positions)) == len(match.positions) == len(match.columns) == 19_937
+    assert len(np.unique(match.gene_index)) == len(match.gene_index) == len(match.columns) == 19_937
     assert (np.diff(match.columns) > 0).all()
     assert len(match.columns) + len(match.duplicates) + len(match.unmatched) + len(match.ambiguous) == len(names)
 

@@ -57,7 +57,7 @@ def same(a, b):
     np.testing.assert_array_equal(a.measured, b.measured)
 
 
-def test_values_stand_at_the_positions_of_their_genes(adata, genes):
+def test_values_are_at_the_index_of_their_genes(adata, genes):
     cells = read(adata, library_key="section")
     assert cells.log_values.shape == (30, 19_968)
     np.testing.assert_array_equal(
@@ -78,7 +78,7 @@ def test_a_measured_gene_without_counts_is_measured(adata):
     adata.X = adata.X.toarray()
     adata.X[:, 0] = 0
     cells = read(adata)
-    position = cells.genes.positions[0]
+    position = cells.genes.gene_index[0]
     assert cells.measured[position]
     assert cells.log_values[:, position].nnz == 0
 
@@ -172,7 +172,7 @@ def test_duplicated_names(adata):
     cells = read(adata)
     assert cells.genes.duplicates == (names[0],)
     assert 0 not in cells.genes.columns
-    assert cells.log_values[:, cells.genes.positions[0]].nnz == 30
+    assert cells.log_values[:, cells.genes.gene_index[0]].nnz == 30
 
 
 def test_without_coordinates_and_samples(adata):

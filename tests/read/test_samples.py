@@ -42,7 +42,7 @@ def test_bad_samples(adata):
         read_samples(adata, "sample")
     with pytest.raises(ValueError, match="missing for 2 of 3 cells"):
         read_samples(adata, "gaps")
-    with pytest.raises(TypeError, match=r"library_key=\['text'\] must be one name"):
+    with pytest.raises(TypeError, match=r"library_key=\['text'\] must be a string"):
         read_samples(adata, ["text"])
 
 

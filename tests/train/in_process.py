@@ -1,4 +1,4 @@
-"""Not a test: training in processes of its own, for tests that kill them or need several.
+"""Run training in separate processes, for tests that kill them or need several.
 
 A server process imports what is needed once, and every process is a fork of it.
 """
@@ -14,7 +14,7 @@ TIMEOUT = 60
 
 
 def run_in_processes(calls, n_processes=1, killed_at=None):
-    """Train as ``calls`` of `pretrain` say, each shared by all processes; return the exit status of each process.
+    """Call `pretrain` with the arguments ``calls`` in all processes; return the exit status of each process.
 
     ``killed_at`` is a step before which the operating system kills the process.
     """

@@ -85,7 +85,7 @@ def test_genes_that_a_data_set_lacks_are_unmeasured(census, experiment, genes):
 
 
 def test_other_columns_and_all_cells(experiment, genes):
-    (first, _) = CensusCells(None, uri=experiment, sample_columns=("nothing",)).open(genes)
+    (first, _) = CensusCells(None, uri=experiment, sample_columns=("missing",)).open(genes)
     assert set(first.samples) == {0}
     assert len(first.samples) == 80
 

@@ -24,7 +24,7 @@ from scanpy_sct.train import FinetuneConfig, PretrainConfig
         ({"ema_decay": 1.0}, "ema_decay=1.0 must be at least 0 and below 1"),
         ({"validation_fraction": 0.0}, "validation_fraction=0.0 must be above 0 and below 1"),
         ({"binning": "quantile"}, "binning='quantile' must be 'uniform' or 'counts'"),
-        ({"mask_range": (0.5, 0.1)}, "mask_range=.* must be two rising fractions"),
+        ({"mask_range": (0.5, 0.1)}, "mask_range=.* must be two increasing fractions"),
     ],
 )
 def test_settings_of_pretraining_that_cannot_be_are_refused(settings, named):

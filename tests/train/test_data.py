@@ -11,7 +11,7 @@ from scanpy_sct.train.sources import open_sources
 from scanpy_sct.train.stream import read_block
 from scanpy_sct.train.vocabulary import bin_frequencies, coexpression_order
 
-NEVER = {"thin_fraction": 0.0, "panel_fraction": 0.0, "hidden_gene_fraction": 0.0}
+NEVER = {"thin_fraction": 0.0, "panel_fraction": 0.0, "masked_gene_fraction": 0.0}
 
 
 def read(files, genes, validation_fraction):

@@ -21,8 +21,8 @@ from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.run.inputs import genes_to_read, token_rules
 from scanpy_sct.train import FinetuneConfig, finetune
 from scanpy_sct.train.data import as_dataset, draw_bag, draw_validation_bag
+from scanpy_sct.train.finetune import trainable_part
 from scanpy_sct.train.optimise import MaskedLoss, as_tensors, cross_entropy
-from scanpy_sct.train.part import trainable_part
 from scanpy_sct.workflow import open_cells
 
 pytest.importorskip("lightning_fabric")
@@ -48,7 +48,7 @@ def part(compact_checkpoint, cells):
     """The part of the network that is trained, its genes, and a bag of all genes."""
     model = compact_checkpoint
     vocabulary = model.genes.copy()
-    vocabulary[[3, 450]] = ""  # gaps: positions before the last gene that have none
+    vocabulary[[3, 450]] = ""  # gaps without a gene before the last gene
     model = replace(model, genes=vocabulary)
     dataset = dataset_of(model, cells)
     gene_index = genes_to_read(model, dataset.measured, np.zeros_like(dataset.measured))
@@ -85,12 +85,12 @@ def assert_same_weights(one, other):
         assert torch.equal(weight, other.network.state_dict()[name]), name
 
 
-def loss_of_hidden(checkpoint, cells, hide):
+def loss_at_hidden(checkpoint, cells, hide):
     """Mean log loss of detection at entries that are hidden."""
     _, reader = open_cells(cells, checkpoint, ReadOptions(hide=hide))
-    seen, rules = reader.block(), token_rules(checkpoint)
-    hidden = seen.hidden_rows()
-    tokens = make_tokens(seen.token_values, seen.token_values, hidden, seen.measured, rules).tokens
+    block, rules = reader.block(), token_rules(checkpoint)
+    hidden = block.hidden_rows()
+    tokens = make_tokens(block.token_values, block.token_values, hidden, block.measured, rules).tokens
     detected = open_cells(cells, checkpoint)[1].block().log_values.toarray()[hidden] > 0
     with torch.no_grad():
         index = torch.from_numpy(np.flatnonzero(hidden))
@@ -102,11 +102,11 @@ def loss_of_hidden(checkpoint, cells, hide):
 def test_what_was_hidden_is_predicted_better_afterwards(compact_checkpoint, cells, hide):
     config = FinetuneConfig(steps=100, bag_size=20, learning_rate=5e-3, validate_every=25)
     tuned = finetune(compact_checkpoint, cells, config, hide=hide, device="cpu")
-    assert loss_of_hidden(tuned, cells, hide) < loss_of_hidden(compact_checkpoint, cells, hide) - 0.01
+    assert loss_at_hidden(tuned, cells, hide) < loss_at_hidden(compact_checkpoint, cells, hide) - 0.01
     assert tuned.name == "tiny-finetuned"
 
 
-def test_the_given_model_and_the_data_stay_as_they_are(each_checkpoint, cells):
+def test_the_given_model_and_the_data_are_not_changed(each_checkpoint, cells):
     weights = {name: weight.clone() for name, weight in each_checkpoint.network.state_dict().items()}
     values = cells.X.copy()
     tuned = finetune(each_checkpoint, cells, SHORT, device="cpu")
@@ -141,7 +141,7 @@ def test_same_seed_same_weights(compact_checkpoint, cells):
     assert not torch.equal(one.network.decoder.gene_factors, other.network.decoder.gene_factors)
 
 
-def test_the_global_random_state_stays(compact_checkpoint, cells):
+def test_the_global_random_state_is_not_changed(compact_checkpoint, cells):
     state = torch.random.get_rng_state()
     finetune(compact_checkpoint, cells, SHORT, device="cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -179,7 +179,7 @@ def test_saved_folder_holds_the_same(compact_checkpoint, cells, tmp_path):
     assert tuned.sha256 == loaded.sha256 != ""
 
 
-def test_a_label_head_does_not_outlive_its_embedding(compact_checkpoint, cells):
+def test_the_label_head_is_removed(compact_checkpoint, cells):
     head = SimpleNamespace(labels=("a",))
     assert finetune(replace(compact_checkpoint, label_head=head), cells, SHORT, device="cpu").label_head is None
 
@@ -202,7 +202,7 @@ def section(cells):
 
 
 def spatial_weight(checkpoint):
-    """Weight of the layer by which coordinates enter."""
+    """Return the weight of the layer that reads coordinates."""
     return next(
         each for name, each in checkpoint.network.named_parameters() if "spatial_encoding.linear.weight" in name
     )
@@ -226,7 +226,7 @@ def test_coordinates_are_read_and_their_unit_is_recorded(each_checkpoint, sectio
         spatial_weight(made).add_(1)
     found = imputed(made, section)
     assert np.abs(found - before).max() > 1e-3
-    # Micrometres or pixels, and where they are counted from, make no difference.
+    # Unit and origin of the coordinates have no effect.
     section.obsm["spatial"] = section.obsm["spatial"] / 40 + 17
     np.testing.assert_allclose(imputed(made, section), found, atol=1e-4)
     del section.obsm["spatial"]
@@ -236,15 +236,15 @@ def test_coordinates_are_read_and_their_unit_is_recorded(each_checkpoint, sectio
         finetune(each_checkpoint, section, replace(SHORT, spatial=True))
 
 
-def test_nothing_better_leaves_the_weights(compact_checkpoint, cells, caplog):
+def test_without_improvement_the_weights_do_not_change(compact_checkpoint, cells, caplog):
     worse = finetune(compact_checkpoint, cells, replace(SHORT, learning_rate=30.0, gradient_clip=1e6), device="cpu")
     assert_same_weights(worse, compact_checkpoint)
-    assert "No better weights" in caplog.text
+    assert "did not improve" in caplog.text
 
 
 @pytest.fixture
 def steps_taken(monkeypatch):
-    """Count steps, and stop a training that does not end."""
+    """Record the steps; fail if training does not end."""
     taken = []
     tuning = import_module("scanpy_sct.train.tuning").Tuning
     real = tuning._step
@@ -277,7 +277,7 @@ def test_divergence_is_an_error(compact_checkpoint, cells):
         finetune(broken, cells, SHORT, device="cpu")
 
 
-def test_what_corrects_the_genes_is_not_tuned(compact_checkpoint, cells):
+def test_the_bag_correction_is_not_trained(compact_checkpoint, cells):
     tuned = finetune(compact_checkpoint, cells, SHORT, device="cpu")
     assert tuned.config.bag_correction
     before, after = (each.network.correction.log_prior_cells for each in (compact_checkpoint, tuned))
@@ -312,7 +312,7 @@ def test_the_trained_part_has_the_loss_and_gradients_of_the_whole(part):
     whole.zero_grad(set_to_none=True)
 
 
-def test_held_out_cells_are_judged_among_their_neighbours(part):
+def test_held_out_cells_are_validated_among_their_neighbours(part):
     *_, dataset, bag = part
     row = np.array([np.flatnonzero((dataset.points == point).all(1))[0] for point in bag.points])
     targets = np.unique(bag.token_index // 512)
@@ -326,7 +326,7 @@ def test_errors_come_before_computing(compact_checkpoint, cells, hide, tmp_path,
     model = compact_checkpoint
     with pytest.raises(ValueError, match="data is empty"):
         finetune(model, [], SHORT)
-    with pytest.raises(ValueError, match="hide names entries of a single object"):
+    with pytest.raises(ValueError, match="hide is for a single object"):
         finetune(model, [cells, cells], SHORT, hide=hide)
     with pytest.raises(ValueError, match="hide has shape"):
         finetune(model, cells, SHORT, hide=hide[:, 1:])
@@ -342,7 +342,7 @@ def test_errors_come_before_computing(compact_checkpoint, cells, hide, tmp_path,
     with pytest.raises(ValueError, match="will not be replaced"):
         finetune(model, cells, SHORT, tmp_path)
     normalised = replace(model, tokens=TokenSettings(scale="log1p_cp10k"))
-    with pytest.raises(ValueError, match=r"thin_fraction=0\.5 needs a model whose bins are those of counts"):
+    with pytest.raises(ValueError, match=r"thin_fraction=0\.5 needs a model that bins counts"):
         finetune(normalised, cells, replace(SHORT, thin_fraction=0.5))
 
 

@@ -23,7 +23,7 @@ from scanpy_sct.train.finish import (
 
 @dataclass
 class Cells:
-    """Cells in memory as a source."""
+    """A source in memory."""
 
     log_counts: object
     measured: np.ndarray
@@ -83,13 +83,13 @@ def test_directions_become_more_equal_by_the_power(checkpoint, source, config, p
     np.testing.assert_allclose(after, np.sort(before ** (1 - power)), rtol=1e-2)
 
 
-def test_predictions_stay_as_they_are(checkpoint, source, config):
+def test_predictions_do_not_change(checkpoint, source, config):
     changed = with_whitened_embedding(checkpoint, [source], replace(config, whitening=1.0), "cpu")
     torch.testing.assert_close(logits(changed), logits(checkpoint), atol=1e-4, rtol=1e-4)
     assert not torch.equal(changed.network.embedder.gene_factors, checkpoint.network.embedder.gene_factors)
 
 
-def test_sources_count_alike():
+def test_sources_are_weighted_equally():
     rng = np.random.default_rng(0)
     small, large = rng.normal(size=(40, 3)) * [1, 2, 3], rng.normal(size=(400, 3)) * [3, 1, 1] + 1
     matrix = whitening_matrix([small, large], power=1.0)
@@ -111,7 +111,7 @@ def test_cells_without_counts_have_no_influence(checkpoint, source, config):
     torch.testing.assert_close(*factors, rtol=1e-3, atol=1e-4)
 
 
-def test_too_few_cells_leave_the_embedding(checkpoint, source, config, caplog):
+def test_too_few_cells_do_not_change_the_embedding(checkpoint, source, config, caplog):
     few = replace(source, log_counts=source.log_counts[:20])
     assert with_whitened_embedding(checkpoint, [few], config, "cpu") is checkpoint
     assert "20 cells are too few for 16 dimensions" in caplog.text
@@ -121,12 +121,12 @@ def test_correction_is_added_with_its_prior(checkpoint):
     corrected = with_bag_correction(checkpoint, 10.0)
     assert corrected.config == replace(checkpoint.config, bag_correction=True)
     assert corrected.network.correction.log_prior_cells.exp().item() == pytest.approx(10)
-    # A prior of so many cells leaves nothing to correct.
+    # With a large prior the correction vanishes.
     torch.testing.assert_close(logits(with_bag_correction(checkpoint, 1e9)), logits(checkpoint), atol=1e-4, rtol=1e-4)
     assert (logits(corrected) - logits(checkpoint)).abs().max() > 1e-2
 
 
-def test_the_recipe_does_both_and_leaves_what_was_given(checkpoint, source, config):
+def test_the_recipe_does_both_and_does_not_change_its_input(checkpoint, source, config):
     weights = {name: weight.clone() for name, weight in checkpoint.network.state_dict().items()}
     made = finish_checkpoint(checkpoint, [source], config, "cpu")
     assert made.config.bag_correction
@@ -137,9 +137,9 @@ def test_the_recipe_does_both_and_leaves_what_was_given(checkpoint, source, conf
     assert plain is checkpoint
 
 
-def test_a_released_network_stays_as_it_is(released_checkpoint, source, config):
+def test_a_released_network_is_not_changed(released_checkpoint, source, config):
     assert finish_checkpoint(released_checkpoint, [source], config, "cpu") is released_checkpoint
 
 
-def test_rescaling_by_nothing_changes_nothing(checkpoint):
+def test_rescaling_by_the_identity_changes_nothing(checkpoint):
     torch.testing.assert_close(logits(rescaled(checkpoint, np.eye(16))), logits(checkpoint))

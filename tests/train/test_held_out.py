@@ -61,7 +61,7 @@ def test_noise_cannot_be_predicted(config, genes, tmp_path):
     assert abs(report["auprc_knn"] - fraction) < 0.03
 
 
-def test_bags_of_one_cell_test_nothing(files, genes, config):
+def test_bags_of_one_cell_are_not_used(files, genes, config):
     sources = open_sources(files, genes)
     for source in sources:
         object.__setattr__(source, "samples", np.arange(80) // 2)
@@ -92,22 +92,22 @@ def test_alone_is_every_cell_in_a_bag_of_its_own(network, bags):
 
 
 @torch.no_grad()
-def test_ablation_takes_attention_away_and_gives_it_back(network, bags):
+def test_ablation_removes_attention_within_the_context_only(network, bags):
     tokens = Bags(torch.from_numpy(bags[0].tokens)[None])
-    layers, seen = transformer_layers(network), []
-    handle = layers[-1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    layers, outputs = transformer_layers(network), []
+    handle = layers[-1].register_forward_hook(lambda module, inputs, output: outputs.append(output))
     index = torch.from_numpy(bags[0].token_index)
     before = network.bin_logits(tokens, index)
     with ablated(layers):
         without = network.bin_logits(tokens, index)
     after = network.bin_logits(tokens, index)
     handle.remove()
-    assert seen[0].std(1).max() > 0
+    assert outputs[0].std(1).max() > 0
     torch.testing.assert_close(after, before)
     assert not torch.equal(without, before)
 
 
-def test_baselines_are_what_they_say():
+def test_baselines():
     tokens = np.zeros((4, 120), dtype=np.uint8)
     tokens[:3, 0] = 1
     tokens[0, 1:20] = 2  # one cell like the first, two unlike it

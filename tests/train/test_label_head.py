@@ -33,19 +33,19 @@ def cells(pbmc):
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """What the classifier is fitted to, by the name of the argument."""
-    seen = {}
+    """Record the arguments of the classifier."""
+    found = {}
 
     def spy(features, labels, seed, groups):
-        seen.update(features=features, labels=labels, groups=groups)
+        found.update(features=features, labels=labels, groups=groups)
         return fit_label_classifier(features, labels, seed, groups)
 
     monkeypatch.setattr("scanpy_sct.train.label_head.fit_label_classifier", spy)
-    return seen
+    return found
 
 
 def embedded(checkpoint, adata, library_key=None):
-    """Vectors of one object, by itself."""
+    """Return the embedding of one object."""
     cells = open_cells(adata, checkpoint, ReadOptions(library_key=library_key))[1].block()
     return embed_cells(checkpoint, cells, ComputeOptions(bags="random"))
 
@@ -73,14 +73,14 @@ def test_a_fitted_head_labels_cells_also_after_a_file(cells, tiny_checkpoint, tm
     np.testing.assert_allclose(other.obsm["sct_label_probs"], cells.obsm["sct_label_probs"], atol=1e-5)
 
 
-def test_one_object_is_fitted_as_it_is(cells, tiny_checkpoint):
+def test_one_object_is_fitted(cells, tiny_checkpoint):
     labels = cells.obs["bulk_labels"].to_numpy().astype(str)
     expected = fit_label_classifier(embedded(tiny_checkpoint, cells), labels, 0)
     assert_same_head(fit_label_head(tiny_checkpoint, cells, "bulk_labels").label_head, expected)
     assert_same_head(fit_label_head(tiny_checkpoint, [cells], "bulk_labels").label_head, expected)
 
 
-def test_several_objects_are_embedded_by_themselves_and_left_out_in_turn(cells, tiny_checkpoint, fitted):
+def test_several_objects_are_embedded_separately_and_left_out_in_turn(cells, tiny_checkpoint, fitted):
     # The second has other genes, in another order.
     parts = [cells[:70], cells[70:, ::-1][:, 30:].copy()]
     head = fit_label_head(tiny_checkpoint, parts, "bulk_labels").label_head
@@ -105,7 +105,7 @@ def test_a_label_is_rare_or_not_over_all_objects(cells, tiny_checkpoint, fitted)
     assert np.bincount(fitted["groups"]).tolist() == [68, 50]
 
 
-def test_donors_are_left_out_and_share_no_bag(cells, tiny_checkpoint, fitted):
+def test_donors_are_left_out_and_not_mixed_in_bags(cells, tiny_checkpoint, fitted):
     cells.obs["donor"] = pd.Categorical(np.tile(["x", "y", "z"], 40))
     fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor")
     assert np.unique(fitted["groups"]).size == 3
@@ -129,7 +129,7 @@ def test_labels_of_one_donor_are_learnt_and_logged(cells, tiny_checkpoint, caplo
         head = fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor").label_head
     assert set(head.labels) == set(TYPES)
     assert [record.message for record in caplog.records if record.name.endswith("label_head")] == [
-        "Labels that no other donors have are not part of the calibration: CD56+ NK."
+        "Labels that other donors lack are not part of the calibration: CD56+ NK."
     ]
 
 
@@ -141,7 +141,7 @@ def test_labels_are_merged_renamed_and_left_out(cells, tiny_checkpoint, fitted):
     fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=NAMES | {"CD56+ NK": None})
     others = cells[cells.obs["bulk_labels"] != "CD56+ NK"]
     assert fitted["labels"].tolist() == [NAMES[label] for label in others.obs["bulk_labels"]]
-    # As if these cells had never been there: they are in no bag either.
+    # These cells are in no bag either.
     np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, others.copy()))
 
 
@@ -219,7 +219,7 @@ def test_objects_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("scanpy_sct.train.label_head.embed_cells", pytest.fail)
     for data, error, message in [
         ([], ValueError, "data is empty"),
-        ("cells.h5ad", TypeError, r"data must be an AnnData, .* found str\. Read a file"),
+        ("cells.h5ad", TypeError, r"data must be an AnnData, .* found str\. Read files"),
         ([cells, cells.obs], TypeError, r"data\[1\] must be an AnnData, .* found DataFrame"),
     ]:
         with pytest.raises(error, match=message):

@@ -15,7 +15,7 @@ import torch
 import scanpy_sct as sct
 from scanpy_sct.model import CompactConfig
 from scanpy_sct.train import loop, optimise, pretrain
-from scanpy_sct.train.pretrain import check_shareable
+from scanpy_sct.train.pretrain import check_divisible
 from scanpy_sct.train.start import find_start
 from scanpy_sct.train.state import STATE_FILE
 
@@ -24,7 +24,7 @@ pytest.importorskip("lightning_fabric")
 
 @pytest.fixture
 def run_in_processes(monkeypatch):
-    """Function of `in_process.py`, which processes find by its name."""
+    """Function of `in_process.py`, imported by name so that processes can find it."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     return import_module("in_process").run_in_processes
 
@@ -63,7 +63,7 @@ def test_makes_a_checkpoint_that_can_be_used(files, each_config, tmp_path, genes
     assert np.isfinite(adata.obsm["X_sct"]).all()
 
 
-def test_the_card_says_how_the_checkpoint_was_made(files, config, tmp_path, genes):
+def test_the_card_has_data_and_settings(files, config, tmp_path, genes):
     card = (run(files, config, tmp_path / "mine", genes, license="CC0") / "README.md").read_text(encoding="utf-8")
     assert "160 cells or spots of 2 data sets" in card
     assert "- file1: 80 cells, 100 genes" in card
@@ -73,7 +73,7 @@ def test_the_card_says_how_the_checkpoint_was_made(files, config, tmp_path, gene
     assert f"the average precision on held-out cells was {last['auprc_network']:.4f}" in card
 
 
-def test_bins_that_no_cell_shows_stay_possible(files, config, genes):
+def test_bins_without_cells_have_a_frequency(files, config, genes):
     config = replace(config, network=replace(config.network, n_bins=13))
     assert ad.read_h5ad(files[0]).X.max() < 2**10  # the last bins are empty
     assert (find_start(files, config, genes).frequencies > 0).all()
@@ -161,30 +161,30 @@ def test_two_processes_do_what_one_does(files, config, released_config, tmp_path
         assert_same_weights(tmp_path / f"{name}-one", tmp_path / f"{name}-two", atol=2e-3, rtol=2e-3)
 
 
-def test_bags_that_processes_cannot_share_are_refused():
-    check_shareable(4, 2)
+def test_bags_that_cannot_be_divided_among_processes_are_refused():
+    check_divisible(4, 2)
     with pytest.raises(ValueError, match="bags_per_step=3 cannot be divided among 2 processes"):
-        check_shareable(3, 2)
+        check_divisible(3, 2)
 
 
-def test_average_of_weights_is_what_is_kept(files, config, tmp_path, genes, monkeypatch):
-    seen, start, real = [], [], loop.Pretraining._average
+def test_the_average_of_the_weights_is_saved(files, config, tmp_path, genes, monkeypatch):
+    weights, start, real = [], [], loop.Pretraining._average
 
     def recorded(self, step):
         if not start:
             start.append(self.average.decoder.gene_factors.detach().clone())
-        seen.append(self.network.decoder.gene_factors.detach().clone())
+        weights.append(self.network.decoder.gene_factors.detach().clone())
         real(self, step)
 
     monkeypatch.setattr(loop.Pretraining, "_average", recorded)
     folder = run(files, replace(config, ema_decay=0.3, learning_rate=0.02), tmp_path / "mine", genes)
     mean = start[0]
-    for step, now in enumerate(seen):
+    for step, now in enumerate(weights):
         decay = min(0.3, (1 + step) / (10 + step))
         mean = decay * mean + (1 - decay) * now
     kept = sct.load_model(folder).network.decoder.gene_factors
     torch.testing.assert_close(kept, mean, atol=1e-4, rtol=1e-3)
-    assert (kept - seen[-1]).abs().max() > 1e-3
+    assert (kept - weights[-1]).abs().max() > 1e-3
 
 
 def test_learns(files, config, tmp_path, genes):

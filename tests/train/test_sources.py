@@ -51,10 +51,10 @@ def test_values_that_are_not_counts_are_refused(files, vocabulary, tmp_path):
     (tmp_path / "late").mkdir()
     late = ad.concat([adata[:50]] * 41 + [adata[60:]], index_unique="-")
     source = open_source(written(late, tmp_path / "late", "h5ad"), vocabulary)
-    with pytest.raises(ValueError, match="cells 2040 to 2070 do not hold counts"):
+    with pytest.raises(ValueError, match="cells 2040 to 2070 are not counts"):
         source.read(2040, 2070)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="X does not hold counts"):
+    with pytest.raises(ValueError, match="X does not have counts"):
         open_source(written(adata[60:].copy(), tmp_path / "none", "h5ad"), vocabulary)
 
 

@@ -62,7 +62,7 @@ def test_an_epoch_visits_every_block_once_and_each_epoch_in_another_order():
 
 
 @pytest.mark.parametrize(("balance", "expected"), [(1.0, 1.0), (0.5, 2.0), (0.0, 4.0)])
-def test_balance_shows_small_sources_more_often(balance, expected):
+def test_balance_visits_small_sources_more_often(balance, expected):
     visits = Visits([400, 100], block_size=50, balance=balance, seed=0)
     sources = [visits[number].source for number in range(20 * 8)]
     per_block = np.bincount(sources) / [8, 2]
@@ -79,13 +79,13 @@ def test_a_source_due_two_and_a_half_times_an_epoch_gets_five_visits_in_two():
 def test_every_cell_to_train_on_is_in_a_bag_and_no_other(sources, held_out, small_blocks):
     stream = BagStream(sources, held_out, small_blocks)
     n_bags = sum(stream.plan(number).n_bags for number in range(7))  # 14 visits: two epochs of 5 + 2 blocks
-    seen = {cell for bag in islice(stream.bags(), n_bags) for cell in cells(bag)}
+    found = {cell for bag in islice(stream.bags(), n_bags) for cell in cells(bag)}
     expected = {
         (source.name, int(cell))
         for source, mask in zip(sources, held_out, strict=True)
         for cell in np.flatnonzero(~mask)
     }
-    assert seen == expected
+    assert found == expected
 
 
 def test_bags_stay_within_samples(sources, held_out, small_blocks):
@@ -112,7 +112,7 @@ def test_memory_holds_two_windows_whatever_the_size_of_the_data(small_blocks):
     assert 2 <= len(source.reads) <= 4
 
 
-def test_streams_share_the_windows(sources, held_out, small_blocks):
+def test_streams_divide_the_windows(sources, held_out, small_blocks):
     alone = BagStream(sources, held_out, small_blocks)
     windows = [alone.plan(number) for number in range(6)]
     for number in range(2):
@@ -129,10 +129,10 @@ def test_near_bags_gather_neighbours(held_out, small_blocks):
     rng = np.random.default_rng(1)
     x = rng.permutation(np.repeat([0.0, 100.0], 10))
     source = Numbered("section", np.zeros(20, dtype=int), coordinates=np.stack([x, rng.random(20)], axis=1))
-    nothing = [np.zeros(20, dtype=bool)]
+    no_cells = [np.zeros(20, dtype=bool)]
     spreads = {}
     for fraction in (0.0, 1.0):
-        stream = BagStream([source], nothing, replace(small_blocks, bag_sizes=(5,), near_fraction=fraction))
+        stream = BagStream([source], no_cells, replace(small_blocks, bag_sizes=(5,), near_fraction=fraction))
         spreads[fraction] = np.mean([np.ptp(dataset.points[rows, 0]) for dataset, rows in islice(stream.bags(), 16)])
     assert spreads[1.0] < 1
     assert spreads[0.0] > 50
@@ -147,12 +147,12 @@ def test_sample_reads_no_more_than_requested(sources, held_out):
 
 def test_sample_has_cells_of_every_source(small_blocks):
     many = [Numbered("large", np.zeros(4000, dtype=int)), Numbered("small", np.zeros(20, dtype=int))]
-    nothing = [np.zeros(len(source.samples), dtype=bool) for source in many]
+    no_cells = [np.zeros(len(source.samples), dtype=bool) for source in many]
     for seed in range(10):
-        assert {part.name for part in sample_blocks(many, nothing, 20, 60, seed)} == {"large", "small"}
+        assert {part.name for part in sample_blocks(many, no_cells, 20, 60, seed)} == {"large", "small"}
 
 
-def test_held_out_cells_do_not_shape_the_bags_of_others(files, genes, small_blocks):
+def test_held_out_cells_do_not_influence_the_bags_of_others(files, genes, small_blocks):
     sources = open_sources(files, genes)
     held_out = [np.arange(80) % 5 == 0, np.arange(80) % 5 == 0]
     changed = open_sources(files, genes)

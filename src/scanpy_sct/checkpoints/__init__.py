@@ -1,4 +1,4 @@
-"""Trained networks on disk: our folder format, the released files, the hub, and what is known by name."""
+"""Checkpoints: our folder format, the released files, the hub, and the models of the package."""
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint, LabelHead, TokenSettings
 from scanpy_sct.checkpoints.folder import read_checkpoint, save_checkpoint

@@ -1,11 +1,13 @@
-"""What a checkpoint is: a network together with everything needed to use it as it was trained."""
+"""A checkpoint: a network with everything needed to use it as it was trained."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -22,12 +24,11 @@ logger = logging.getLogger(__name__)
 
 Scale = Literal["log1p_counts", "log1p_cp10k"]
 Coordinates = Literal["given", "spacing"]
-Architecture = Literal["released", "compact"]
 
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """How expression values become tokens for this network."""
+    """How expression values become tokens."""
 
     binning: Binning = "uniform"
     """Bins of equal width, or of 1, 2, 3-4, 5-8, ... counts."""
@@ -44,7 +45,7 @@ class TokenSettings:
 
 @dataclass(frozen=True, eq=False)
 class LabelHead:
-    """A linear classifier of cells on this network's embedding.
+    """A linear classifier on the cell embedding of a network.
 
     The probability of each label is ``softmax(((x - feature_mean) / feature_scale @ weight.T + bias) / temperature)``.
     """
@@ -62,7 +63,7 @@ class LabelHead:
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
-            msg = f"labels must be different names, at least one; found {self.labels}."
+            msg = f"labels must be different strings, at least one; found {self.labels}."
             raise ValueError(msg)
         n_features = self.weight.shape[-1]
         expected = {"weight": (len(self.labels), n_features), "bias": (len(self.labels),)}
@@ -78,41 +79,43 @@ class LabelHead:
         if (self.feature_scale <= 0).any():
             msg = "feature_scale of the label head must be positive."
             raise ValueError(msg)
-        _check_positive("temperature of the label head", self.temperature)
+        if not 0 < self.temperature < np.inf:
+            msg = f"temperature of the label head must be positive; found {self.temperature}."
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained network with its genes and how expression becomes tokens for it."""
+    """A trained network with its genes and token settings."""
 
     name: str
     network: CompactNetwork | ReleasedNetwork
     """The torch module: float32, on the CPU, in evaluation mode."""
     tokens: TokenSettings
     mask_fraction: float
-    """Fraction of the tokens that is masked at once, between 0 and 1."""
+    """Fraction of the tokens that are masked in each pass, between 0 and 1."""
     genes: np.ndarray
     """(n_genes,) Ensembl id of each gene of the network, "" where there is none (padding, retired genes)."""
     coordinates: Coordinates = "given"
-    """Unit of the coordinates that a network reads: as they are given, or the median distance of the cells of a sample
-    to their nearest neighbour, from the middle of the sample."""
+    """Unit of the coordinates that a network reads: `"given"`, as in the data; `"spacing"`, the median distance of the
+    cells of a sample to their nearest neighbour, with the middle of the sample at 0."""
     label_head: LabelHead | None = None
     license: str = "unknown"
     revision: str | None = None
-    """Commit of the repository the weights came from."""
+    """Commit of the hub repository that the weights come from."""
     sha256: str = ""
-    """Hash of the weights file; empty while there is none."""
+    """Hash of the weights file; empty if there is none."""
 
     def __post_init__(self) -> None:
         if self.genes.shape != (self.network.n_genes,):
-            msg = f"genes has shape {self.genes.shape}, and the network reads {self.network.n_genes} genes."
+            msg = f"genes has shape {self.genes.shape}, expected ({self.network.n_genes},), the genes of the network."
             raise ValueError(msg)
         named, counts = np.unique(self.genes[self.genes != ""], return_counts=True)
         if (counts > 1).any():
-            msg = f"genes has ids more than once: {named[counts > 1][:5].tolist()}."
+            msg = f"genes has duplicate ids: {named[counts > 1][:5].tolist()}."
             raise ValueError(msg)
         if not 0 < self.mask_fraction < 1:
-            msg = f"mask_fraction={self.mask_fraction} must lie between 0 and 1."
+            msg = f"mask_fraction={self.mask_fraction} must be between 0 and 1."
             raise ValueError(msg)
         _check_choice("coordinates", self.coordinates, Coordinates)
 
@@ -121,7 +124,7 @@ class Checkpoint:
         return "\n".join(
             [
                 f"Checkpoint {self.name!r}",
-                f"    genes: {int((self.genes != '').sum()):,}",
+                f"    genes: {self.n_known_genes:,}",
                 f"    parameters: {self.n_parameters:,}",
                 f"    architecture: {self.architecture}",
                 f"    label head: {labels}",
@@ -135,14 +138,19 @@ class Checkpoint:
         return self.network.config
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> Literal["released", "compact"]:
         """Kind of the network."""
         return "compact" if self.network.has_cell_embedding else "released"
 
     @property
     def n_parameters(self) -> int:
-        """Number of trained numbers in the network."""
+        """Number of trained weights."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def n_known_genes(self) -> int:
+        """Number of genes with an Ensembl id."""
+        return int((self.genes != "").sum())
 
     def describe(self) -> str:
         """Return the main facts as a few lines of Markdown."""
@@ -153,7 +161,7 @@ class Checkpoint:
             f"- name: {self.name}",
             f"- architecture: {self.architecture}",
             f"- parameters: {self.n_parameters:,}",
-            f"- genes: {int((self.genes != '').sum()):,} of {len(self.genes):,} that the network reads",
+            f"- genes: {self.n_known_genes:,} of {len(self.genes):,} that the network reads",
             f"- tokens: zero and {config.n_bins - 1} bins {widths[tokens.binning]} per cell, {scale}; unmeasured genes "
             "are masked",
             f"- mask fraction: {self.mask_fraction:g}",
@@ -173,70 +181,63 @@ class Checkpoint:
 def build_network(
     config: CompactConfig | ReleasedConfig, n_genes: int, tensors: Mapping[str, Tensor], source: str
 ) -> CompactNetwork | ReleasedNetwork:
-    """Make the network and fill it with ``tensors``, every one of which must have its place and its shape.
-
-    Parameters
-    ----------
-    config, n_genes
-        Shape of the network.
-    tensors
-        Weights by their name in the network.
-    source
-        File the weights came from, for messages.
+    """Make the network and load ``tensors``, its weights by name, into it.
 
     Raises
     ------
     ValueError
-        If a tensor is missing, has no place, has another shape than the network's, or is not finite.
+        If a tensor is missing, unknown, of another shape than the network's, or not finite; the message names
+        ``source``, the file.
     """
     import torch
 
     from scanpy_sct.model import make_network
 
-    with torch.random.fork_rng(devices=[]):  # the random starting weights leave the user's random state as it was
+    with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the user's random state
         network = make_network(config, n_genes)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_names(found, expected, source)
     wrong = [f"{name} {found[name]}, expected {shape}" for name, shape in expected.items() if found[name] != shape]
     if wrong:
-        msg = f"{source} holds arrays of the wrong shape: {shorten(wrong)}."
+        msg = f"{source} has arrays of the wrong shape: {shorten(wrong)}."
         raise ValueError(msg)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
-        msg = f"{source} holds NaN or infinite weights: {shorten(broken)}."
+        msg = f"{source} has NaN or infinite weights: {shorten(broken)}."
         raise ValueError(msg)
     network.load_state_dict(tensors, strict=True)
     return network.float().eval()
 
 
-def check_names(found: Mapping[str, object], expected: Mapping[str, object], source: str) -> None:
-    """Raise a ValueError that lists the names of ``expected`` that are missing, and those found beside them."""
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
-    if missing or extra:
-        parts = [f"{word}: {shorten(names)}" for word, names in (("missing", missing), ("unknown", extra)) if names]
-        msg = f"{source} does not hold the weights that its config.json describes; {'; '.join(parts)}."
-        raise ValueError(msg)
-
-
-def check_keys(found: Collection[str], expected: Collection[str], where: str) -> None:
-    """Raise a ValueError that lists the keys that are missing and those that are unknown."""
-    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+def check_names(found: Iterable[str], expected: Iterable[str], source: str) -> None:
+    """Raise a ValueError that lists the names that ``source`` lacks, and those that are unknown."""
+    found, expected = dict.fromkeys(found), dict.fromkeys(expected)
+    missing, unknown = (
+        [name for name in expected if name not in found],
+        [name for name in found if name not in expected],
+    )
     if missing or unknown:
-        msg = f"{where} lacks the keys {missing} and has the unknown keys {unknown}."
+        lists = [f"{word}: {shorten(names)}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
+        msg = f"{source} does not have the expected names; {'; '.join(lists)}."
         raise ValueError(msg)
 
 
 def shorten(names: list[str], most: int = 6) -> str:
-    """Join ``names``, and only count those after the first few."""
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+    """Join the first few names, and count the others."""
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
 def mention_license(name: str, license: str) -> None:
-    """Log, once for each checkpoint, a licence that forbids commercial use."""
+    """Log a licence that forbids commercial use, once for each checkpoint."""
     if "NC" in license.replace("-", " ").split():
         logger.warning("The weights of %s are licensed under %s: not for commercial use.", name, license)
 
@@ -244,10 +245,4 @@ def mention_license(name: str, license: str) -> None:
 def _check_choice(name: str, value: object, choices: object) -> None:
     if value not in get_args(choices):
         msg = f"{name}={value!r} is not known; use one of {', '.join(map(repr, get_args(choices)))}."
-        raise ValueError(msg)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        msg = f"{name} must be positive; found {value}."
         raise ValueError(msg)

@@ -1,14 +1,14 @@
-"""Our folder format: `config.json`, `model.safetensors`, `genes.tsv`, `README.md`, and perhaps a label head."""
+"""Our folder format: `config.json`, `model.safetensors`, `genes.tsv`, `README.md`, and optionally a label head."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -20,31 +20,29 @@ from scanpy_sct.checkpoints.checkpoint import (
     LabelHead,
     TokenSettings,
     build_network,
+    check_names,
+    hash_file,
     mention_license,
-)
-from scanpy_sct.checkpoints.config_file import (
-    CONFIG_FILE,
-    FORMAT,
-    FORMAT_VERSION,
-    from_fields,
-    is_checkpoint,
-    network_config,
-    read_config,
-    read_json,
-    write_config,
 )
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from torch import nn
+    from torch import Tensor, nn
 
+    from scanpy_sct.model import CompactConfig, ReleasedConfig
 
-WEIGHTS_FILE, GENES_FILE = "model.safetensors", "genes.tsv"
+T = TypeVar("T")
+
+FORMAT, FORMAT_VERSION = "scanpy_sct", 2
+CONFIG_FILE, WEIGHTS_FILE, GENES_FILE = "config.json", "model.safetensors", "genes.tsv"
 LABEL_HEAD_FILE, CARD_FILE = "label_head.safetensors", "README.md"
 REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE, GENES_FILE)
 ALL_FILES = (*REQUIRED_FILES, LABEL_HEAD_FILE, CARD_FILE)
-
+CONFIG_KEYS = (
+    "format format_version name revision license architecture network n_genes tokens mask_fraction coordinates "
+    "label_head"
+).split()
 HEAD_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 
 
@@ -55,14 +53,14 @@ def save_checkpoint(
     dtype: Literal["float32", "float16"] = "float32",
     readme: str = "",
 ) -> Path:
-    """Write a checkpoint folder; an older checkpoint of the same name is replaced only when all is written.
+    """Write a checkpoint folder; an existing checkpoint is replaced only after everything is written.
 
     Parameters
     ----------
     folder
-        The folder to write. If it exists it must be empty or a checkpoint with no other files in it.
+        The folder to write. If it exists, it must be empty or a checkpoint without other files.
     checkpoint
-        What to write.
+        The checkpoint to write.
     dtype
         Type of the stored weights. ``"float16"`` halves the file and rounds the weights to about three digits.
     readme
@@ -75,7 +73,7 @@ def save_checkpoint(
     Raises
     ------
     ValueError
-        If ``dtype`` is another one, a weight is too large for it, or ``folder`` holds something else.
+        If ``dtype`` is not supported, a weight is too large for it, or ``folder`` has other content.
     """
     if dtype not in ("float32", "float16"):
         msg = f"dtype={dtype!r} is not known; use 'float32' or 'float16'."
@@ -96,53 +94,83 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
     Raises
     ------
     ValueError
-        If a file is missing or damaged, the folder was written by a newer version of the package, or anything in it
-        is missing, unknown, or of another shape than its `config.json` says.
+        If a file is missing or damaged, the folder has another format version, or its content does not match its
+        `config.json`.
     """
     folder = Path(folder)
     config = read_config(folder)
     weights = _existing(folder, WEIGHTS_FILE)
     tensors = _read_tensors(weights)
-    if read_json(folder)["format_version"] == 1:
+    if _read_json(folder)["format_version"] == 1:
         tensors = version_1.new_names(tensors)
-    network = build_network(network_config(config, folder), config["n_genes"], tensors, str(weights))
+    network = build_network(_network_config(config, folder), config["n_genes"], tensors, str(weights))
     mention_license(config["name"], config["license"])
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=config["name"],
         network=network,
-        tokens=from_fields(TokenSettings, config["tokens"], "tokens", folder),
+        tokens=_from_fields(TokenSettings, config["tokens"], "tokens", folder),
         mask_fraction=config["mask_fraction"],
         genes=_read_genes(_existing(folder, GENES_FILE), config["n_genes"]),
         coordinates=config["coordinates"],
         label_head=_read_label_head(folder, config["label_head"]),
         license=config["license"],
         revision=config["revision"],
-        sha256=sha256,
+        sha256=hash_file(weights),
     )
 
 
+def is_checkpoint(folder: str | PathLike[str]) -> bool:
+    """Return whether the folder has a `config.json` of our format, of any version."""
+    try:
+        config = _read_json(Path(folder))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` and check its version and keys; version 1 is brought up to this one."""
+    if not is_checkpoint(folder):
+        msg = f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format."
+        raise ValueError(msg)
+    config = _read_json(folder)
+    if config.get("format_version") == 1:
+        return version_1.upgraded(config, str(folder))
+    if config.get("format_version") != FORMAT_VERSION:
+        msg = (
+            f"The checkpoint in {str(folder)!r} has format version {config.get('format_version')!r}, and this version "
+            f"of scanpy_sct reads 1 and {FORMAT_VERSION}; install a newer version of scanpy_sct."
+        )
+        raise ValueError(msg)
+    check_names(config, CONFIG_KEYS, f"{CONFIG_FILE} in {str(folder)!r}")
+    return config
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.json`."""
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
 def check_replaceable(folder: str | PathLike[str]) -> None:
-    """Raise a ValueError unless a checkpoint may be written to ``folder``; call it before long work."""
+    """Raise a ValueError unless ``folder`` is new, empty or a checkpoint; call it before long computations."""
     folder = Path(folder)
     if not folder.exists():
         return
     others = sorted({path.name for path in folder.iterdir()} - set(ALL_FILES)) if folder.is_dir() else []
     is_empty = folder.is_dir() and not any(folder.iterdir())
     if others or not (is_empty or is_checkpoint(folder)):
-        found = f"has other files in it ({', '.join(others[:5])})" if others else "is something else than a checkpoint"
+        found = f"has other files ({', '.join(others[:5])})" if others else "is not a checkpoint"
         msg = f"folder={str(folder)!r} {found} and will not be replaced; give a new folder."
         raise ValueError(msg)
 
 
 @contextmanager
 def replaced_folder(folder: str | PathLike[str]) -> Iterator[Path]:
-    """Give an empty folder to write to, which takes the place of ``folder`` at the end, unless there was an error."""
+    """Yield an empty folder to write to; it replaces ``folder`` at the end, unless an error was raised."""
     check_replaceable(folder)
     target = Path(folder).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling is on the same disk, so that renaming is one step.
+    # A sibling is on the same disk, so that renaming is atomic.
     new = target.with_name(f".{target.name}.{uuid4().hex[:8]}.new")
     new.mkdir()
     try:
@@ -166,6 +194,10 @@ def _swap(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _read_json(folder: Path) -> Any:
+    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+
+
 def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
     head = checkpoint.label_head
     return {
@@ -184,10 +216,26 @@ def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
+def _network_config(config: dict[str, Any], folder: Path) -> CompactConfig | ReleasedConfig:
+    from scanpy_sct.model import CompactConfig, ReleasedConfig
+
+    architecture, kinds = config["architecture"], {"compact": CompactConfig, "released": ReleasedConfig}
+    if architecture not in kinds:
+        msg = f"architecture={architecture!r} in {str(folder / CONFIG_FILE)!r} must be 'compact' or 'released'."
+        raise ValueError(msg)
+    return _from_fields(kinds[architecture], config["network"], "network", folder)
+
+
+def _from_fields(kind: type[T], values: dict[str, Any], section: str, folder: Path) -> T:
+    """Make a dataclass from a section of `config.json`."""
+    check_names(values, [field.name for field in fields(kind)], f"{section} in {str(folder / CONFIG_FILE)!r}")
+    return kind(**values)
+
+
 def _existing(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        msg = f"The checkpoint in {str(folder)!r} is not complete: {name} is missing."
+        msg = f"The checkpoint in {str(folder)!r} is incomplete: {name} is missing."
         raise ValueError(msg)
     return path
 
@@ -207,7 +255,7 @@ def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     save_file(stored, path)
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -219,22 +267,18 @@ def _read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _write_genes(path: Path, genes: np.ndarray) -> None:
-    symbols = pd.Series("", index=genes)
-    if (genes != "").any():
-        from scanpy_sct.read.genes import load_gene_table
+    from scanpy_sct.read.genes import load_gene_table
 
-        symbols = load_gene_table()["symbol"].reindex(genes).fillna("")
+    symbols = load_gene_table()["symbol"].reindex(genes).fillna("")
     table = pd.DataFrame({"ensembl_id": genes, "symbol": symbols.to_numpy()})
     table.to_csv(path, sep="\t", index_label="position", lineterminator="\n")
 
 
 def _read_genes(path: Path, n_genes: int) -> np.ndarray:
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    positions = [str(position) for position in range(n_genes)]
-    if list(table.columns) != ["position", "ensembl_id", "symbol"] or list(table["position"]) != positions:
-        msg = (
-            f"{path} must have the columns position, ensembl_id, symbol, and the positions 0 to {n_genes - 1} in order."
-        )
+    numbers = [str(number) for number in range(n_genes)]
+    if list(table.columns) != ["position", "ensembl_id", "symbol"] or list(table["position"]) != numbers:
+        msg = f"{path} must have the columns position (0 to {n_genes - 1}, in order), ensembl_id and symbol."
         raise ValueError(msg)
     return table["ensembl_id"].to_numpy(dtype=str)
 
@@ -248,12 +292,8 @@ def _write_label_head(path: Path, head: LabelHead) -> None:
 def _read_label_head(folder: Path, values: dict[str, Any] | None) -> LabelHead | None:
     if values is None:
         return None
-    tensors = _read_tensors(_existing(folder, LABEL_HEAD_FILE))
-    if set(tensors) != set(HEAD_ARRAYS) or set(values) != {"labels", "temperature"}:
-        msg = (
-            f"The label head in {str(folder)!r} must have the arrays {sorted(HEAD_ARRAYS)} and, in {CONFIG_FILE}, "
-            f"labels and temperature; found {sorted(tensors)} and {sorted(values)}."
-        )
-        raise ValueError(msg)
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    return LabelHead(labels=tuple(values["labels"]), temperature=values["temperature"], **arrays)
+    path = _existing(folder, LABEL_HEAD_FILE)
+    arrays = {name: tensor.numpy() for name, tensor in _read_tensors(path).items()}
+    check_names(arrays, HEAD_ARRAYS, str(path))
+    head = _from_fields(LabelHead, values | arrays, "label_head", folder)
+    return replace(head, labels=tuple(head.labels))

@@ -1,7 +1,7 @@
-"""Checkpoints from the Hugging Face hub: downloaded once, kept as a folder of ours in the cache, then read offline.
+"""Checkpoints from the Hugging Face hub: downloaded once, converted to our folder format, then read offline.
 
-The cache folder of a repository is chosen by its name and the revision asked for, so a second load asks nobody: the
-network is needed once, and what was downloaded stays what it was until another revision is asked for.
+The cache folder follows from the name of the repository and the requested revision, so that a second load needs no
+internet access.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from scanpy_sct.checkpoints import released
 logger = logging.getLogger(__name__)
 
 REPOSITORY_PATTERN = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-NEWEST = "main"
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A checkpoint on the hub that this package knows by its repository."""
+    """A repository of the hub that is known by name."""
 
     revision: str
-    """Full commit hash that is downloaded unless another revision is asked for."""
+    """Full commit hash that is downloaded by default."""
     parameters: int
     genes: int
     license: str
@@ -46,12 +45,12 @@ HUB_MODELS = {
 
 
 def is_repository(name: str) -> bool:
-    """Tell whether ``name`` looks like a repository of the hub, ``owner/name``."""
+    """Return whether ``name`` has the form of a hub repository, ``owner/name``."""
     return REPOSITORY_PATTERN.fullmatch(name) is not None
 
 
 def cached_folder(repository: str, revision: str | None = None) -> Path:
-    """Folder of the cache in which the checkpoint is or will be."""
+    """Return the cache folder of a checkpoint, whether it exists or not."""
     from scanpy_sct.settings import settings
 
     revision = revision or _default_revision(repository)
@@ -59,20 +58,20 @@ def cached_folder(repository: str, revision: str | None = None) -> Path:
 
 
 def fetch(repository: str, revision: str | None = None) -> Path:
-    """Return the folder of a hub checkpoint in our format; download and convert it if it is not there yet.
+    """Return the cache folder of a hub checkpoint; download and convert it if needed.
 
     Parameters
     ----------
     repository
-        ``owner/name``, in our folder format or in that of the released network.
+        ``owner/name``, in our folder format or in the released layout.
     revision
-        Branch, tag or full commit hash. By default the pinned commit of a known checkpoint, and of others the newest
-        state at the first download.
+        Branch, tag or full commit hash. By default the pinned commit of a known checkpoint, else the newest state at
+        the first download.
 
     Raises
     ------
     ValueError
-        If the repository, the revision or one of its files does not exist, or access needs a login.
+        If the repository, the revision or a file does not exist, or access requires a login.
     ConnectionError
         If it is not in the cache and the hub cannot be reached.
     """
@@ -81,14 +80,16 @@ def fetch(repository: str, revision: str | None = None) -> Path:
         return target
     revision = revision or _default_revision(repository)
     source = _download(repository, revision)
-    commit = _commit_of(source, revision)
+    # The hub's own cache keeps files in `snapshots/<commit>/`.
+    parts = source.parts
+    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else revision
     if ours.is_checkpoint(source):
-        ours.read_config(source)  # refuses what cannot be read before anything is copied
+        config = ours.read_config(source)  # raises an error before anything is copied
         with ours.replaced_folder(target) as new:
             for name in ours.ALL_FILES:
                 if (source / name).exists():
                     shutil.copyfile(source / name, new / name)
-            ours.write_config(new, ours.read_json(source) | {"name": repository, "revision": commit})
+            ours.write_config(new, config | {"name": repository, "revision": commit})
     else:
         logger.info("Converting %s once, to %s", repository, target)
         checkpoint = dataclasses.replace(released.read_released(source, name=repository), revision=commit)
@@ -97,11 +98,11 @@ def fetch(repository: str, revision: str | None = None) -> Path:
 
 
 def _default_revision(repository: str) -> str:
-    return HUB_MODELS[repository].revision if repository in HUB_MODELS else NEWEST
+    return HUB_MODELS[repository].revision if repository in HUB_MODELS else "main"
 
 
 def _download(repository: str, revision: str) -> Path:
-    """Download the files of a checkpoint in either layout, and return the folder that holds them."""
+    """Download the files of a checkpoint in either layout, and return their folder."""
     config = _download_file(repository, ours.CONFIG_FILE, revision, optional=True)
     if config is not None and ours.is_checkpoint(config.parent):
         for name in ours.REQUIRED_FILES:
@@ -118,33 +119,27 @@ def _download_file(repository: str, name: str, revision: str, *, optional: bool 
     import huggingface_hub
     from huggingface_hub import errors
 
-    place = f"model={repository!r}, revision={revision!r}"
+    model = f"model={repository!r}, revision={revision!r}"
     try:
         return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError as error:
         msg = (
-            f"{place}: {name} is not in the cache and the hub cannot be reached. Run "
-            f"scanpy_sct.models.download({repository!r}) where there is a connection, copy the folder it returns to "
-            "this machine, and pass that folder as the model."
+            f"{model}: {name} is not in the cache and the hub cannot be reached. Run "
+            f"scanpy_sct.models.download({repository!r}) on a machine with internet access, copy the returned folder "
+            "to this machine, and pass that folder as the model."
         )
         raise ConnectionError(msg) from error
     except errors.EntryNotFoundError as error:
         if optional:
             return None
-        msg = f"{place}: the repository has no {name}; it is no checkpoint of scanpy_sct nor in the released layout."
+        msg = f"{model}: the repository has no {name}, so it is neither in our format nor in the released layout."
         raise ValueError(msg) from error
     except errors.RevisionNotFoundError as error:
-        msg = f"{place}: there is no such revision; give a branch, a tag, or a full commit hash of 40 characters."
+        msg = f"{model}: the revision does not exist; give a branch, a tag, or a full commit hash of 40 characters."
         raise ValueError(msg) from error
     except errors.RepositoryNotFoundError as error:
-        msg = f"{place}: no such repository on the hub, or it needs a login (`hf auth login`)."
+        msg = f"{model}: no such repository on the hub, or it requires a login (`hf auth login`)."
         raise ValueError(msg) from error
     except errors.HfHubHTTPError as error:
-        msg = f"{place}: downloading {name} failed: {error}"
+        msg = f"{model}: downloading {name} failed: {error}"
         raise ConnectionError(msg) from error
-
-
-def _commit_of(folder: Path, revision: str) -> str:
-    """Read the commit off the path: the hub's own cache keeps files in `snapshots/<commit>/`."""
-    parts = folder.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else revision

@@ -18,42 +18,41 @@ def list() -> pd.DataFrame:
 
     Returns
     -------
-    One row per checkpoint, with its name as index and the columns ``parameters`` and ``genes`` (numbers), ``license``,
-    ``source`` (``"package"`` or ``"hub"``) and ``downloaded`` (whether loading it needs no network).
+    One row per checkpoint, with its name as index and the columns ``parameters``, ``genes``, ``license``, ``source``
+    (``"package"`` or ``"hub"``) and ``downloaded`` (whether it can be loaded offline).
     """
     rows = {}
     for name in registry.packaged_models():
         checkpoint = load_model(name)
-        genes = int((checkpoint.genes != "").sum())
-        rows[name] = (checkpoint.n_parameters, genes, checkpoint.license, "package", True)
+        rows[name] = (checkpoint.n_parameters, checkpoint.n_known_genes, checkpoint.license, "package", True)
     for name, model in hub.HUB_MODELS.items():
-        downloaded = is_checkpoint(hub.cached_folder(name))
-        rows[name] = (model.parameters, model.genes, model.license, "hub", downloaded)
+        rows[name] = (model.parameters, model.genes, model.license, "hub", is_checkpoint(hub.cached_folder(name)))
     columns = ["parameters", "genes", "license", "source", "downloaded"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
 
 
 def describe(name: str) -> str:
-    """Return the model card of a checkpoint: data, licence, metrics, in Markdown. Downloads nothing.
+    """Return the model card of a checkpoint in Markdown, without downloading anything.
 
     Parameters
     ----------
     name
-        A name of :func:`list`, a folder, or a downloaded repository of the hub.
+        A name of :func:`list`, a folder, or a repository of the hub that has been downloaded.
 
     Raises
     ------
     ValueError
-        If there is no such checkpoint here.
+        If there is no such checkpoint on this machine.
     """
-    if name in hub.HUB_MODELS and not is_checkpoint(hub.cached_folder(name)):
+    is_missing = hub.is_repository(name) and not Path(name).is_dir() and not is_checkpoint(hub.cached_folder(name))
+    if is_missing and name in hub.HUB_MODELS:
         model = hub.HUB_MODELS[name]
         return (
             f"# {name}\n\n{model.description}\n\n- parameters: {model.parameters:,}\n- genes: {model.genes:,}\n"
             f"- licence of the weights: {model.license}\n- revision: {model.revision}\n"
         )
-    if hub.is_repository(name) and not Path(name).is_dir() and not is_checkpoint(hub.cached_folder(name)):
-        msg = f"name={name!r} has not been downloaded; scanpy_sct.models.download({name!r}) does."
+    if is_missing:
+        msg = f"name={name!r} has not been downloaded; call scanpy_sct.models.download({name!r}) first."
         raise ValueError(msg)
     folder = registry.find_folder(name)
     card = folder / CARD_FILE
@@ -61,16 +60,16 @@ def describe(name: str) -> str:
 
 
 def download(name: str, *, revision: str | None = None) -> Path:
-    """Download a checkpoint, unless it is here already, and return its folder.
+    """Download a checkpoint unless it is in the cache, and return its folder.
 
-    The folder can be copied to a machine without network and passed to :func:`~scanpy_sct.load_model` there.
+    The folder can be copied to a machine without internet access and passed to :func:`~scanpy_sct.load_model` there.
 
     Parameters
     ----------
     name
         A name of :func:`list`, or any repository of the Hugging Face hub.
     revision
-        Branch, tag or full commit hash, for the hub only.
+        Branch, tag or full commit hash; for the hub only.
 
     Raises
     ------

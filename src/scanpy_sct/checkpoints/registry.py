@@ -1,4 +1,4 @@
-"""From what a user calls a model to a checkpoint."""
+"""Load a checkpoint by name, folder or hub repository."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def load_model(model: str | PathLike[str] | Checkpoint = DEFAULT_MODEL, *, revis
     Parameters
     ----------
     model
-        Name of a checkpoint that comes with the package (``"sct-mini"``; ``"sct-mini-spatial"``, which needs
-        coordinates), a folder (ours, or the released layout with `config.json` and `params.joblib`), or a repository of
-        the hub (``"InstaDeepAI/sCellTransformer"``), which is downloaded once and read from the cache from then on. A
-        loaded checkpoint is returned as it is.
+        Name of a checkpoint of the package (``"sct-mini"``; ``"sct-mini-spatial"``, which needs coordinates), a folder
+        (ours, or the released layout with `config.json` and `params.joblib`), or a repository of the hub
+        (``"InstaDeepAI/sCellTransformer"``), which is downloaded once and then read from the cache. A loaded checkpoint
+        is returned unchanged.
     revision
         Branch, tag or full commit hash, for the hub only. By default a commit that is known to work.
 
@@ -39,9 +39,9 @@ def load_model(model: str | PathLike[str] | Checkpoint = DEFAULT_MODEL, *, revis
     Raises
     ------
     TypeError
-        If ``model`` is neither text, nor a path, nor a checkpoint.
+        If ``model`` is not a string, a path or a checkpoint.
     ValueError
-        If there is no such model, or its files are not complete and consistent.
+        If there is no such model, or its files are incomplete or inconsistent.
     ConnectionError
         If it must be downloaded and the hub cannot be reached.
 
@@ -52,50 +52,12 @@ def load_model(model: str | PathLike[str] | Checkpoint = DEFAULT_MODEL, *, revis
     >>> checkpoint.network  # doctest: +SKIP
     """
     if isinstance(model, Checkpoint):
-        _refuse_revision(revision, "a loaded checkpoint")
+        _check_no_revision(revision, "a loaded checkpoint")
         return model
     if not isinstance(model, str | os.PathLike):
         msg = f"model={model!r} must be a name, a folder, a repository of the hub, or a loaded Checkpoint."
         raise TypeError(msg)
-    return _read_folder(find_folder(model, revision=revision))
-
-
-def find_folder(model: str | PathLike[str], *, revision: str | None = None) -> Path:
-    """Return the folder that holds ``model``; one from the hub is downloaded first, if it is not in the cache yet."""
-    if isinstance(model, str) and model in packaged_models():
-        _refuse_revision(revision, "a model that comes with the package")
-        return PACKAGED_FOLDER / model
-    if Path(model).expanduser().is_dir():
-        _refuse_revision(revision, "a folder")
-        return Path(model).expanduser()
-    if isinstance(model, str) and hub.is_repository(model):
-        return hub.fetch(model, revision)
-    msg = (
-        f"model={str(model)!r} is neither a known model ({', '.join(known_models())}), nor an existing folder, nor a "
-        f"repository of the Hugging Face hub ('owner/name').{_did_you_mean(str(model))}"
-    )
-    raise ValueError(msg)
-
-
-def _did_you_mean(model: str) -> str:
-    """Name the known model that is spelt most alike; empty if none is."""
-    # Of a repository also the part after its owner, in any case of letters.
-    spellings = {spelling.lower(): name for name in known_models() for spelling in (name, name.rpartition("/")[2])}
-    close = get_close_matches(model.lower().replace("_", "-"), spellings, n=1)
-    return f" Did you mean {spellings[close[0]]!r}?" if close else ""
-
-
-def packaged_models() -> list[str]:
-    """Names of the checkpoints that come with the package."""
-    return sorted(path.parent.name for path in PACKAGED_FOLDER.glob("*/config.json"))
-
-
-def known_models() -> list[str]:
-    """Names of all checkpoints that can be loaded without knowing where they are."""
-    return [*packaged_models(), *hub.HUB_MODELS]
-
-
-def _read_folder(folder: Path) -> Checkpoint:
+    folder = find_folder(model, revision=revision)
     if is_checkpoint(folder):
         return read_checkpoint(folder)
     if is_released(folder):
@@ -107,7 +69,33 @@ def _read_folder(folder: Path) -> Checkpoint:
     raise ValueError(msg)
 
 
-def _refuse_revision(revision: str | None, kind: str) -> None:
+def find_folder(model: str | PathLike[str], *, revision: str | None = None) -> Path:
+    """Return the folder of ``model``; a hub repository is downloaded unless it is in the cache."""
+    if isinstance(model, str) and model in packaged_models():
+        _check_no_revision(revision, "a model of the package")
+        return PACKAGED_FOLDER / model
+    if Path(model).expanduser().is_dir():
+        _check_no_revision(revision, "a folder")
+        return Path(model).expanduser()
+    if isinstance(model, str) and hub.is_repository(model):
+        return hub.fetch(model, revision)
+    known = [*packaged_models(), *hub.HUB_MODELS]
+    # Repositories are also compared by the part after the owner, ignoring case.
+    spellings = {spelling.lower(): name for name in known for spelling in (name, name.rpartition("/")[2])}
+    close = get_close_matches(str(model).lower().replace("_", "-"), spellings, n=1)
+    msg = (
+        f"model={str(model)!r} is neither a known model ({', '.join(known)}), nor an existing folder, nor a repository "
+        "of the Hugging Face hub ('owner/name')." + (f" Did you mean {spellings[close[0]]!r}?" if close else "")
+    )
+    raise ValueError(msg)
+
+
+def packaged_models() -> list[str]:
+    """Return the names of the checkpoints of the package."""
+    return sorted(path.parent.name for path in PACKAGED_FOLDER.glob("*/config.json"))
+
+
+def _check_no_revision(revision: str | None, kind: str) -> None:
     if revision is not None:
-        msg = f"revision={revision!r} is for repositories of the hub; model is {kind}. Leave it out."
+        msg = f"revision={revision!r} is for repositories of the hub, and model is {kind}; leave revision out."
         raise ValueError(msg)

@@ -1,21 +1,12 @@
-"""The files of the released network: `config.json` and `params.joblib`, in the layout of the JAX library Haiku.
-
-Names and layouts of the stored arrays:
-
-* a linear map is stored as (in, out), torch wants (out, in);
-* a convolution as (kernel, in, out), torch wants (out, in, 1, kernel); its bias as (out, 1);
-* a transposed convolution as (kernel, out, in), torch wants (in, out, 1, kernel) with the kernel reversed;
-* a transposed convolution with kernel 1 is a plain map from channels to channels, stored as (1, out, in).
-"""
+"""The files of the released network: `config.json` and `params.joblib`, in the layout of the JAX library Haiku."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +15,7 @@ from scanpy_sct.checkpoints.checkpoint import (
     TokenSettings,
     build_network,
     check_names,
+    hash_file,
     mention_license,
     shorten,
 )
@@ -32,37 +24,30 @@ from scanpy_sct.checkpoints.unpickle import read_arrays
 if TYPE_CHECKING:
     from os import PathLike
 
+    from torch import Tensor
+
     from scanpy_sct.model import ReleasedConfig
 
 RELEASED_LICENSE = "CC BY-NC-SA 4.0"
 RELEASED_MASK_FRACTION = 0.15
-RELEASED_POSITIONS = 19_968
+RELEASED_N_GENES = 19_968
 UNUSED_OPTIONS = {"interpolation_method", "max_positions", "embeddings_layers_to_save", "attention_maps_to_save"}
-"""Options of the released files that the reference never reads, or that only add outputs to it."""
+"""Options of the released files that the reference never reads, or that only add outputs."""
 CONFIG_FILE, WEIGHTS_FILE, SUBFOLDER = "config.json", "params.joblib", "jax_params"
 PREFIXES = ("long_range_nt/", "s_ct/")
-"""First part of all stored names: the network's name in the reference, or its default name."""
+"""Common first part of the stored names: the name of the network in the reference, or its default name."""
 
-Convert = Callable[[np.ndarray], np.ndarray]
-
-
-class Rule(NamedTuple):
-    """Where a stored array goes."""
-
-    stored: str
-    """Module path and array name in the file, such as ``stem/conv1_d w``."""
-    name: str
-    """Name in the torch network."""
-    convert: Convert
+Rule = tuple[str, str, Callable[[np.ndarray], np.ndarray]]
+"""Name of a stored array (such as ``stem/conv1_d w``), name of the weight in the torch network, conversion."""
 
 
 def is_released(folder: str | PathLike[str]) -> bool:
-    """Tell whether ``folder`` holds the released files, itself or in its subfolder `jax_params`."""
+    """Return whether ``folder`` has the released files, itself or in its subfolder `jax_params`."""
     return _find_folder(folder) is not None
 
 
 def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Checkpoint:
-    """Read a network in the layout of the released one.
+    """Read a network in the released layout.
 
     Parameters
     ----------
@@ -74,13 +59,12 @@ def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Ch
     Raises
     ------
     ValueError
-        If a file is missing, the weights file holds anything but arrays (see
-        :func:`~scanpy_sct.checkpoints.unpickle.read_arrays`), or the arrays are not exactly those that the
-        configuration describes.
+        If a file is missing, the weights file has anything but arrays (see
+        :func:`~scanpy_sct.checkpoints.unpickle.read_arrays`), or the arrays do not match the configuration.
     """
     source = _find_folder(folder)
     if source is None:
-        msg = f"folder={str(folder)!r} holds no {CONFIG_FILE} and {WEIGHTS_FILE}, neither in a subfolder {SUBFOLDER}."
+        msg = f"folder={str(folder)!r} has no {CONFIG_FILE} with {WEIGHTS_FILE}, nor has its subfolder {SUBFOLDER}."
         raise ValueError(msg)
     config = _read_config(source / CONFIG_FILE)
     weights = source / WEIGHTS_FILE
@@ -89,22 +73,26 @@ def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Ch
     network = build_network(config, n_genes, _to_tensors(arrays, config, weights), str(weights))
     name = name or Path(folder).resolve().name
     mention_license(name, RELEASED_LICENSE)
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=name,
         network=network,
-        # The reference's data are normalised to 10,000 counts a cell.
+        # The reference was trained on counts per 10,000.
         tokens=TokenSettings(binning="uniform", scale="log1p_cp10k"),
         mask_fraction=RELEASED_MASK_FRACTION,
         genes=_genes(n_genes),
         license=RELEASED_LICENSE,
-        sha256=sha256,
+        sha256=hash_file(weights),
     )
 
 
+def _find_folder(folder: str | PathLike[str]) -> Path | None:
+    for candidate in (Path(folder), Path(folder) / SUBFOLDER):
+        if (candidate / CONFIG_FILE).is_file() and (candidate / WEIGHTS_FILE).is_file():
+            return candidate
+    return None
+
+
 def _read_config(path: Path) -> ReleasedConfig:
-    """Read the configuration; unknown options are an error, those without any effect here are left out."""
     from scanpy_sct.model import ReleasedConfig
 
     values = json.loads(path.read_text(encoding="utf-8"))
@@ -116,62 +104,52 @@ def _read_config(path: Path) -> ReleasedConfig:
     return ReleasedConfig(**{name: value for name, value in values.items() if name in known})
 
 
-def _find_folder(folder: str | PathLike[str]) -> Path | None:
-    for candidate in (Path(folder), Path(folder) / SUBFOLDER):
-        if (candidate / CONFIG_FILE).is_file() and (candidate / WEIGHTS_FILE).is_file():
-            return candidate
-    return None
-
-
 def _flatten(modules: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """``{"stem/conv1_d w": array, ...}``, without the common prefix."""
-    for prefix in PREFIXES:
-        if all(path.startswith(prefix) for path in modules):
-            modules = {path.removeprefix(prefix): arrays for path, arrays in modules.items()}
-            break
-    return {f"{path} {name}": array for path, arrays in modules.items() for name, array in arrays.items()}
+    """Return ``{"stem/conv1_d w": array, ...}``, without the common prefix."""
+    prefix = next((each for each in PREFIXES if all(path.startswith(each) for path in modules)), "")
+    named = [(path.removeprefix(prefix), name, array) for path, each in modules.items() for name, array in each.items()]
+    return {f"{path} {name}": array for path, name, array in named}
 
 
 def _count_genes(arrays: dict[str, np.ndarray], weights: Path) -> int:
-    """Take the gene positions from the first gene norm, which has one number for each."""
+    """Return the size of the first gene norm, which has one scale per gene."""
     first_norm = "conv_block_0/conv_block/layer_norm scale"
     if first_norm not in arrays:
-        msg = f"{weights} holds no array {first_norm!r}; is it an sCT network?"
+        msg = f"{weights} has no array {first_norm!r}; is it an sCT network?"
         raise ValueError(msg)
     return arrays[first_norm].size
 
 
 def _genes(n_genes: int) -> np.ndarray:
-    """Ensembl ids of the released vocabulary; a network of another size has a vocabulary we do not know."""
-    if n_genes != RELEASED_POSITIONS:
+    """Return the released vocabulary; a network of another size has an unknown vocabulary."""
+    if n_genes != RELEASED_N_GENES:
         return np.full(n_genes, "", dtype=str)
     from scanpy_sct.read.genes import released_vocabulary
 
     return released_vocabulary()
 
 
-def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict[str, Any]:
-    """Convert all arrays for torch; each rule needs its array, each array its rule."""
+def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: Path) -> dict[str, Tensor]:
+    """Convert all arrays for torch; rules and arrays must match one to one."""
     import torch
 
     rules = list(_rules(config))
-    check_names(arrays, {rule.stored: None for rule in rules}, str(weights))
+    check_names(arrays, [stored for stored, _, _ in rules], str(weights))
     tensors, wrong = {}, []
-    for rule in rules:
-        array = arrays[rule.stored]
+    for stored, name, convert in rules:
         try:
-            tensors[rule.name] = torch.from_numpy(np.ascontiguousarray(rule.convert(array), dtype=np.float32))
-        except ValueError:  # an array without the axes that the rule moves
-            wrong.append(f"{rule.stored} {array.shape}")
+            tensors[name] = torch.from_numpy(np.ascontiguousarray(convert(arrays[stored]), dtype=np.float32))
+        except ValueError:  # an array without the axes that the conversion moves
+            wrong.append(f"{stored} {arrays[stored].shape}")
     if wrong:
-        msg = f"{weights} holds arrays of the wrong shape: {shorten(wrong)}."
+        msg = f"{weights} has arrays of the wrong shape: {shorten(wrong)}."
         raise ValueError(msg)
     return tensors
 
 
 def _rules(config: ReleasedConfig) -> Iterator[Rule]:
     """Yield the rule of every array of a network with this configuration."""
-    yield Rule("~/embed embeddings", "token_embedding.weight", _as_is)
+    yield "~/embed embeddings", "token_embedding.weight", np.asarray
     if config.use_spatial_information:
         yield from _linear("spatial_encoding/~/spatial_fully_connected", "spatial_encoding.linear")
     yield from _convolution("stem/conv1_d", "stem", _convolution_weight)
@@ -197,44 +175,37 @@ def _transformer_layer(path: str, name: str) -> Iterator[Rule]:
     for stored, part in (("query", "query"), ("key", "key"), ("value", "value"), ("mha_output", "output")):
         yield from _linear(f"{path}/self_attention/{stored}", f"{name}.attention.{part}")
     yield from _norm(f"{path}/final_layer_norm", f"{name}.mlp_norm")
-    yield Rule(f"{path}/fc1 w", f"{name}.mlp_in.weight", np.transpose)
-    yield Rule(f"{path}/fc2 w", f"{name}.mlp_out.weight", np.transpose)
+    yield f"{path}/fc1 w", f"{name}.mlp_in.weight", np.transpose
+    yield f"{path}/fc2 w", f"{name}.mlp_out.weight", np.transpose
 
 
 def _norm(path: str, name: str) -> Iterator[Rule]:
-    yield Rule(f"{path} scale", f"{name}.weight", _as_is)
-    yield Rule(f"{path} offset", f"{name}.bias", _as_is)
+    yield f"{path} scale", f"{name}.weight", np.asarray
+    yield f"{path} offset", f"{name}.bias", np.asarray
 
 
 def _linear(path: str, name: str) -> Iterator[Rule]:
-    yield Rule(f"{path} w", f"{name}.weight", np.transpose)
-    yield Rule(f"{path} b", f"{name}.bias", _as_is)
+    """(in, out) -> (out, in)."""
+    yield f"{path} w", f"{name}.weight", np.transpose
+    yield f"{path} b", f"{name}.bias", np.asarray
 
 
-def _convolution(path: str, name: str, convert: Convert) -> Iterator[Rule]:
-    yield Rule(f"{path} w", f"{name}.weight", convert)
-    yield Rule(f"{path} b", f"{name}.bias", _convolution_bias)
+def _convolution(path: str, name: str, convert: Callable[[np.ndarray], np.ndarray]) -> Iterator[Rule]:
+    """Bias: (out, 1) -> (out,)."""
+    yield f"{path} w", f"{name}.weight", convert
+    yield f"{path} b", f"{name}.bias", lambda bias: bias.squeeze(1)
 
 
-def _as_is(array: np.ndarray) -> np.ndarray:
-    return array
-
-
-def _convolution_bias(array: np.ndarray) -> np.ndarray:
-    """(out, 1) -> (out,)."""
-    return array.squeeze(1)
-
-
-def _convolution_weight(array: np.ndarray) -> np.ndarray:
+def _convolution_weight(weight: np.ndarray) -> np.ndarray:
     """(kernel, in, out) -> (out, in, 1, kernel)."""
-    return array.transpose(2, 1, 0)[:, :, None]
+    return weight.transpose(2, 1, 0)[:, :, None]
 
 
-def _transposed_weight(array: np.ndarray) -> np.ndarray:
+def _transposed_weight(weight: np.ndarray) -> np.ndarray:
     """(kernel, out, in) -> (in, out, 1, kernel), reversed: torch's transposed convolution runs the other way."""
-    return array[::-1].transpose(2, 1, 0)[:, :, None]
+    return weight[::-1].transpose(2, 1, 0)[:, :, None]
 
 
-def _pointwise_weight(array: np.ndarray) -> np.ndarray:
+def _pointwise_weight(weight: np.ndarray) -> np.ndarray:
     """(1, out, in) -> (out, in, 1, 1)."""
-    return array.transpose(1, 2, 0)[:, :, None]
+    return weight.transpose(1, 2, 0)[:, :, None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from scanpy_sct.checkpoints.checkpoint import check_keys
+from scanpy_sct.checkpoints.checkpoint import check_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ def upgraded(config: dict[str, Any], folder: str) -> dict[str, Any]:
     """
     from scanpy_sct.model import ReleasedConfig
 
-    check_keys(set(config) - set(DEFAULTS), REQUIRED_KEYS, f"config.json in {folder!r}")
+    check_names(set(config) - set(DEFAULTS), REQUIRED_KEYS, f"config.json in {folder!r}")
     config = DEFAULTS | config
     network, tokens = config["network"], config["tokens"]
     released = network.get("convolutions", True)

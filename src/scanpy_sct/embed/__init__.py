@@ -1,1 +1,1 @@
-"""Cell embeddings on arrays."""
+"""Cell embeddings."""

@@ -1,4 +1,4 @@
-"""One vector per cell."""
+"""Embed cells: one vector per cell."""
 
 from __future__ import annotations
 
@@ -25,27 +25,23 @@ from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner
 
 BACKGROUND_CELLS = 1000
-"""Cells of a sample, at most, from which the profile is estimated that its cells are centred on."""
+"""Largest number of cells of a sample on which its profile is estimated."""
 CELLS_AT_ONCE = 100
 
 
 def embed_cells(
     checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions | None = None
 ) -> np.ndarray:
-    """Embed every cell from all that was measured.
+    """Embed every cell from all its measured genes.
 
-    A compact network centres each cell on the profile of its sample, which is estimated from a fixed draw of up to
-    1,000 cells of it: a vector does not depend on bags, seed or the order of the cells. The released network reads
-    bags.
+    The compact network centres each cell on the profile of its sample, which is estimated on a fixed draw of up to
+    1,000 of its cells: a vector does not depend on bags, seed or the order of the cells. The released network embeds
+    each cell together with the other cells of its bag. Cells of different samples never influence one another.
 
     Parameters
     ----------
-    checkpoint
-        The network.
-    cells
-        The cells; a sample never borrows from another.
-    options
-        How to compute.
+    checkpoint, cells, options
+        Network, cells, and how to compute.
 
     Returns
     -------
@@ -54,7 +50,7 @@ def embed_cells(
     Raises
     ------
     ValueError
-        An option cannot be served by these data or this machine, before anything is computed.
+        An option does not work with these data or on this machine; raised before anything is computed.
     """
     options = options or ComputeOptions()
     check_coordinates(checkpoint, cells.coordinates)
@@ -74,9 +70,9 @@ def embed_cells(
 
 
 def background_cells(cells: CellReader | CellBlock, sample: int) -> np.ndarray:
-    """Draw the cells of a sample that its profile is estimated from, increasing row numbers.
+    """Draw the cells on which the profile of a sample is estimated, increasing rows.
 
-    By a hash of the cells' names: the draw depends neither on a seed nor on the order of the cells.
+    The draw follows a hash of the names of the cells, so that it depends neither on a seed nor on their order.
     """
     rows = np.flatnonzero(cells.samples == sample)
     order = np.argsort(cells.name_hashes[rows], kind="stable")
@@ -86,7 +82,7 @@ def background_cells(cells: CellReader | CellBlock, sample: int) -> np.ndarray:
 def _by_sample(
     runner: Runner, cells: CellReader | CellBlock, genes: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows and vectors, the cells of a sample centred on its profile."""
+    """Yield rows and vectors, centred on the profile of each sample."""
     for sample in np.unique(cells.samples):
         drawn = background_cells(cells, sample)
         background = runner.background(bag for _, bag in _chunks(runner, cells, drawn, genes))
@@ -103,7 +99,7 @@ def _by_sample(
 def _chunks(
     runner: Runner, cells: CellReader | CellBlock, rows: np.ndarray, genes: np.ndarray
 ) -> Iterator[tuple[np.ndarray, BagInput]]:
-    """Yield some rows and their tokens."""
+    """Yield rows and their tokens."""
     rules = token_rules(runner.checkpoint, genes)
     for part in np.array_split(rows, max(1, -(-len(rows) // CELLS_AT_ONCE))):
         block = cells.block(part).at_genes(genes)
@@ -113,7 +109,7 @@ def _chunks(
 def _by_bags(
     runner: Runner, cells: CellReader | CellBlock, policy: str, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows and vectors, each bag by itself."""
+    """Yield rows and vectors, bag by bag."""
     checkpoint = runner.checkpoint
     coordinates = network_coordinates(checkpoint, cells.coordinates, cells.samples)
     rules = token_rules(checkpoint)
@@ -122,4 +118,4 @@ def _by_bags(
         block = replace(block, coordinates=None if coordinates is None else coordinates[planned.rows])
         bags = plan_block(block, checkpoint.config.bag_size, policy, seed)
         for bag, vectors in progress(runner.cell_vectors(bag_inputs(block, bags, rules)), len(bags), "embed"):
-            yield block.rows[bag.rows], vectors
+            yield planned.rows[bag.rows], vectors

@@ -56,12 +56,12 @@ class Source:
     @cached_property
     def gene_index(self) -> np.ndarray:
         """Position in the vocabulary of each measured gene, increasing, int (n_genes,)."""
-        return np.sort(self.genes.positions)
+        return np.sort(self.genes.gene_index)
 
     @cached_property
     def columns(self) -> np.ndarray:
         """Column of the data of each measured gene, int (n_genes,)."""
-        return self.genes.columns[np.argsort(self.genes.positions)]
+        return self.genes.columns[np.argsort(self.genes.gene_index)]
 
     @cached_property
     def n_detected(self) -> np.ndarray:
@@ -115,7 +115,7 @@ def read_source(
         shown = ~np.isin(to_ensembl(names, vocabulary=vocabulary).ensembl_ids, vocabulary[vocabulary != ""])
         shown[genes.columns] = True
     # Named by their ids, genes are found again whatever column of `.var` names them.
-    names[genes.columns] = vocabulary[genes.positions]
+    names[genes.columns] = vocabulary[genes.gene_index]
     return Source(
         cells=cells,
         genes=genes,

@@ -235,7 +235,7 @@ def _task(
         visible.obsm["spatial"] = source.cells.coordinates.copy()
     reader = CellReader(visible, source.vocabulary, TOKEN_SCALE, ReadOptions(library_key=source.library_key))
     expected = np.zeros(len(source.vocabulary), dtype=bool)
-    expected[source.genes.positions[shown[source.genes.columns]]] = True
+    expected[source.genes.gene_index[shown[source.genes.columns]]] = True
     if reader.scale != source.scale or not np.array_equal(reader.measured, expected):
         msg = (
             f"adata was read as {source.scale} values, and as {reader.scale} ones after some were masked, so "
@@ -244,7 +244,7 @@ def _task(
         raise ValueError(msg)
     cells, gene_index = reader.block(), source.gene_index[genes]
     column = np.full(len(source.vocabulary), -1)
-    column[reader.genes.positions] = reader.genes.columns
+    column[reader.genes.gene_index] = reader.genes.columns
     observed = Observed(
         counts=sparse.csr_matrix(cells.token_values[:, gene_index].expm1()),
         log_values=cells.log_values[:, gene_index],

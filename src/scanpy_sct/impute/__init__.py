@@ -1,4 +1,4 @@
-"""Imputation on arrays: what is learnt from the data (fit), and how it is applied to a block of cells."""
+"""Imputation: fitted to a bounded number of cells, then applied to each block of cells."""
 
 from scanpy_sct.impute.apply import ImputedBlock, apply_imputation
 from scanpy_sct.impute.fit import ImputationFit, fit_imputation

@@ -1,4 +1,4 @@
-"""Apply a fit to a block of cells: a pure function of the network, the fit and the block."""
+"""Apply a fit to a block of cells; a pure function of the network, the fit and the block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from scanpy_sct.impute.calibrate import MAX_LOG_ODDS, Calibration, probability
 from scanpy_sct.impute.denoise import denoise
 from scanpy_sct.impute.fit import BlendFit, BlockPrediction, ImputationFit
-from scanpy_sct.impute.low_rank import CellScores, cell_scores, reconstruct
+from scanpy_sct.impute.low_rank import cell_scores, reconstruct_masked
 from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks
@@ -28,13 +28,13 @@ class ImputedBlock:
     values: np.ndarray
     """float32: expected value, on the log scale of the input."""
     moments: Moments
-    """What the recovery of each gene is computed from."""
+    """Sums from which the recovery of each gene is computed."""
     detection: np.ndarray | None = None
-    """float32: probability of detection, if kept."""
+    """float32: detection probability, if kept."""
     conditional_mean: np.ndarray | None = None
-    """float32: expected value if the gene is detected, if kept."""
+    """float32: conditional mean, if kept."""
     bins: np.ndarray | None = None
-    """uint8: most probable bin of the network, not calibrated, if kept."""
+    """uint8: most probable bin of the network, before calibration, if kept."""
     confidence: np.ndarray | None = None
     """float32: probability of that bin, if kept."""
 
@@ -50,16 +50,14 @@ def apply_imputation(
 
     Parameters
     ----------
-    runner
-        The network.
-    fit
-        What was learnt from the data.
+    runner, fit
+        Network and fit.
     block
-        Cells, with the genes in ``fit.plan.genes``.
+        Cells with the genes in ``fit.plan.genes``.
     prediction
-        What was predicted for this very block before; it is used up: its arrays are overwritten. None: predicted here.
+        Predictions for this block with this fit, whose arrays are overwritten; None: they are made here.
     units
-        (cells,) value of a single count in each cell, where the fit has a model of the noise.
+        (cells,) value of a single count in each cell, if the fit has a model of the noise.
     """
     plan = fit.plan
     masks = plan.masks(block)
@@ -85,12 +83,11 @@ def apply_imputation(
 
 
 def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMasks) -> BlockPrediction:
-    """Predict a block by the network, and find the scores of its cells for the reconstruction from the data."""
+    """Predict a block with the network, and compute the scores of its cells for the reconstruction from the data."""
     scores = None
     if fit.blend is not None:
-        measured = np.flatnonzero(fit.plan.measured)
-        values = block.log_values[:, measured]
-        of_measured = BlockMasks(masks.pass_of[:, measured], masks.n_passes, masks.hidden_pass)
+        measured = fit.plan.measured_genes
+        values, of_measured = block.log_values[:, measured], masks.at_genes(measured)
         scores = [cell_scores(each, values, of_measured, number) for number, each in enumerate(fit.blend.low_rank)]
     network = predict_block(
         runner, block, masks, fit.plan, cell_weight=fit.cell_weight, keep_bins=fit.settings.keep_bins
@@ -118,11 +115,12 @@ def calibrated(
     plan = fit.plan
     genes = plan.columns[columns]
     pass_of = masks.pass_of[rows][:, genes]
-    # Where an entry's group stands in the tables (genes, passes); genes that were not measured have no group.
+    # Index of the group of each entry in the flattened tables (genes, passes); unmeasured genes have no group.
     group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes), dtype=np.int32)
     found = _calibrate(fit.network, columns, group, log_odds, mean)
-    if fit.blend is not None:
-        of_data = _reconstructed(fit.blend, prediction.scores, pass_of, rows, _places(plan.measured, genes))
+    if fit.blend is not None and prediction.scores is not None:
+        index = plan.measured_index[genes]
+        of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, index)
         found = _blend(fit.blend, columns, group, found, of_data)
     unmeasured = plan.is_unmeasured[columns]
     if unmeasured.any():
@@ -152,24 +150,6 @@ def _blend(
     return log_odds, (weight * network[1] + (1 - weight) * data[1]) * fit.factor[columns].ravel()[group]
 
 
-def _reconstructed(
-    fit: BlendFit, scores: list[CellScores], pass_of: np.ndarray, rows: slice, genes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Reconstruct every entry from the pass that masks it."""
-    log_odds, mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
-    for number, (low_rank, cells) in enumerate(zip(fit.low_rank, scores, strict=True)):
-        inside = pass_of == number
-        found = reconstruct(low_rank, cells, rows, genes)
-        for table, part in zip((log_odds, mean), found, strict=True):
-            np.copyto(table, part, where=inside)
-    return log_odds, mean
-
-
-def _places(measured: np.ndarray, genes: np.ndarray) -> np.ndarray:
-    """Place of genes among the measured ones; one that was not measured gets any place, since no pass masks it."""
-    return np.maximum(np.cumsum(measured) - 1, 0)[genes]
-
-
 def _with_counts(
     fit: ImputationFit,
     observed: np.ndarray,
@@ -178,7 +158,7 @@ def _with_counts(
     masks: BlockMasks,
     units: np.ndarray,
 ) -> np.ndarray:
-    """Combine predictions with the counts measured at the same entries; those the user hides stay."""
+    """Combine predictions with the counts of the same entries, except where the user hides them."""
     count = np.rint(np.expm1(observed.astype(np.float64)) / units[:, None])
-    is_known = pass_of < masks.n_passes if masks.hidden_pass is None else pass_of < masks.hidden_pass
+    is_known = pass_of < (masks.n_passes if masks.hidden_pass is None else masks.hidden_pass)
     return np.where(is_known, denoise(fit.noise, count, values, units), values)

@@ -1,9 +1,9 @@
-"""Blend two predictions of the same masked entries, that of the network and that of the data themselves.
+"""Blend two predictions of the same masked entries, of the network and of the reconstruction from the data.
 
-Log-odds of detection are blended as `w1 * network + w2 * data + offset`. The weights are estimated from entries that
-were masked and whose values are known: first one set of weights for all genes, then what the entries of each gene add
-to that. This is empirical Bayes with a Gaussian prior around the shared weights: a gene with few detected entries keeps
-them. The conditional means are mixed with one weight for all genes.
+Log-odds of detection are blended as `w1 * network + w2 * data + offset`. The weights are estimated on masked entries
+that the user does not hide: first weights that all genes share, then those of each gene, with a Gaussian prior around
+the shared weights (empirical Bayes). Genes with enough data get their own weights. The conditional means are blended
+with one weight for all genes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from scipy.special import expit
 from scanpy_sct.impute.groups import Groups
 
 START = np.array([0.5, 0.5, 0.0])
-"""Weights before anything is estimated: both predictions count alike."""
+"""Mean of the prior of the shared weights: both predictions have the same weight."""
 SHARED_PRECISION = 10.0
 GENE_PRECISION = 100.0
 """Precision of the prior around the shared weights; below 30, held-out average precision fell on four data sets."""
 NEWTON_STEPS = 15
-LEVEL_PRECISION = 4.0
-"""Prior around equal weights of both conditional means: of standard deviation 0.25 where these are off by 0.5 on the
-log scale (0.5² / 0.25²)."""
+MEAN_PRECISION = 4.0
+"""Precision of the prior around equal weights of both conditional means: a standard deviation of 0.25 if their error is
+0.5 on the log scale (0.5² / 0.25²)."""
 
 
 def shared_weights(log_odds: tuple[np.ndarray, np.ndarray], detected: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def shared_weights(log_odds: tuple[np.ndarray, np.ndarray], detected: np.ndarray
     log_odds
         (entries,) log-odds of the network and of the data.
     detected
-        (entries,) bool: what was measured.
+        (entries,) bool: whether the gene is detected.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def gene_weights(
     learns_from: np.ndarray,
     shared: np.ndarray,
 ) -> np.ndarray:
-    """Move the shared weights, for each gene and pass, by what the gene's entries of other passes say.
+    """Estimate the weights of each gene and pass on the gene's entries of other passes.
 
     One Newton step from the shared weights, which the prior keeps short.
 
@@ -68,7 +68,7 @@ def gene_weights(
     groups
         Order of the entries.
     learns_from
-        (passes, passes) bool: entries of which passes (second axis) the weights of each pass are learnt from.
+        (passes, passes) bool: passes (second axis) on which the weights of each pass are estimated.
     shared
         (passes, 3): result of :func:`shared_weights` for each pass.
 
@@ -88,16 +88,16 @@ def gene_weights(
 
 
 def mean_weight(conditional_means: tuple[np.ndarray, np.ndarray], values: np.ndarray) -> float:
-    """Find the weight of the network in the best mixture of two conditional means.
+    """Estimate the weight of the network in the blend of two conditional means.
 
-    Ridge regression of what their mean leaves over on their difference; the prior is equal weights.
+    Ridge regression of the residuals of their mean on their difference; the prior is equal weights.
 
     Parameters
     ----------
     conditional_means
         (entries,) of the network and of the data, at detected entries.
     values
-        (entries,) what was measured there.
+        (entries,) measured values.
 
     Returns
     -------
@@ -106,11 +106,11 @@ def mean_weight(conditional_means: tuple[np.ndarray, np.ndarray], values: np.nda
     network, data = (each.astype(np.float64) for each in conditional_means)
     difference = network - data
     residual = values - (network + data) / 2
-    return float(np.clip(0.5 + difference @ residual / (difference @ difference + LEVEL_PRECISION), 0, 1))
+    return float(np.clip(0.5 + difference @ residual / (difference @ difference + MEAN_PRECISION), 0, 1))
 
 
 def network_fraction(weights: np.ndarray) -> np.ndarray:
-    """Fraction of the network in the blend, between 0 and 1; one half where both weights are 0."""
+    """Return the fraction of the network in the blend, between 0 and 1; one half if both weights are 0."""
     total = weights[..., 0] + weights[..., 1]
     return np.divide(weights[..., 0], total, out=np.full_like(total, 0.5), where=total > 0)
 
@@ -118,7 +118,7 @@ def network_fraction(weights: np.ndarray) -> np.ndarray:
 def _evidence(
     log_odds: tuple[np.ndarray, np.ndarray], detected: np.ndarray, weights: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Yield gradient (3 numbers) and information matrix (6 numbers) of each entry's log-likelihood at ``weights``."""
+    """Yield gradient (3 values) and information matrix (6 values) of each entry's log-likelihood at ``weights``."""
     network, data = log_odds
     dtype = network.dtype.type
     p = expit(network * dtype(weights[0]) + data * dtype(weights[1]) + dtype(weights[2]))

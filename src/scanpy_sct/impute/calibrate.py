@@ -1,7 +1,7 @@
-"""Calibrate predictions to the data at hand, gene by gene and pass by pass.
+"""Calibrate predictions to the data, for each gene and pass.
 
-The network knows which cells are likely to express a gene; the visible entries of the data tell how often and how
-strongly. A group (one gene in one pass) is calibrated to the entries of its gene that were visible in that pass.
+This corrects for tissues, donors or chemistries in which a gene is detected more or less often, or with other values,
+than in the training data. A group (one gene in one pass) is calibrated to the entries that are visible in the pass.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ MAX_STEP = 2.0
 MIN_PROBABILITY = 1e-6
 MAX_LOG_ODDS = float(np.log(1 / MIN_PROBABILITY - 1))
 CONVERGED = 1e-7
-"""Error of the mean probability of a group below which it is no longer improved."""
+"""Error of the mean probability of all groups at which the iteration stops."""
 
 
 @dataclass(frozen=True)
 class VisibleCounts:
-    """What is visible of each gene in each pass, (genes, passes) float64 each."""
+    """Counts of the visible entries of each gene in each pass, (genes, passes) float64 each."""
 
     n_detected: np.ndarray
     """Cells in which the gene is visible and detected."""
@@ -34,7 +34,7 @@ class VisibleCounts:
 
     @classmethod
     def of(cls, values: np.ndarray, groups: Groups, is_known: np.ndarray) -> VisibleCounts:
-        """Count from the measured ``values`` (entries,) of all groups; passes that are not known are never visible."""
+        """Count the measured ``values`` (entries,) of all groups; ``is_known`` (passes,) bool as in `BlockMasks`."""
         tables = (groups.sum((values > 0).astype(np.float32)), groups.sizes.astype(np.float64), groups.sum(values))
         return cls(*(_of_other_passes(np.where(is_known, table, 0)) for table in tables))
 
@@ -52,18 +52,28 @@ class Calibration:
     factor: np.ndarray
     """Multiplies the conditional mean."""
 
+    @classmethod
+    def neutral(cls, n_genes: int, n_passes: int) -> Calibration:
+        """Make a calibration that changes nothing."""
+        shift, factor = np.zeros((n_genes, n_passes)), np.ones((n_genes, n_passes))
+        return cls(shift.astype(np.float32), factor.astype(np.float32))
+
+    def put(self, genes: np.ndarray, found: Calibration) -> None:
+        """Set the calibration of some genes."""
+        self.shift[genes], self.factor[genes] = found.shift, found.factor
+
 
 def calibrate(
     log_odds: np.ndarray, conditional_mean: np.ndarray, groups: Groups, visible: VisibleCounts
 ) -> Calibration:
-    """Estimate the calibration of the predictions ``log_odds`` and ``conditional_mean``, (entries,) each."""
+    """Estimate the calibration of predictions, ``log_odds`` and ``conditional_mean`` (entries,)."""
     shift = detection_shift(log_odds, groups, visible)
     detection = probability(log_odds + groups.spread(shift))
     return Calibration(shift, mean_factor(conditional_mean, detection, groups, visible))
 
 
 def detection_shift(log_odds: np.ndarray, groups: Groups, visible: VisibleCounts) -> np.ndarray:
-    """Shift of the log-odds of each group after which a gene is predicted as often as it is visibly detected.
+    """Estimate the shift of the log-odds of each group that makes their mean probability the visible detection rate.
 
     Parameters
     ----------
@@ -72,7 +82,7 @@ def detection_shift(log_odds: np.ndarray, groups: Groups, visible: VisibleCounts
     groups
         Order of the entries.
     visible
-        What is visible; the detection rate is shrunk towards the mean prediction with the weight of two cells.
+        Visible entries; the detection rate is shrunk towards the mean prediction with the weight of two cells.
 
     Returns
     -------
@@ -96,16 +106,16 @@ def detection_shift(log_odds: np.ndarray, groups: Groups, visible: VisibleCounts
 def mean_factor(
     conditional_mean: np.ndarray, detection: np.ndarray, groups: Groups, visible: VisibleCounts
 ) -> np.ndarray:
-    """Factor of the conditional mean of each group that brings it to the mean that is visible.
+    """Estimate the factor of the conditional mean of each group that brings it to the mean of visible values.
 
     Parameters
     ----------
     conditional_mean, detection
-        (entries,) predicted value if the gene is detected, and calibrated probability that it is.
+        (entries,) predicted conditional mean, and calibrated detection probability.
     groups
         Order of the entries.
     visible
-        What is visible; the factor is shrunk towards 1 with the weight of two cells.
+        Visible entries; the factor is shrunk towards 1 with the weight of two cells.
 
     Returns
     -------
@@ -114,6 +124,24 @@ def mean_factor(
     weight = np.maximum(groups.sum(detection), MIN_PROBABILITY)
     mean = np.maximum(groups.sum(detection * conditional_mean) / weight, MIN_PROBABILITY)
     return ((visible.sums / mean + PRIOR_CELLS) / (visible.n_detected + PRIOR_CELLS)).astype(np.float32)
+
+
+def estimated_for_all(table: np.ndarray, groups: Groups, hidden_pass: int | None) -> np.ndarray:
+    """Complete estimates (genes, passes) for groups on which they cannot be made.
+
+    The pass of hidden entries takes those of the probe before it: the cells whose entries a user hides may differ from
+    the others, so that their mean prediction must not be moved to the mean of the others. An empty group takes the mean
+    of the other groups of its gene, weighted by their sizes.
+    """
+    sizes = groups.sizes.astype(np.float64)
+    if hidden_pass is not None:
+        sizes[:, hidden_pass] = 0
+    mean = (table * sizes).sum(axis=1, keepdims=True) / np.maximum(sizes.sum(axis=1, keepdims=True), 1)
+    has_any = sizes.any(axis=1, keepdims=True)
+    result = np.where((sizes > 0) | ~has_any, table, mean).astype(table.dtype)
+    if hidden_pass is not None:
+        result[:, hidden_pass] = np.where(has_any[:, 0], result[:, hidden_pass - 1], table[:, hidden_pass])
+    return result
 
 
 def _log_odds(p: np.ndarray) -> np.ndarray:

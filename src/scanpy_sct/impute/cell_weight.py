@@ -1,8 +1,7 @@
-"""Choose the weight of the cell embedding of a network for the data at hand.
+"""Choose the weight of the cell embedding of a network for the data.
 
-What a small network has learnt about whole cells holds for tissues like those it was trained on, and less elsewhere.
-Some visible entries of a few bags are masked and predicted with several weights; the weight with the best predictions
-is used.
+The cell embedding of a small network generalises less well to other tissues than its profile. Some visible entries of a
+few bags are masked and predicted with several weights; the weight with the best predictions is used.
 """
 
 from __future__ import annotations
@@ -21,24 +20,14 @@ from scanpy_sct.run.runner import Runner
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROBE_BAGS = 8
 PROBE_PASSES = 5
-"""One entry in so many is masked for the test."""
+"""One entry in this many is masked for the test."""
 
 
 def choose_cell_weight(runner: Runner, block: CellBlock, plan: ImputationPlan, bags: list[Bag] | None = None) -> float:
-    """Return the weight in `WEIGHTS` with the smallest log loss of "is it detected" on entries masked for the test.
+    """Return the weight in `WEIGHTS` with the smallest log loss of the detection probability on masked entries.
 
-    Entries that the user hides stay masked and take no part.
-
-    Parameters
-    ----------
-    runner
-        The network.
-    block
-        Cells, with the genes in ``plan.genes``.
-    plan
-        Plan of the imputation.
-    bags
-        Bags that were fixed beforehand; None: they are planned here.
+    Entries that the user hides stay masked and are not used. Arguments as in
+    :func:`scanpy_sct.impute.fit.fit_imputation`.
     """
     if not runner.network.has_cell_embedding:
         return 1.0
@@ -69,13 +58,13 @@ def choose_cell_weight(runner: Runner, block: CellBlock, plan: ImputationPlan, b
 def _loss(
     log_odds: np.ndarray, is_masked: np.ndarray, is_hidden: np.ndarray, detected: np.ndarray, measured: np.ndarray
 ) -> float:
-    """Log loss of calibrated predictions ``log_odds`` at the masked entries, over those the user does not hide."""
+    """Compute the log loss of calibrated predictions at the masked entries that the user does not hide."""
     cell, gene = np.nonzero(is_masked)
     order = np.argsort(gene, kind="stable")
     groups = Groups(is_masked.sum(axis=0)[:, None])
     is_visible = measured & ~is_masked
     visible = VisibleCounts(*(table.sum(axis=0)[:, None] for table in (is_visible & detected, is_visible, is_visible)))
-    # The network knows rates of its training data only; calibration takes this error out of the comparison.
+    # Calibration removes differences between the detection rates of these data and the training data.
     log_odds = np.clip(log_odds[order], -MAX_LOG_ODDS, MAX_LOG_ODDS)
     p = probability(log_odds + groups.spread(detection_shift(log_odds, groups, visible)))
     entries = cell[order], gene[order]

@@ -1,9 +1,9 @@
-"""Combine what was predicted for an entry with the count that was measured there.
+"""Combine the prediction for an entry with its measured count.
 
-A prediction made without an entry's own value is a prior for it: the gene's rate in that cell follows a Gamma
-distribution around it, the count a Poisson distribution around the rate. The posterior mean is the classic compromise
-`(shape + count) / (shape / expected + 1)`. How spread the rates are around the predictions (`shape`, small: widely) is
-estimated for each gene from all its counts, which are negative binomial under this model.
+The prediction, made without the entry's own value, is a prior: the rate of the gene in the cell has a Gamma
+distribution around it, and the count a Poisson distribution around the rate. The posterior mean of the rate is
+`(shape + count) / (shape / expected + 1)`. The `shape` of the Gamma distribution (small: large variance) is estimated
+for each gene from all its counts, which are negative binomial under this model.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MIN_EXPECTED = 1e-8
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """What turns predictions into priors, (genes,) float64 each."""
+    """Parameters of the priors, (genes,) float64 each."""
 
     scale: np.ndarray
-    """Factor of the expected counts: the mean of logarithms lies below the logarithm of the mean; over all cells the
-    counts tell by how much."""
+    """Factor of the expected counts, since predictions are means of logarithms, which lie below the logarithm of the
+    mean."""
     shape: np.ndarray
     """Shape of the Gamma distribution."""
 
@@ -42,7 +42,7 @@ def fit_noise(count: np.ndarray, value: np.ndarray, unit: np.ndarray, known: np.
         (cells,) value of a single count on the linear scale of the input: 1 for counts, 10,000 / total for values
         normalised to 10,000.
     known
-        (cells, genes) bool; where False the count must not be used. None: all are known.
+        (cells, genes) bool: counts that the user does not hide; None: all.
     """
     known = np.ones(count.shape, dtype=bool) if known is None else known
     expected = _expected_counts(value, unit)
@@ -57,7 +57,7 @@ def fit_shape(count: np.ndarray, expected: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     count
-        (cells, genes) measured counts; NaN where there is none to use.
+        (cells, genes) measured counts; NaN: not used.
     expected
         (cells, genes) counts predicted without them.
 

@@ -1,4 +1,4 @@
-"""From imputed blocks to the fields that are written: in the columns of the object, with recovery and record."""
+"""Arrange imputed blocks as the fields that are written to the object."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CELLS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the predicted genes stand in the object."""
+    """Columns of the predicted genes in the object."""
 
     predicted: np.ndarray
     """Which of the predicted genes have a column."""
     of_object: np.ndarray
-    """The columns of these."""
+    """Their columns."""
 
 
 def imputed_fields(
@@ -44,7 +44,7 @@ def imputed_fields(
     checkpoint, reader
         Network and cells.
     options, settings
-        How to compute, and what.
+        How to compute, and settings of the imputation.
     genes
         Requested genes by name; None: all measured ones.
 
@@ -84,13 +84,13 @@ def imputed_fields(
 
 def _columns(imputer: Imputer, reader: CellReader) -> _Columns:
     column_of_gene = np.full(len(reader.measured), -1)
-    column_of_gene[reader.genes.positions] = reader.genes.columns
+    column_of_gene[reader.genes.gene_index] = reader.genes.columns
     columns = column_of_gene[imputer.plan.gene_index]
     return _Columns(np.flatnonzero(columns >= 0), columns[columns >= 0])
 
 
 def _put_values(layer: np.ndarray, reader: CellReader, block: ImputedBlock, columns: _Columns) -> None:
-    """Write a block into the layer: predictions, measured values of other genes, NaN for what of them is hidden."""
+    """Write a block into the layer: predictions, measured values of other genes, NaN where these are hidden."""
     for start in range(0, len(block.rows), CELLS_AT_ONCE):
         part = slice(start, start + CELLS_AT_ONCE)
         rows = block.rows[part]

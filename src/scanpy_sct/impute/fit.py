@@ -1,4 +1,4 @@
-"""Everything that an imputation learns from the data, estimated on a bounded number of cells and then frozen."""
+"""Fit an imputation to a bounded number of cells: cell weight, calibration, blend."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from scanpy_sct.impute.calibrate import (
     VisibleCounts,
     calibrate,
     detection_shift,
+    estimated_for_all,
     mean_factor,
     probability,
 )
 from scanpy_sct.impute.cell_weight import choose_cell_weight
 from scanpy_sct.impute.denoise import NoiseModel
 from scanpy_sct.impute.groups import Groups, PassOrder
-from scanpy_sct.impute.low_rank import CellScores, LowRank, fit_low_rank, reconstruct
+from scanpy_sct.impute.low_rank import CellScores, LowRank, fit_low_rank, reconstruct_masked
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.predict import NetworkPrediction, predict_block
@@ -31,37 +32,35 @@ from scanpy_sct.run.runner import Runner
 GENES_AT_ONCE = 64
 N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
-"""Smaller data hold too little to estimate a reconstruction from."""
-Source = tuple[np.ndarray, np.ndarray]
-"""Log-odds of detection and conditional mean, (entries,)."""
+"""Smaller data are too small for a reconstruction."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
 
 
 @dataclass(frozen=True)
 class BlendFit:
-    """How the network is blended with the reconstruction from the data."""
+    """Blend of the network with the reconstruction from the data."""
 
     low_rank: tuple[LowRank, ...]
     """Reconstruction of each pass, for the measured genes."""
     data: Calibration
     """Calibration of the reconstruction, (predicted genes, passes)."""
     weights: np.ndarray
-    """(genes, passes, 3) float32: weight of the network's log-odds, of the data's, and offset."""
+    """(genes, passes, 3) float32: weights of the log-odds of network and data, and offset."""
     mean_weight: np.ndarray
     """(genes, passes) float32: weight of the network's conditional mean."""
     factor: np.ndarray
     """(genes, passes) float32: multiplies the blended conditional mean."""
     shared_weights: np.ndarray
-    """(passes, 3) weights that all genes start from."""
+    """(passes, 3) weights that all genes share, before each gene's own entries are used."""
     shared_mean_weight: np.ndarray
-    """(passes,) weight of the network's conditional mean of all genes."""
+    """(passes,) weight of the network's conditional mean that all genes share."""
     network_fraction: np.ndarray
     """(genes,) fraction of the network in the blend of each gene."""
 
 
 @dataclass(frozen=True)
 class ImputationFit:
-    """All that an imputation learnt from the data; nothing of it changes when it is applied to a block of cells."""
+    """All that an imputation learns from the data; it is frozen when it is applied to blocks of cells."""
 
     plan: ImputationPlan
     settings: ImputeSettings
@@ -72,16 +71,16 @@ class ImputationFit:
     blend: BlendFit | None = None
     """None: the network alone."""
     noise: NoiseModel | None = None
-    """Noise of the measured counts around the predictions, where they are combined."""
+    """Noise of the measured counts around the predictions, if both are combined."""
 
 
 @dataclass(frozen=True)
 class BlockPrediction:
-    """What network and data say about a block before the fit is applied; kept for the cells of the fit."""
+    """Predictions for a block before calibration and blending; kept for the cells of the fit."""
 
     network: NetworkPrediction
     scores: list[CellScores] | None = None
-    """Of each pass, along the components of the blend."""
+    """Scores of the cells in each pass, on the components of the blend."""
 
 
 def fit_imputation(
@@ -91,22 +90,22 @@ def fit_imputation(
     settings: ImputeSettings,
     bags: list[Bag] | None = None,
 ) -> tuple[ImputationFit, BlockPrediction]:
-    """Estimate all that an imputation needs from a block of cells.
+    """Fit an imputation to a block of cells.
 
     Parameters
     ----------
     runner
         The network.
     block
-        Cells to learn from, with the genes in ``plan.genes``.
+        Cells with the genes in ``plan.genes``.
     plan, settings
-        What is imputed.
+        Plan and settings of the imputation.
     bags
-        Bags that were fixed beforehand; None: they are planned here.
+        Bags that are planned beforehand; None: they are planned here.
 
     Returns
     -------
-    The fit, and what was predicted for this block on the way.
+    The fit, and the predictions for this block.
     """
     masks = plan.masks(block)
     is_blended = settings.calibrate and settings.blend
@@ -115,37 +114,22 @@ def fit_imputation(
     weight = choose_cell_weight(runner, block, plan, bags) if settings.calibrate else 1.0
     low_rank, scores = None, None
     if len(probes):
-        # Before the network, so that its predictions and the dense matrix that is decomposed are never held together.
-        measured = np.flatnonzero(plan.measured)
-        low_rank, scores = fit_low_rank(block.log_values[:, measured], _of_genes(masks, measured), plan.seed)
+        # Before the network runs, so that its predictions and the dense matrix are not in memory together.
+        measured = plan.measured_genes
+        low_rank, scores = fit_low_rank(block.log_values[:, measured], masks.at_genes(measured), plan.seed)
     network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
     fit = ImputationFit(plan, settings, weight)
     if settings.calibrate:
         estimate = _Estimate(block, masks, wider, network, low_rank, scores)
         fit = estimate.calibration(fit) if low_rank is None else estimate.blend(fit, probes)
     kept = np.searchsorted(wider.columns, plan.columns)
-    return fit, BlockPrediction(_of_columns(network, kept), scores)
-
-
-def _of_genes(masks: BlockMasks, genes: np.ndarray) -> BlockMasks:
-    return masks if len(genes) == masks.pass_of.shape[1] else replace(masks, pass_of=masks.pass_of[:, genes])
-
-
-def _of_columns(network: NetworkPrediction, columns: np.ndarray) -> NetworkPrediction:
-    if len(columns) == network.log_odds.shape[1]:
-        return network
-    return NetworkPrediction(
-        *(
-            None if table is None else table[:, columns]
-            for table in (network.log_odds, network.conditional_mean, network.bins, network.confidence)
-        )
-    )
+    return fit, BlockPrediction(network.at_columns(kept), scores)
 
 
 def _probe_genes(block: CellBlock, seed: int) -> np.ndarray:
-    """Draw the genes from which the shared weights of a blend are estimated, whatever else is predicted.
+    """Draw the genes on which the shared weights of a blend are estimated, whichever genes are predicted.
 
-    Genes that at least one cell in a hundred expresses; others hold too few detected entries.
+    They are detected in at least 1 % of the cells. Without genes, there is no blend.
     """
     n_cells = block.n_cells
     usable = np.flatnonzero(block.measured & (block.log_values.getnnz(axis=0) >= max(3, n_cells / 100)))
@@ -154,22 +138,35 @@ def _probe_genes(block: CellBlock, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([seed, 4]).permutation(usable)[:N_PROBES])
 
 
+_Source = tuple[np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True)
 class _Genes:
-    """All entries of some measured genes, ordered by gene and pass."""
+    """Entries of some measured genes, ordered by gene and pass."""
 
     groups: Groups
     values: np.ndarray
-    """(entries,) what was measured, on the log scale; 0 where the user hides it."""
+    """(entries,) measured values on the log scale; 0 where the user hides them."""
     visible: VisibleCounts
-    network: tuple[np.ndarray, np.ndarray]
+    network: _Source
     """Log-odds of detection and conditional mean, (entries,), not calibrated."""
-    data: tuple[np.ndarray, np.ndarray] | None
+    data: _Source | None
     """The same of the reconstruction from the data."""
+    hidden_pass: int | None
+
+    def calibrate(self, log_odds: np.ndarray, conditional_mean: np.ndarray) -> Calibration:
+        """Estimate the calibration of all groups."""
+        found = calibrate(log_odds, conditional_mean, self.groups, self.visible)
+        return Calibration(self.for_all(found.shift), self.for_all(found.factor))
+
+    def for_all(self, table: np.ndarray) -> np.ndarray:
+        """Complete an estimate for groups on which it cannot be made."""
+        return estimated_for_all(table, self.groups, self.hidden_pass)
 
 
 class _Estimate:
-    """Estimates calibration and blend from the predictions for a block, some genes at a time."""
+    """Estimation of calibration and blend from the predictions for a block, some genes at a time."""
 
     def __init__(
         self,
@@ -182,63 +179,56 @@ class _Estimate:
     ) -> None:
         self.masks, self.plan, self.network, self.low_rank, self.scores = masks, plan, network, low_rank, scores
         self.values = block.log_values.tocsc()
-        self.place = np.cumsum(plan.measured) - 1
 
     def genes(self, columns: np.ndarray) -> _Genes:
-        """Collect the entries of genes of the plan, given as positions in ``plan.columns``."""
+        """Collect the entries of some genes, indices into ``plan.columns``."""
         genes = self.plan.columns[columns]
         pass_of = self.masks.pass_of[:, genes]
         order = PassOrder(pass_of, self.masks.n_passes)
         values = order.of(self.values[:, genes].toarray())
         network = order.of(self.network.log_odds[:, columns]), order.of(self.network.conditional_mean[:, columns])
         data = None
-        if self.low_rank is not None:
-            data = tuple(order.of(table) for table in self._reconstructed(pass_of, self.place[genes]))
+        if self.low_rank is not None and self.scores is not None:
+            index = self.plan.measured_index[genes]
+            found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), index)
+            data = order.of(found[0]), order.of(found[1])
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
-        return _Genes(order.groups, values, visible, (_clipped(network[0]), network[1]), data)
-
-    def _reconstructed(self, pass_of: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_odds, conditional_mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
-        for number, (fit, scores) in enumerate(zip(self.low_rank, self.scores, strict=True)):
-            inside = pass_of == number
-            found = reconstruct(fit, scores, slice(None), genes)
-            for table, part in zip((log_odds, conditional_mean), found, strict=True):
-                np.copyto(table, part, where=inside)
-        return log_odds, conditional_mean
+        network = _clipped(network[0]), network[1]
+        return _Genes(order.groups, values, visible, network, data, self.masks.hidden_pass)
 
     def calibration(self, fit: ImputationFit) -> ImputationFit:
         """Add the calibration of the network alone."""
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
-        result = Calibration(*_tables(2, len(kept), self.masks.n_passes, fill=(0, 1)))
+        result = Calibration.neutral(len(kept), self.masks.n_passes)
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
-            _put(result, part, calibrate(*genes.network, genes.groups, genes.visible))
+            result.put(part, genes.calibrate(*genes.network))
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
-        """Add the calibrations of network and data, and how they are blended."""
+        """Add the calibrations of network and data, and their blend."""
         shared, of_means = self._shared(np.searchsorted(self.plan.columns, probes))
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
         n_passes = self.masks.n_passes
-        network, data = (Calibration(*_tables(2, len(kept), n_passes, fill=(0, 1))) for _ in range(2))
+        network, data = (Calibration.neutral(len(kept), n_passes) for _ in range(2))
         weights = np.tile(NETWORK_ALONE.astype(np.float32), (len(kept), n_passes, 1))
-        mean_weights, factor = _tables(2, len(kept), n_passes, fill=(1, 1))
+        mean_weights, factor = np.ones((2, len(kept), n_passes), dtype=np.float32)
         fraction = np.ones(len(kept))
         for part, columns in self._blocks(kept):
             genes = self.genes(columns)
             found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
-            _put(network, part, found.network)
-            _put(data, part, found.data)
+            network.put(part, found.network)
+            data.put(part, found.data)
             weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor
             fraction[part] = found.network_fraction
         blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
         return replace(fit, network=network, blend=blend)
 
     def _shared(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of log-odds (passes, 3) and of conditional means (passes,) that all genes share.
+        """Estimate the weights of log-odds (passes, 3) and of conditional means (passes,) that all genes share.
 
-        Those of the pass of hidden entries are estimated from the probe, all others from the ordinary passes together:
-        a few numbers for all genes, which no single entry moves.
+        Those of the pass of hidden entries are estimated on the probe, all others on the ordinary passes together:
+        a few numbers for all genes, on which a single entry has hardly any influence.
         """
         genes = self.genes(columns)
         sources = _calibrated(genes)
@@ -247,17 +237,14 @@ class _Estimate:
         weights, means = np.empty((self.masks.n_passes, 3)), np.empty(self.masks.n_passes)
         is_last = np.arange(self.masks.n_passes) == self.masks.hidden_pass
         for passes in (np.flatnonzero(~is_last), np.flatnonzero(is_last)):
-            if not len(passes):
-                continue
-            teachers = np.flatnonzero(self.masks.learns_from[passes].any(axis=0))
-            used = np.isin(pass_of, teachers)
+            used = np.isin(pass_of, np.flatnonzero(self.masks.learns_from[passes].any(axis=0)))
             weights[passes] = shared_weights(tuple(source[0][used] for source in sources[:2]), detected[used])
             used &= detected
             means[passes] = mean_weight(tuple(source[1][used] for source in sources[:2]), genes.values[used])
         return weights, means
 
     def _blocks(self, kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Positions in the result and in ``plan.columns`` of measured genes, some at a time."""
+        """Return indices into the result and into ``plan.columns`` of measured genes, some at a time."""
         measured = np.flatnonzero(~self.plan.is_unmeasured[kept])
         n_parts = max(1, -(-len(measured) // GENES_AT_ONCE))
         return [(part, kept[part]) for part in np.array_split(measured, n_parts) if len(part)]
@@ -273,15 +260,16 @@ class _GeneBlend:
     network_fraction: np.ndarray
 
 
-def _calibrated(genes: _Genes) -> tuple[Source, Source, Calibration, Calibration]:
-    """Calibrate both sources; log-odds, conditional mean and calibration of each."""
+def _calibrated(genes: _Genes) -> tuple[_Source, _Source, Calibration, Calibration]:
+    """Calibrate network and data; returns log-odds and conditional mean of each, and the calibrations."""
     groups = genes.groups
-    fits = [calibrate(*source, groups, genes.visible) for source in (genes.network, genes.data)]
-    sources = [
-        (_clipped(log_odds + groups.spread(fit.shift)), mean * groups.spread(fit.factor))
-        for (log_odds, mean), fit in zip((genes.network, genes.data), fits, strict=True)
-    ]
-    return *sources, *fits
+
+    def calibrated(log_odds: np.ndarray, mean: np.ndarray) -> tuple[_Source, Calibration]:
+        fit = genes.calibrate(log_odds, mean)
+        return (_clipped(log_odds + groups.spread(fit.shift)), mean * groups.spread(fit.factor)), fit
+
+    (network, of_network), (data, of_data) = calibrated(*genes.network), calibrated(*genes.data)
+    return network, data, of_network, of_data
 
 
 def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_means: np.ndarray) -> _GeneBlend:
@@ -289,29 +277,21 @@ def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_
     groups, visible = genes.groups, genes.visible
     network, data, of_network, of_data = _calibrated(genes)
     weights = gene_weights((network[0], data[0]), genes.values > 0, groups, learns_from, shared)
-    # The data hold nothing about a gene that is nowhere visibly detected.
+    # Without a visible detection, the data say nothing about a gene.
     is_alone = visible.n_detected == 0
     weights[is_alone] = NETWORK_ALONE
     fraction = (network_fraction(weights) * groups.sizes).sum(axis=1) / np.maximum(groups.sizes.sum(axis=1), 1)
     first, second, offset = (groups.spread(weights[..., number].astype(np.float32)) for number in range(3))
     log_odds = _clipped(first * network[0] + second * data[0] + offset)
-    shift = detection_shift(log_odds, groups, visible)
+    shift = genes.for_all(detection_shift(log_odds, groups, visible))
     detection = probability(log_odds + groups.spread(shift))
     mean_weights = np.where(is_alone, 1, of_means).astype(np.float32)
     of_entries = groups.spread(mean_weights)
     mean = of_entries * network[1] + (1 - of_entries) * data[1]
-    factor = mean_factor(mean, detection, groups, visible)
+    factor = genes.for_all(mean_factor(mean, detection, groups, visible))
     weights[..., 2] += shift
     return _GeneBlend(of_network, of_data, weights.astype(np.float32), mean_weights, factor, fraction)
 
 
 def _clipped(log_odds: np.ndarray) -> np.ndarray:
     return np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-
-
-def _tables(number: int, *shape: int, fill: tuple[float, ...]) -> list[np.ndarray]:
-    return [np.full(shape, value, dtype=np.float32) for _, value in zip(range(number), fill, strict=True)]
-
-
-def _put(into: Calibration, part: np.ndarray, found: Calibration) -> None:
-    into.shift[part], into.factor[part] = found.shift, found.factor

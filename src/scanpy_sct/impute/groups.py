@@ -1,7 +1,4 @@
-"""The entries of some genes, ordered so that those of one gene that are masked in one pass stand together.
-
-Such a *group* is what calibration and blending are estimated on.
-"""
+"""Groups of entries: those of one gene that are masked in one pass, on which calibration and blend are estimated."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import numpy as np
 
 
 class Groups:
-    """Groups of entries that stand one behind the other, gene by gene and, within a gene, pass by pass.
+    """Groups of consecutive entries, ordered by gene and, within a gene, by pass.
 
     Parameters
     ----------
@@ -24,14 +21,14 @@ class Groups:
         self._starts = (np.cumsum(flat) - flat)[self._filled]
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Sum over each group, (genes, passes) float64, of a number of each entry, (entries,)."""
+        """Sum ``values`` (entries,) over each group, (genes, passes) float64."""
         result = np.zeros(self._filled.shape)
         if len(self._starts):
             result[self._filled] = np.add.reduceat(values, self._starts, dtype=np.float64)
         return result.reshape(self.sizes.shape)
 
     def spread(self, table: np.ndarray) -> np.ndarray:
-        """Repeat a number of each group, (genes, passes), for all its entries, (entries,)."""
+        """Repeat the value of each group, (genes, passes), for all its entries, (entries,)."""
         return np.repeat(table.ravel(), self.sizes.ravel())
 
 
@@ -52,5 +49,5 @@ class PassOrder:
         self.groups = Groups(np.stack([(by_gene == number).sum(axis=1) for number in range(n_passes)], axis=1))
 
     def of(self, table: np.ndarray) -> np.ndarray:
-        """Bring a table (cells, genes) into the order of the groups, (entries,)."""
+        """Return a table (cells, genes) in the order of the groups, (entries,)."""
         return np.take_along_axis(table.T, self._order, axis=1).ravel()

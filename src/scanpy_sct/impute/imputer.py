@@ -15,6 +15,7 @@ from scanpy_sct.impute.fit import BlockPrediction, ImputationFit, fit_imputation
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.planning import plan_imputation
 from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.plan.blocks import MAX_CELLS
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.read.scale import count_units
 from scanpy_sct.run.options import ComputeOptions
@@ -40,7 +41,7 @@ class Imputation:
 
 
 class Imputer:
-    """An imputation of one object: what is decided beforehand, then the fit, then block by block.
+    """Imputation of one object: plan, then fit, then block by block.
 
     Parameters
     ----------
@@ -49,14 +50,14 @@ class Imputer:
     reader
         The cells.
     options, settings
-        How to compute, and what.
+        How to compute, and settings of the imputation.
     max_cells
-        Cells of a block, and cells from which everything is estimated.
+        Largest number of cells in a block, and of cells in the fit.
 
     Raises
     ------
     ValueError
-        An option cannot be served by these data or this machine, before anything is computed.
+        An option does not work with these data or on this machine; raised before anything is computed.
     """
 
     def __init__(
@@ -65,36 +66,41 @@ class Imputer:
         reader: CellReader,
         options: ComputeOptions,
         settings: ImputeSettings,
-        **limits: int,
+        *,
+        max_cells: int = MAX_CELLS,
     ) -> None:
         self.reader, self.settings = reader, settings
-        self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings, **limits)
+        self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings, max_cells)
         if settings.denoise and not reader.holds_counts:
             msg = (
                 "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
-                "adata are neither; name a layer with counts, or leave denoise out."
+                "adata are neither; pass a layer with counts as `layer=`, or use denoise=False."
             )
             raise ValueError(msg)
         self.runner = Runner(checkpoint, options, self.plan.genes)
-        self._fitted: tuple[CellBlock, BlockPrediction] | None = None
+        self._fitted: tuple[ImputationFit, CellBlock, BlockPrediction] | None = None
 
     def fit(self) -> ImputationFit:
-        """Estimate everything that is learnt from the data."""
+        """Fit the imputation to the data."""
         block = self.read(self.cells.fit_cells.rows)
         fit, prediction = fit_imputation(self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags)
         if self.settings.denoise:
             fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
-        # What was predicted for the fit serves for the result, if these are all cells.
-        self._fitted = (block, prediction) if self.cells.is_one_block else None
+        # Predictions of the fit are used again for its result, if the fit has all cells.
+        self._fitted = (fit, block, prediction) if self.cells.is_one_block else None
         return fit
 
     def blocks(self, fit: ImputationFit) -> Iterator[ImputedBlock]:
-        """Yield all cells, imputed by ``fit``."""
+        """Impute all cells by ``fit``, block by block."""
+        fitted, self._fitted = self._fitted, None
         for cells in self.cells.blocks:
-            block, prediction = self._fitted or (self.read(cells.rows), None)
-            self._fitted = None
+            if fitted is not None and fitted[0] is fit:
+                _, block, prediction = fitted
+            else:
+                block, prediction = self.read(cells.rows), None
+            fitted = None
             imputed = apply_imputation(self.runner, fit, block, prediction, self._units(block))
-            del block, prediction  # or they would be held while the result is written
+            del block, prediction  # to free the memory while the result is used
             yield imputed
 
     def read(self, rows: np.ndarray) -> CellBlock:
@@ -110,11 +116,12 @@ def impute_cells(
     reader: CellReader,
     options: ComputeOptions | None = None,
     settings: ImputeSettings | None = None,
-    **limits: int,
+    *,
+    max_cells: int = MAX_CELLS,
 ) -> Imputation:
-    """Impute all cells and keep everything in memory; arguments as those of :class:`Imputer`."""
+    """Impute all cells, in memory; arguments as those of :class:`Imputer`."""
     settings = settings or ImputeSettings()
-    imputer = Imputer(checkpoint, reader, options or ComputeOptions(), settings, **limits)
+    imputer = Imputer(checkpoint, reader, options or ComputeOptions(), settings, max_cells=max_cells)
     fit = imputer.fit()
     shape = (reader.n_cells, len(imputer.plan.columns))
     tables = [np.empty(shape, dtype=np.float32) for _ in range(3 if settings.keep_parts else 1)]
@@ -128,7 +135,7 @@ def impute_cells(
 
 
 def _fit_noise(fit: ImputationFit, block: CellBlock, prediction: BlockPrediction, units: np.ndarray) -> NoiseModel:
-    """Estimate the noise of each predicted gene around its predictions for the cells of the fit."""
+    """Estimate the noise of each predicted gene on the cells of the fit."""
     plan = fit.plan
     masks = plan.masks(block)
     scale, shape = np.ones((2, len(plan.columns)))

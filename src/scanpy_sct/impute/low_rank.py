@@ -1,12 +1,13 @@
-"""What the data at hand say about their masked entries by themselves: a low-rank reconstruction.
+"""Predict masked entries from the data alone, by a low-rank reconstruction.
 
-Cells x genes of log-normalised values, each gene centred on the mean of its visible entries, masked entries at that
-mean, are approximated by their leading singular vectors. The weight of each component is estimated from entries that
-were masked, so that the number of components need not be chosen: components of noise get little weight.
+Cells x genes of log-normalised values, each gene centred on the mean of its visible entries and masked entries at that
+mean, are approximated by their leading singular vectors. The weight of each component is estimated on masked entries,
+so that the number of components need not be chosen: components of noise get little weight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from scanpy_sct.impute.calibrate import MAX_LOG_ODDS
 from scanpy_sct.plan.passes import BlockMasks
-from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_totals, with_data, without_masked
+from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_extremes, row_totals, with_data, without_masked
 
 N_COMPONENTS = 100
 CELLS_AT_ONCE = 128
@@ -29,21 +30,21 @@ SMALLEST, LARGEST = 1e-9, 30.0
 
 @dataclass(frozen=True)
 class LowRank:
-    """Components of one pass, and how much of each holds for masked entries."""
+    """Components of one pass, and their weights in the reconstruction of masked entries."""
 
     components: np.ndarray
     """(components, genes) float32."""
     mean: np.ndarray
     """(genes,) float32: mean of the visible log-normalised values."""
     visible_fraction: float
-    """Fraction of the entries that is visible; masked entries add nothing to a score."""
+    """Fraction of the entries that is visible, by which scores are divided."""
     weights: np.ndarray
     """(components,) float32 between 0 and 1."""
 
 
 @dataclass(frozen=True)
 class CellScores:
-    """Where cells lie along the components of one pass."""
+    """Scores of cells on the components of one pass."""
 
     scores: np.ndarray
     """(cells, components) float32, before weights."""
@@ -55,7 +56,7 @@ class CellScores:
 
 @dataclass(frozen=True)
 class _Visible:
-    """What some cells show in one pass."""
+    """Visible values of some cells in one pass."""
 
     centred: np.ndarray
     """(cells, genes) float32: visible log-normalised values less the gene's mean, masked entries 0."""
@@ -64,7 +65,7 @@ class _Visible:
 
 
 def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tuple[list[LowRank], list[CellScores]]:
-    """Find the components of each pass, and their weights.
+    """Fit the components of each pass, and their weights.
 
     Parameters
     ----------
@@ -73,11 +74,11 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
     masks
         In which pass each of these entries is masked.
     seed
-        Seed of the randomised decomposition, and of the entries from which weights are estimated.
+        Seed of the randomised decomposition, and of the entries on which weights are estimated.
 
     Returns
     -------
-    For each pass its components, and the scores of the cells. The weights of a pass rest on entries of other passes.
+    Components of each pass, and the scores of the cells. The weights of a pass are estimated on other passes.
     """
     fits, scores, evidence = [], [], []
     for number in range(masks.n_passes):
@@ -86,7 +87,11 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
         scores.append(found)
         evidence.append(_weight_evidence(fit, found, values, masks, number, seed))
     weighted = []
-    for fit, teachers in zip(fits, masks.learns_from, strict=True):
+    learns_from = masks.learns_from
+    if masks.hidden_pass is not None:
+        # A blend is learnt from the probe for the pass of hidden entries: both must weight components alike.
+        learns_from[-2] = learns_from[-1]
+    for fit, teachers in zip(fits, learns_from, strict=True):
         others = [evidence[number] for number in np.flatnonzero(teachers)]
         weights = component_weights(*(sum(parts) for parts in zip(*others, strict=True)))
         weighted.append(LowRank(fit.components, fit.mean, fit.visible_fraction, weights))
@@ -94,7 +99,7 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
 
 
 def cell_scores(fit: LowRank, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> CellScores:
-    """Find the scores of other cells along the components of pass ``number``; arguments as in :func:`fit_low_rank`."""
+    """Compute the scores of other cells on the components of pass ``number``; arguments as in :func:`fit_low_rank`."""
     n_cells = values.shape[0]
     result = CellScores(
         np.empty((n_cells, len(fit.components)), dtype=np.float32), np.empty(n_cells), np.empty(n_cells)
@@ -130,6 +135,23 @@ def reconstruct(
     return log_odds, np.log1p(expected, out=expected)
 
 
+def reconstruct_masked(
+    fits: Sequence[LowRank], scores: Sequence[CellScores], pass_of: np.ndarray, rows: slice, genes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict the entries of some cells and genes, each from the pass ``pass_of`` (cells, genes) that masks it.
+
+    Returns
+    -------
+    As :func:`reconstruct`; 0 for entries without a pass.
+    """
+    log_odds, mean = np.zeros((2, *pass_of.shape), dtype=np.float32)
+    for number, (fit, cells) in enumerate(zip(fits, scores, strict=True)):
+        is_masked = pass_of == number
+        for table, found in zip((log_odds, mean), reconstruct(fit, cells, rows, genes), strict=True):
+            np.copyto(table, found, where=is_masked)
+    return log_odds, mean
+
+
 def _fit_pass(values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: int) -> tuple[LowRank, CellScores]:
     n_cells, n_genes = values.shape
     sums, n_masked = np.zeros((2, n_genes))
@@ -156,7 +178,7 @@ def _fit_pass(values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: i
 def _log_normalised(
     values: sparse.csr_matrix, masked: np.ndarray
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
-    """Visible log-normalised values, visible linear values, and their totals."""
+    """Return visible log-normalised values, visible linear values, and their totals."""
     linear = without_masked(values, masked)
     linear = with_data(linear, np.expm1(linear.data.astype(np.float32)))
     total = row_totals(linear)
@@ -173,7 +195,7 @@ def _visible(values: sparse.csr_matrix, masked: np.ndarray, mean: np.ndarray) ->
 def _weight_evidence(
     fit: LowRank, cells: CellScores, values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Set up the regression of masked values on components (normal equations), from a sample of entries."""
+    """Compute the normal equations of the regression of masked values on components, on a sample of entries."""
     rng = np.random.default_rng([seed, 2])
     n_cells = values.shape[0]
     rows = np.sort(rng.choice(n_cells, min(n_cells, CHECKED_CELLS), replace=False))
@@ -192,17 +214,17 @@ def _weight_evidence(
 
 
 def component_weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """Weight of each component from the normal equations ``squares`` (components, components) and ``products``.
+    """Compute the weights of the components from the normal equations ``squares`` and ``products``.
 
-    Between 0 and 1 and falling from the first component to the last: later ones explain less of the visible values, so
-    that a larger weight would be due to noise.
+    They are between 0 and 1 and do not increase from one component to the next: later components explain less of the
+    visible values, so that a larger weight would be due to noise.
     """
     n = len(products)
     ridge = 1e-3 * max(np.trace(squares) / n, 1e-9)
     found = np.linalg.solve(squares + ridge * np.eye(n), products)
     precision = np.maximum(np.diag(squares), 1e-12)
-    falling = IsotonicRegression(y_min=0, y_max=1, increasing=False)
-    return falling.fit(np.arange(n), found, sample_weight=precision).predict(np.arange(n)).astype(np.float32)
+    regression = IsotonicRegression(y_min=0, y_max=1, increasing=False)
+    return regression.fit_transform(np.arange(n), found, sample_weight=precision).astype(np.float32)
 
 
 def _chunks(n_cells: int) -> list[np.ndarray]:
@@ -210,9 +232,8 @@ def _chunks(n_cells: int) -> list[np.ndarray]:
 
 
 def _smallest_values(linear: sparse.csr_matrix) -> np.ndarray:
-    """Smallest positive value of each cell; 1 for an empty one."""
-    filled = np.flatnonzero(np.diff(linear.indptr))
+    """Return the smallest positive value of each cell; 1 for an empty one."""
     smallest = np.ones(linear.shape[0])
-    if len(filled):
-        smallest[filled] = np.minimum.reduceat(linear.data, linear.indptr[filled])
+    filled, lowest, _ = row_extremes(linear)
+    smallest[filled] = lowest
     return np.maximum(smallest, 1e-12)

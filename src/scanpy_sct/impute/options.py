@@ -1,4 +1,4 @@
-"""What is imputed, and how."""
+"""Settings of an imputation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ImputeSettings:
-    """Choices of an imputation beside those of reading and computing."""
+    """Settings of an imputation beside those of reading and computing."""
 
     genes: np.ndarray | None = None
     """Requested genes as indices into the vocabulary, increasing; None: all measured ones."""
@@ -19,8 +19,8 @@ class ImputeSettings:
     blend: bool = True
     """Blend the network with a low-rank reconstruction of the data; needs ``calibrate``."""
     denoise: bool = False
-    """Combine every prediction with the count that was measured there."""
+    """Combine every prediction with the measured count."""
     keep_bins: bool = False
     """Keep the most probable bin and its probability."""
     keep_parts: bool = False
-    """Keep probability of detection and conditional mean beside the expected value."""
+    """Keep detection probability and conditional mean beside the expected value."""

@@ -1,4 +1,4 @@
-"""What is decided before the network runs: genes, passes, bags, blocks."""
+"""Plan an imputation: genes, passes, bags, blocks."""
 
 from __future__ import annotations
 
@@ -19,24 +19,34 @@ from scanpy_sct.run.options import ComputeOptions
 
 @dataclass(frozen=True)
 class ImputationPlan:
-    """Which genes are read and predicted, in which passes and bags; the same for all cells."""
+    """Genes to read and to predict, passes and bags; the same for all cells."""
 
     genes: np.ndarray
     """Indices into the vocabulary of the genes that the network reads, increasing; a block has these genes."""
     n_genes: int
-    """Genes of the vocabulary."""
+    """Number of genes of the vocabulary."""
     measured: np.ndarray
-    """(genes,) bool: whether the data have them."""
+    """(genes,) bool: whether the data have the gene."""
     columns: np.ndarray
     """Which of ``genes`` are predicted, increasing."""
     passes: Passes
     policy: str
-    """Which cells are read together, see :data:`scanpy_sct.plan.bags.POLICIES`."""
+    """Policy of the bags, see :data:`scanpy_sct.plan.bags.POLICIES`."""
 
     @cached_property
     def is_unmeasured(self) -> np.ndarray:
-        """Whether each predicted gene is one that was not measured, (columns,) bool."""
+        """Whether each predicted gene is unmeasured, (columns,) bool."""
         return ~self.measured[self.columns]
+
+    @cached_property
+    def measured_genes(self) -> np.ndarray:
+        """Which of ``genes`` are measured, increasing."""
+        return np.flatnonzero(self.measured)
+
+    @cached_property
+    def measured_index(self) -> np.ndarray:
+        """Index of each gene among the measured ones, (genes,); of no meaning for an unmeasured gene."""
+        return np.maximum(np.cumsum(self.measured) - 1, 0)
 
     @property
     def gene_index(self) -> np.ndarray:
@@ -60,11 +70,11 @@ class ImputationPlan:
 
 @dataclass(frozen=True)
 class CellPlan:
-    """Which cells are computed together."""
+    """Cells that are computed together."""
 
     blocks: list[PlannedCells]
     fit_cells: PlannedCells
-    """Cells from which everything is estimated; those of the block, where there is only one."""
+    """Cells to which the imputation is fitted; all cells, if there is only one block."""
     coordinates: np.ndarray | None
     """(all cells, 2) in the unit in which the network reads them."""
 
@@ -74,7 +84,7 @@ class CellPlan:
         return len(self.blocks) == 1
 
     def read(self, reader: CellReader, rows: np.ndarray, genes: np.ndarray) -> CellBlock:
-        """Read some cells, for some genes of the vocabulary."""
+        """Read some cells and genes of the vocabulary."""
         coordinates = None if self.coordinates is None else self.coordinates[rows]
         block = reader.block(None if len(rows) == reader.n_cells else rows)
         return replace(block.at_genes(genes), coordinates=coordinates)

@@ -1,4 +1,4 @@
-"""What the network says about the masked entries of a block of cells, before anything is fitted to the data."""
+"""Predict the masked entries of a block of cells with the network, before calibration."""
 
 from __future__ import annotations
 
@@ -6,30 +6,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scanpy_sct.impute.calibrate import probability
 from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import MaskedOf, bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import BagInput, MaskedOf, bag_inputs, plan_block, token_rules
 from scanpy_sct.run.progress import progress
-from scanpy_sct.run.runner import BagInput, Runner, TokenPrediction
+from scanpy_sct.run.runner import Runner, TokenPrediction
 
 
 @dataclass(frozen=True)
 class NetworkPrediction:
-    """Predictions for the requested genes of a block, (cells, genes) each; every entry from the pass that masked it.
+    """Predictions for the predicted genes of a block, (cells, genes) each; every entry from the pass that masks it.
 
-    A gene that was not measured is masked in all passes; its predictions are averaged.
+    Unmeasured genes are masked in all passes, and their predictions are averaged.
     """
 
     log_odds: np.ndarray
-    """float32: log-odds that the gene is detected."""
+    """float32: log-odds of detection."""
     conditional_mean: np.ndarray
-    """float32: expected value if it is detected, on the log scale of the input."""
+    """float32: on the log scale of the input."""
     bins: np.ndarray | None = None
     """uint8: most probable bin, if kept."""
     confidence: np.ndarray | None = None
     """float32: probability of that bin, if kept."""
+
+    @classmethod
+    def empty(cls, n_cells: int, n_genes: int, *, keep_bins: bool) -> NetworkPrediction:
+        """Make tables of zeros."""
+        types = [np.float32, np.float32, np.uint8, np.float32][: 4 if keep_bins else 2]
+        return cls(*(np.zeros((n_cells, n_genes), dtype=dtype) for dtype in types))
+
+    @property
+    def tables(self) -> tuple[np.ndarray | None, ...]:
+        """All tables, in the order of the fields."""
+        return self.log_odds, self.conditional_mean, self.bins, self.confidence
+
+    def at_columns(self, columns: np.ndarray) -> NetworkPrediction:
+        """Return the predictions of some genes, increasing columns of the tables."""
+        if len(columns) == self.log_odds.shape[1]:
+            return self
+        return NetworkPrediction(*(None if table is None else table[:, columns] for table in self.tables))
 
 
 def predict_block(
@@ -42,30 +60,24 @@ def predict_block(
     bags: list[Bag] | None = None,
     keep_bins: bool = False,
 ) -> NetworkPrediction:
-    """Run all passes over a block.
+    """Predict the genes ``plan.columns`` of a block with the genes ``plan.genes``, in all passes.
 
     Parameters
     ----------
-    runner
-        The network.
-    block
-        Cells, with the genes in ``plan.genes``.
-    masks
-        In which pass each entry is masked.
-    plan
-        Plan of the imputation.
+    runner, block, masks, plan
+        Network, cells, pass of each entry, and plan of the imputation.
     cell_weight
         Weight of the cell embedding.
     bags
-        Bags that were fixed beforehand; None: they are planned here.
+        Bags that are planned beforehand; None: they are planned here.
     keep_bins
         Keep the most probable bin and its probability.
     """
-    result = _empty(block.n_cells, len(plan.columns), keep_bins=keep_bins)
+    result = NetworkPrediction.empty(block.n_cells, len(plan.columns), keep_bins=keep_bins)
     means = _Means(block.n_cells, plan.is_unmeasured)
     rules, bag_size = token_rules(runner.checkpoint, plan.genes), runner.checkpoint.config.bag_size
     for number in range(masks.n_passes):
-        # Which cells are similar is judged by what is visible, so anew in each pass; other bags stay.
+        # Similar cells are found from visible entries, hence in each pass; other bags are the same in all passes.
         if bags is None or plan.policy == "similar":
             bags = plan_block(
                 block, bag_size, plan.policy, plan.seed, _masked_in(masks, number), plan.genes, plan.n_genes
@@ -83,7 +95,7 @@ def _masked_in(masks: BlockMasks, number: int) -> MaskedOf:
 
 
 def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan) -> MaskedOf:
-    """Entries to predict in a pass: those it masks, and all of requested genes that were not measured."""
+    """Entries to predict in a pass: those that it masks, and all of unmeasured genes."""
     requested = np.zeros(len(plan.genes), dtype=bool)
     requested[plan.columns] = True
     unmeasured = np.zeros(len(plan.genes), dtype=bool)
@@ -91,28 +103,14 @@ def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan) -> Maske
     return lambda rows: (masks.targets(number, rows) & requested) | unmeasured
 
 
-def _empty(n_cells: int, n_genes: int, *, keep_bins: bool) -> NetworkPrediction:
-    shape = (n_cells, n_genes)
-    log_odds, conditional_mean = (np.zeros(shape, dtype=np.float32) for _ in range(2))
-    if not keep_bins:
-        return NetworkPrediction(log_odds, conditional_mean)
-    return NetworkPrediction(
-        log_odds, conditional_mean, np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.float32)
-    )
-
-
 def _store(
     result: NetworkPrediction, means: _Means, bag: BagInput, prediction: TokenPrediction, targets: np.ndarray
 ) -> None:
-    """Put the predictions of a bag, which are in the order of the cells and genes, in their places."""
+    """Write the predictions of a bag, which are ordered by cell and gene, into the tables."""
     requested = targets | means.is_unmeasured
     is_target = targets[requested]
-    for table, values in (
-        (result.log_odds, prediction.log_odds),
-        (result.conditional_mean, prediction.conditional_mean),
-        (result.bins, prediction.top_bin),
-        (result.confidence, prediction.confidence),
-    ):
+    found = (prediction.log_odds, prediction.conditional_mean, prediction.top_bin, prediction.confidence)
+    for table, values in zip(result.tables, found, strict=True):
         if table is not None:
             part = table[bag.rows]
             part[targets] = values[is_target]
@@ -121,7 +119,7 @@ def _store(
 
 
 class _Means:
-    """Means over the passes of the predictions of genes that were not measured."""
+    """Means over the passes of the predictions of unmeasured genes."""
 
     def __init__(self, n_cells: int, is_unmeasured: np.ndarray) -> None:
         self.is_unmeasured = is_unmeasured
@@ -129,7 +127,7 @@ class _Means:
 
     def add(self, rows: np.ndarray, log_odds: np.ndarray, conditional_mean: np.ndarray) -> None:
         shape = (len(rows), self._detection.shape[1])
-        detection = (1 / (1 + np.exp(-log_odds))).reshape(shape)
+        detection = probability(log_odds).reshape(shape)
         self._detection[rows] += detection
         self._value[rows] += detection * conditional_mean.reshape(shape)
 

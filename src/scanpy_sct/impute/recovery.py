@@ -1,8 +1,8 @@
-"""How well the masked values of each gene were predicted, from sums that add up over blocks of cells."""
+"""Correlation of the predictions of each gene with its measured values, from sums that add up over blocks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import sparse
@@ -27,17 +27,7 @@ class Moments:
         return cls(*(np.zeros((n_genes, n_passes)) for _ in range(6)))
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(*(mine + theirs for mine, theirs in zip(self._tables(), other._tables(), strict=True)))
-
-    def _tables(self) -> tuple[np.ndarray, ...]:
-        return (
-            self.number,
-            self.observed,
-            self.predicted,
-            self.observed_squared,
-            self.predicted_squared,
-            self.product,
-        )
+        return Moments(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     def add(
         self, observed: sparse.csr_matrix, predicted: np.ndarray, pass_of: np.ndarray, is_known: np.ndarray
@@ -49,9 +39,9 @@ class Moments:
         observed, predicted
             (cells, genes) values on the log scale of the input.
         pass_of
-            (cells, genes) pass in which each entry was masked and predicted; beyond the last: not measured.
+            (cells, genes) pass in which each entry was masked and predicted; beyond the last: unmeasured.
         is_known
-            (passes,) bool: entries of other passes take no part.
+            (passes,) bool: passes whose entries are added.
         """
         for number in np.flatnonzero(is_known):
             inside = pass_of == number
@@ -72,11 +62,10 @@ class Moments:
             table += np.bincount(group, weights, minlength=table.size).reshape(shape)
 
     def correlation(self) -> np.ndarray:
-        """Pearson correlation of observed and predicted values of each gene, (genes,); NaN for a constant gene.
+        """Compute the Pearson correlation of observed and predicted values of each gene, (genes,); NaN: constant gene.
 
-        Both are taken as deviations from the mean of the gene in the same pass. A pass that happens to mask many high
-        values is calibrated to what is left, the lower ones: over all passes together, a gene that nobody can predict
-        would therefore seem to be predicted the wrong way round.
+        Both are deviations from the mean of the gene in the same pass. A pass that masks high values by chance is
+        calibrated to the lower visible ones, so that without this the recovery of a random gene would be negative.
         """
         number = np.maximum(self.number, 1)
         product = (self.product - self.observed * self.predicted / number).sum(axis=1)

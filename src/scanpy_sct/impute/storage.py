@@ -1,4 +1,4 @@
-"""Fits as files: arrays as npz, everything else as JSON inside it."""
+"""Save and load fits: npz files, with everything that is not an array as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scanpy_sct.impute.fit import ImputationFit
 
 FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 1
 FACTS = "facts"
-"""Name of the array that holds all that is not an array, as JSON."""
+"""Name of the array that holds the JSON."""
 
 
 def save_fit(fit: ImputationFit, path: str | PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""The networks in torch. Knows nothing of AnnData, files or genes."""
+"""The two networks in torch."""
 
 from scanpy_sct.model.compact import CompactConfig, CompactNetwork
 from scanpy_sct.model.network import Bags, Network, make_network

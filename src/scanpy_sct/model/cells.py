@@ -1,4 +1,4 @@
-"""The parts of the compact network that work on whole cells: embedding, attention among cells, and back to genes."""
+"""Parts of the compact network: cell embedding, attention among cells, gene decoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADS = 4
 
 
 class CellEmbedder(nn.Module):
-    """The cell embedding: all visible genes of a cell, as deviations from their profile, times gene factors."""
+    """Cell embedding: deviations of all visible genes from the profile, times gene factors."""
 
     def __init__(self, n_bins: int, n_genes: int, dim: int) -> None:
         super().__init__()
@@ -21,32 +21,32 @@ class CellEmbedder(nn.Module):
 
     def forward(self, profile: Profile) -> Tensor:
         """Return the embedding of the profile's cells, (batch, cells, dim)."""
-        seen = profile.seen
+        tokens = profile.tokens
         zero, values = self.bin_values[0], self.bin_values[1:]
-        # Mean and spread of what a detected gene is worth, for cells that have no bin of their own in the counts.
+        # Mean and spread of the value of a detected gene, for cells whose own bin is not in the counts.
         sums = torch.stack([values @ profile.bins, values.square() @ profile.bins])
         mean, square = sums / profile.totals
         spread = square - zero * (2 * mean - zero)
         # All visible genes as if they were not detected, then the few that are.
-        visible = profile.detection * seen.visible
-        deviation = visible * (zero - mean)[:, None]
-        variance = visible @ spread[..., None] - visible.square() @ (zero - mean).square()[..., None]
+        detection = profile.detection * tokens.is_visible
+        deviation = detection * (zero - mean)[:, None]
+        variance = detection @ spread[..., None] - detection.square() @ (zero - mean).square()[..., None]
         own, change = self._detected(profile, sums)
-        deviation = deviation.flatten().index_copy(0, seen.detected, own).view_as(visible)
-        variance = variance.flatten().index_add(0, seen.cell, change).view_as(variance)
+        deviation = deviation.flatten().index_copy(0, tokens.detected, own).view_as(detection)
+        variance = variance.flatten().index_add(0, tokens.cell, change).view_as(variance)
         return deviation @ self.gene_factors / (variance.clamp_min(0) + 1).sqrt()
 
     def _detected(self, profile: Profile, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the deviation of each detected gene, and what it changes in the variance of its cell.
+        """Return the deviation of each detected gene, and its change of the variance of the cell.
 
-        Its own bin is taken out of the counts where it is counted.
+        Its own bin is subtracted from the counts if it is counted.
         """
-        seen, zero = profile.seen, self.bin_values[0]
-        value = self.bin_values[seen.bin]
-        detection = profile.detection.flatten().index_select(0, seen.detected)
-        counted = profile.in_background.flatten().index_select(0, seen.cell)
-        sums = sums.flatten(1).index_select(1, seen.gene)
-        totals = profile.totals.flatten().index_select(0, seen.gene)
+        tokens, zero = profile.tokens, self.bin_values[0]
+        value = self.bin_values[tokens.bin]
+        detection = profile.detection.flatten().index_select(0, tokens.detected)
+        counted = profile.in_background.flatten().index_select(0, tokens.cell)
+        sums = sums.flatten(1).index_select(1, tokens.gene)
+        totals = profile.totals.flatten().index_select(0, tokens.gene)
 
         def moments(mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
             offset = detection * (zero - mean)
@@ -59,7 +59,7 @@ class CellEmbedder(nn.Module):
 
 
 class CellTransformer(nn.Module):
-    """Attention among the cells of a bag, from their embeddings, depths and perhaps coordinates."""
+    """Attention among the cells of a bag, from their embeddings, depths and optionally coordinates."""
 
     def __init__(self, dim: int, n_layers: int, spatial_encoding: SpatialEncoding | None) -> None:
         super().__init__()
@@ -83,10 +83,10 @@ class CellTransformer(nn.Module):
 
 
 class GeneDecoder(nn.Module):
-    """From whole cells back to all genes: scores that change the bins' logits of the profile.
+    """Scores of all genes from cell vectors, which are added to the logits of the profile.
 
-    Bin b > 0 of n gets the score ``detection + (b - n / 2) / n * amount``, which is linear in b; zero gets none. Both
-    terms are products of a vector of the cell and the factors of the gene, and the amount has a shift of the cell.
+    Bin b > 0 of n gets the score ``detection + (b - n / 2) / n * amount``, linear in b; bin 0 gets none. Both terms are
+    products of a vector of the cell and the factors of the gene; the amount also has a shift per cell.
     """
 
     def __init__(self, n_bins: int, n_genes: int, dim: int) -> None:
@@ -98,10 +98,7 @@ class GeneDecoder(nn.Module):
         self.gene_factors = nn.Parameter(torch.randn(n_genes, dim) * 0.02)
 
     def forward(self, cells: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        """Return the score of bin 1, and what each further bin adds to it, both (batch, cells, genes).
-
-        ``weight`` multiplies both.
-        """
+        """Return the score of bin 1 and the increase per further bin, both (batch, cells, genes) times ``weight``."""
         n = self.n_bins
         detection, amount, shift = self.detection(cells), self.amount(cells), self.amount_shift(cells)
         at_first = (1 - n / 2) / n

@@ -1,12 +1,10 @@
-"""The compact network: a cell embedding, attention among the cells of a bag, the bag profile, a correction by the bag.
+"""The compact network: bag profile, cell embedding with attention among the cells of a bag, bag correction.
 
-No convolutions: what predicts a masked gene is what a statistician would look at first.
-
-* The *profile*: how often the gene is in each bin in the bag's other cells, shrunk towards its frequencies in the
-  training data and corrected for how deeply each cell was sequenced.
-* The *cell embedding*: all visible genes of a cell, as deviations from their profile, in a few dimensions. The cells
-  of a bag exchange them by attention, and gene factors turn the result into scores that change the profile's logits.
-* The *bag correction*: each gene is raised or lowered by what the bag shows beyond what both have expected.
+* The *bag profile*: how often the gene is in each bin in the other cells of the bag, shrunk towards its frequencies in
+  the training data and corrected for the depth of each cell.
+* The *cell embedding*: the deviations of all visible genes of a cell from the profile, in a few dimensions. Attention
+  combines the embeddings of a bag, and gene factors convert the result to scores added to the logits of the profile.
+* The *bag correction*: the log odds of each gene are corrected by observed against expected detection in the bag.
 """
 
 from __future__ import annotations
@@ -34,17 +32,17 @@ class CompactConfig:
     """Configuration of :class:`CompactNetwork`."""
 
     n_bins: int = 8
-    """Bins of expression, zero included. The mask token and the pad token come behind them."""
+    """Bins of expression, zero included; the next two tokens are mask and pad."""
     bag_size: int = 50
-    """Cells of a bag at prediction; the weights work with any number."""
+    """Cells of a bag at prediction; the weights can be used with any number."""
     cell_dim: int = 64
     """Width of the cell embedding, a multiple of 2."""
     cell_layers: int = 2
     """Transformer layers in which the cells of a bag attend to one another."""
     bag_correction: bool = True
-    """Correct each gene by how often the bag shows it against how often the rest of the network expects it."""
+    """Correct each gene by observed against expected detection in the bag."""
     reads_coordinates: bool = False
-    """Add an encoding of each cell's coordinates before cells attend to one another."""
+    """Add an encoding of the coordinates of each cell before attention."""
 
     def __post_init__(self) -> None:
         least = {"n_bins": 2, "bag_size": 1, "cell_dim": 2, "cell_layers": 0}
@@ -54,7 +52,9 @@ class CompactConfig:
                 msg = f"{name}={value!r} must be an integer of at least {smallest}."
                 raise ValueError(msg)
         if self.cell_dim % 2:
-            msg = f"cell_dim={self.cell_dim} must be a multiple of 2, since {HEADS} attention heads share 2 * cell_dim."
+            msg = (
+                f"cell_dim={self.cell_dim} must be a multiple of 2, since {HEADS} attention heads divide 2 * cell_dim."
+            )
             raise ValueError(msg)
 
     @property
@@ -64,21 +64,21 @@ class CompactConfig:
 
     @property
     def pad_token(self) -> int:
-        """Token behind the last gene."""
+        """Token after the last gene."""
         return self.n_bins + 1
 
 
 class CompactNetwork(nn.Module):
-    """Profile, cell embedding and bag correction as one network.
+    """Network of bag profile, cell embedding and bag correction.
 
-    Counting and logarithms of frequencies need float32: the network computes in it also under autocast.
+    It always computes in float32, also under autocast, since counts and logarithms of frequencies need it.
 
     Parameters
     ----------
     config
-        Shape of the network.
+        Configuration of the network.
     n_genes
-        Genes of one cell, padding included.
+        Number of genes, padding included.
     """
 
     has_cell_embedding = True
@@ -97,21 +97,12 @@ class CompactNetwork(nn.Module):
         self.correction = BagCorrection() if config.bag_correction else None
 
     def bin_logits(self, bags: Bags, token_index: Tensor, *, cell_weight: float = 1.0) -> Tensor:
-        """Return the logit of every bin at some tokens; see :meth:`scanpy_sct.model.Network.bin_logits`.
-
-        The bag correction is that of the logits so weighted.
-        """
+        """Return the logit of every bin at some tokens; see :meth:`scanpy_sct.model.Network.bin_logits`."""
         check_bags(self, bags)
         with torch.autocast(bags.tokens.device.type, enabled=False):
             profile = self.profile(bags.tokens)
             cells = self.cell_transformer(self.embedder(profile), profile.depth, bags.coordinates)
             return self._logits_at(token_index, profile, *self.decoder(cells, cell_weight))
-
-    def forward(
-        self, tokens: Tensor, token_index: Tensor, coordinates: Tensor | None = None, cell_weight: float = 1.0
-    ) -> Tensor:
-        """Do as :meth:`bin_logits`, with plain tensors, as wrappers such as DistributedDataParallel expect."""
-        return self.bin_logits(Bags(tokens, coordinates), token_index, cell_weight=cell_weight)
 
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
         """Return the cell embedding, (batch, cells, cell_dim).
@@ -119,11 +110,10 @@ class CompactNetwork(nn.Module):
         Parameters
         ----------
         bags
-            The bags. ``in_background`` names the cells that are counted in ``background``; each of them is left out of
-            its own profile.
+            The bags; the cells of ``in_background`` are left out of their own profile.
         background
-            From :meth:`background`: cells are centred on its profile, which makes their embedding independent of the
-            other cells of the bag. By default the profile is that of the bag's other cells.
+            From :meth:`background`: cells are centred on its profile, so that their embedding does not depend on the
+            bag. By default on the profile of the other cells of the bag.
         """
         check_bags(self, bags)
         with torch.autocast(bags.tokens.device.type, enabled=False):
@@ -131,14 +121,13 @@ class CompactNetwork(nn.Module):
 
     @torch.no_grad()
     def background(self, tokens: Tensor) -> Background:
-        """Count what some cells of a sample show, ``tokens`` (cells, genes); counts of disjoint cells add up."""
+        """Count the bins over cells of a sample, from ``tokens`` (cells, genes)."""
         return self.profile.count(tokens[None])
 
     def at_genes(self, gene_index: Tensor) -> CompactNetwork:
-        """Return the same network over some genes only, with weights of its own.
+        """Return a copy of the network for some genes only.
 
-        A gene that is masked, or padding, in every cell adds nothing to depth, profile and cell embedding: where all
-        others are kept, predictions at the kept genes stay the same.
+        Genes that are masked or padding in every cell can be left out without changing the predictions of the others.
         """
         part = copy.deepcopy(self)
         part.n_genes = len(gene_index)
@@ -155,9 +144,9 @@ class CompactNetwork(nn.Module):
         """Return the logits (tokens, n_bins) from the profile and the scores of the decoder."""
         _, gene = split_index(token_index, first.shape)
         expected = None if self.correction is None else _expected_detection(profile, first, step)
-        # What depends on the gene only, for a masked token; a visible one is left out of all counts.
+        # The logits of a masked token depend on the gene only; a visible token is left out of all counts.
         by_gene = self._gene_logits(profile, expected).index_select(1, gene)
-        visible = profile.seen.visible.flatten().index_select(0, token_index).nonzero().squeeze(1)
+        visible = profile.tokens.is_visible.flatten().index_select(0, token_index).nonzero().squeeze(1)
         if len(visible):
             left_out = self._left_out_logits(profile, expected, token_index[visible], gene[visible])
             by_gene = by_gene.index_copy(1, visible, left_out)
@@ -168,7 +157,7 @@ class CompactNetwork(nn.Module):
         return torch.cat([log_zero[None], logits]).T
 
     def _gene_logits(self, profile: Profile, expected: Tensor | None) -> Tensor:
-        """Log frequency of each bin but zero given detection, plus the correction: (n_bins - 1, batch * genes)."""
+        """Return the log frequency of each bin given detection, plus the correction: (n_bins - 1, batch * genes)."""
         logits = _log_frequency(profile.bins, profile.totals[:, None])
         if self.correction is not None:
             counts = profile.background
@@ -177,12 +166,12 @@ class CompactNetwork(nn.Module):
         return logits.transpose(0, 1).flatten(1)
 
     def _left_out_logits(self, profile: Profile, expected: Tensor | None, token_index: Tensor, gene: Tensor) -> Tensor:
-        """Do as :meth:`_gene_logits` for visible tokens, from the counts of all other cells, (n_bins - 1, tokens)."""
+        """Return the same for visible tokens from the counts of all other cells, (n_bins - 1, tokens)."""
         counts = profile.background
-        is_zero = profile.seen.zero.flatten().index_select(0, token_index)
+        is_zero = profile.tokens.is_zero.flatten().index_select(0, token_index)
         bins = profile.bins.transpose(0, 1).flatten(1).index_select(1, gene)
-        own = torch.searchsorted(profile.seen.detected, token_index[is_zero == 0])
-        bins[profile.seen.bin[own] - 1, (is_zero == 0).nonzero().squeeze(1)] -= 1
+        own = torch.searchsorted(profile.tokens.detected, token_index[is_zero == 0])
+        bins[profile.tokens.bin[own] - 1, (is_zero == 0).nonzero().squeeze(1)] -= 1
         logits = _log_frequency(bins, profile.totals.flatten()[gene] - (1 - is_zero))
         if self.correction is not None:
             n_visible, n_zero = counts.visible.flatten()[gene] - 1, counts.zero.flatten()[gene] - is_zero
@@ -195,9 +184,9 @@ class CompactNetwork(nn.Module):
 def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor:
     """Return the detection probability by profile and scores where a gene is visible, else 0.
 
-    Nothing is learnt through it: the rest of the network is to be right without the correction.
+    It has no gradient, so that the rest of the network learns to predict without the correction.
     """
-    # How all cells of the bag divide among the bins: to leave out the cell's own bin changes this little.
+    # Frequencies over all cells of the bag: leaving out the cell's own bin would change them little.
     frequency = (profile.bins / profile.totals[:, None]).clamp_min(MIN_PROBABILITY).unsqueeze(2)
     # The sum over the bins of frequency * exp(first + number * step) is a polynomial of exp(step).
     ratio = step.exp()
@@ -205,7 +194,7 @@ def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor
     for number in range(frequency.shape[1] - 2, -1, -1):
         odds = torch.addcmul(frequency[:, number], odds, ratio)
     odds = odds * first.exp() * profile.detection
-    return profile.seen.visible / (1 + profile.log_zero.exp() / odds)
+    return profile.tokens.is_visible / (1 + profile.log_zero.exp() / odds)
 
 
 def _log_frequency(counts: Tensor, totals: Tensor) -> Tensor:

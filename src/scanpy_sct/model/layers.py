@@ -1,7 +1,7 @@
 """Building blocks of the networks.
 
-Between the blocks a bag travels as ``(batch, channels, 1, length)`` in channels-last memory, the layout in which
-convolutions are fastest on processors and GPUs alike; ``length`` is the number of cells times the positions of a cell.
+Convolutional blocks take and return ``(batch, channels, 1, length)`` in channels-last memory, where convolutions are
+fastest on processors and GPUs; ``length`` is the number of cells times the sequence positions of a cell.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROTARY_BASE = 10000.0
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Apply GELU in its tanh form, the only one the released network uses."""
+    """Apply GELU in its tanh form, as the released network does."""
     return F.gelu(x, approximate="tanh")
 
 
@@ -34,11 +34,11 @@ class GeneNorm(nn.Module):
         n_positions = len(self.weight)
         cells = x.permute(0, 2, 3, 1).reshape(-1, n_positions, channels)
         if n_positions <= EXACT_NORM_POSITIONS:
-            # Few positions cost little, and a variance of few numbers is where rounding errors show.
+            # The variance of few numbers is sensitive to rounding errors.
             variance, mean = torch.var_mean(cells.float(), dim=1, correction=0, keepdim=True)
             normed = ((cells - mean) * (variance + GENE_NORM_EPS).rsqrt()).to(x.dtype)
         else:
-            # One group per channel: statistics over positions, in float32 whatever the type of x, in one pass.
+            # One group per channel: statistics over positions, in float32 for any type of x.
             normed = F.group_norm(cells.transpose(1, 2).unsqueeze(2), num_groups=channels, eps=GENE_NORM_EPS)
             normed = normed.squeeze(2).transpose(1, 2)
         normed = normed * self.weight.to(x.dtype)[:, None] + self.bias.to(x.dtype)[:, None]
@@ -73,7 +73,7 @@ class NormUpConv(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """One block of the encoder: two convolutions, then the length is halved."""
+    """One block of the encoder: two convolutions, then pooling that halves the length."""
 
     def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """One block of the decoder: the length is doubled, then the input of the encoder's block is added."""
+    """One block of the decoder: upsampling that doubles the length, then the skip connection."""
 
     def __init__(self, n_positions: int, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class UpBlock(nn.Module):
 
 
 def rotary_angles(n_positions: int, key_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotary angles, each (n_positions, key_size / 2).
+    """Return cosine and sine of the rotary angles, each (n_positions, key_size / 2).
 
-    Always float32: at position 3,899 a bfloat16 angle is wrong by several radians.
+    Always in float32: at position 3,899 a bfloat16 angle is wrong by several radians.
     """
     frequencies = ROTARY_BASE ** (-torch.arange(0, key_size, 2, device=device, dtype=torch.float32) / key_size)
     angles = torch.arange(n_positions, device=device, dtype=torch.float32)[:, None] * frequencies
@@ -163,12 +163,12 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialEncoding(nn.Module):
-    """A vector per cell from its coordinates."""
+    """Sinusoidal encoding of the coordinates of each cell."""
 
     def __init__(self, dim: int, num_scales: int, sigma_min: float, sigma_max: float) -> None:
         super().__init__()
         scales = torch.linspace(sigma_min, sigma_max, num_scales)
-        # The exponent is the scale itself, not its index: so the released network was trained.
+        # The exponent is the scale, not its index, as in the released network.
         wavelengths = sigma_min * (sigma_max / sigma_min) ** (scales / (num_scales - 1))
         self.register_buffer("wavelengths", wavelengths, persistent=False)
         self.linear = nn.Linear(2 * num_scales, dim)

@@ -1,4 +1,4 @@
-"""What the two networks have in common: their input, their two methods, and how they are made."""
+"""What both networks share: their input, their two methods, and how they are made."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Bags:
     coordinates: Tensor | None = None
     """(batch, cells, 2), for networks that read them."""
     in_background: Tensor | None = None
-    """(batch, cells) bool, beside a background: which cells were counted in it. None: no cell was."""
+    """(batch, cells) bool: the cells that are counted in a background. None: no cell is."""
 
 
 class Network(Protocol):
-    """The two methods of a network, and its facts.
+    """The two methods of a network, and its properties.
 
     Its ``config`` has ``n_bins`` (zero included), ``mask_token``, ``pad_token``, ``bag_size`` and
     ``reads_coordinates``.
@@ -54,22 +54,13 @@ class Network(Protocol):
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
         """Return one vector per cell, (batch, cells, dimensions) float32.
 
-        ``background`` is the profile of a whole sample, on which a compact network centres its cells instead of on
-        their bag.
+        A compact network centres its cells on ``background``, the profile of a sample, instead of on their bag.
         """
         ...
 
 
 def make_network(config: ReleasedConfig | CompactConfig, n_genes: int) -> ReleasedNetwork | CompactNetwork:
-    """Make the network of a configuration, with random weights.
-
-    Parameters
-    ----------
-    config
-        Its type names the network.
-    n_genes
-        Genes of a cell, padding included.
-    """
+    """Make the network of a configuration, with random weights; ``n_genes`` includes padding."""
     from scanpy_sct.model.compact import CompactConfig, CompactNetwork
     from scanpy_sct.model.released import ReleasedNetwork
 

@@ -1,4 +1,4 @@
-"""The profile: in what fraction of the other cells a gene is detected, and at which level."""
+"""The bag profile: the frequency of each bin of each gene in the other cells."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MIN_PROBABILITY = 1e-6
 
 @dataclass(frozen=True)
 class Background:
-    """Counts over some cells, from which the profile of each gene is estimated. Counts of disjoint cells add up.
+    """Counts over some cells, from which the profile is estimated; the counts of disjoint cells can be added.
 
-    All tensors have a batch dimension, which is 1 where the cells are those of a sample and not of a bag.
+    All tensors have a batch dimension, of size 1 if the cells are those of a sample instead of a bag.
     """
 
     visible: Tensor
@@ -39,25 +39,25 @@ class Background:
 
 
 @dataclass(frozen=True)
-class Visible:
-    """What is visible in each cell, in the forms that the network needs."""
+class VisibleTokens:
+    """The visible tokens of each cell, in the forms that the network needs."""
 
-    visible: Tensor
+    is_visible: Tensor
     """(batch, cells, genes) float32: 1 where the gene is visible, else 0."""
-    zero: Tensor
+    is_zero: Tensor
     """(batch, cells, genes) float32: 1 where it is visible and not detected, else 0."""
     detected: Tensor
-    """Index of the visible and detected tokens in the flattened tokens, 1-d."""
+    """Token index of the detected genes, 1-d."""
     cell: Tensor
-    """Their cells, counted through the bags of the batch."""
+    """Their cells, numbered across the batch."""
     gene: Tensor
-    """Their genes, counted through the bags of the batch: ``bag * n_genes + gene``."""
+    """Their genes, numbered across the batch: ``bag * n_genes + gene``."""
     bin: Tensor
     """Their bins."""
 
     @classmethod
-    def of(cls, tokens: Tensor, n_bins: int) -> Visible:
-        """Take the parts from ``tokens`` (batch, cells, genes)."""
+    def of(cls, tokens: Tensor, n_bins: int) -> VisibleTokens:
+        """Extract the visible tokens from ``tokens`` (batch, cells, genes)."""
         tokens = tokens.to(torch.uint8).contiguous()
         # Unsigned: 0 - 1 is 255.
         detected = ((tokens - 1) < n_bins - 1).flatten().nonzero().squeeze(1)
@@ -67,10 +67,7 @@ class Visible:
 
 
 def split_index(token_index: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return the cell and the gene of each token, both counted through the bags of the batch.
-
-    ``shape`` is (batch, cells, genes).
-    """
+    """Return the cell and the gene of each token, numbered across the batch of ``shape`` (batch, cells, genes)."""
     batch, n_cells, n_genes = shape
     cell = token_index // n_genes
     gene = token_index - cell * n_genes
@@ -79,42 +76,41 @@ def split_index(token_index: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True)
 class Profile:
-    """The profile of each gene in each cell, and what it was estimated from."""
+    """The profile of each gene in each cell, and the counts from which it was estimated."""
 
-    seen: Visible
+    tokens: VisibleTokens
     depth: Tensor
     """(batch, cells): log ratio of the number of genes detected in the cell to that expected from training."""
     background: Background
     in_background: Tensor
-    """(batch, cells) float32: 1 for a cell that is counted in the background, and left out of its own profile."""
+    """(batch, cells) float32: 1 for a cell that is counted in the background and left out of its own profile."""
     log_zero: Tensor
     """(batch, cells, genes): log probability of no detection."""
     detection: Tensor
     """(batch, cells, genes): detection probability."""
     bins: Tensor
-    """(batch, n_bins - 1, genes): number of cells in each bin but zero, with a prior of one cell added."""
+    """(batch, n_bins - 1, genes): cells in each bin but zero, plus a prior of one cell."""
     totals: Tensor
-    """(batch, genes): sum of ``bins``. Divided by it, they are the frequencies of the bins given detection; from both,
-    a cell's own bin is still to be taken."""
+    """(batch, genes): sum of ``bins`` over bins. The cell's own bin is not subtracted from either."""
 
 
 class BagProfile(nn.Module):
     """Expected frequency of every bin of each gene in each cell, from the other cells of its bag or sample.
 
-    With n other cells in which the gene is visible, a fraction f0 of them without detection, and frequency p0 of no
+    With n other cells in which the gene is visible, a fraction f0 of them without detection, and the frequency p0 of no
     detection in the training data:
 
-    * p0 is carried to the mean depth d of the cells: ``p0 ** exp(a d)`` (a Poisson zero probability at another depth);
-    * ``(n f0 + k p0) / (n + k)`` shrinks the observed fraction towards it, k being learnt;
-    * the power ``exp(a (depth - d))`` carries the result to the cell's own depth, a being learnt.
+    * p0 is converted to the mean depth d of the cells: ``p0 ** exp(a d)`` (a Poisson zero probability);
+    * ``(n f0 + k p0) / (n + k)`` shrinks the observed fraction towards it, where k is learnt;
+    * the power ``exp(a (depth - d))`` converts the result to the depth of the cell, where a is learnt.
 
-    The depth of a cell is the log ratio of the number of genes detected in it to that expected from training.
+    The depth of a cell is the log ratio of the number of detected genes to that expected from training.
     """
 
     def __init__(self, n_genes: int, n_bins: int) -> None:
         super().__init__()
         self.n_bins = n_bins
-        # Frequencies of the bins of every gene in the training data; set once by training, never learnt.
+        # Frequencies of the bins of every gene in the training data; set before training, never learnt.
         self.register_buffer("log_prior", torch.full((n_genes, n_bins), 1 / n_bins).log())
         self.log_prior_weight = nn.Parameter(torch.tensor(2.0))
         self.log_depth_power = nn.Parameter(torch.tensor(0.0))
@@ -131,46 +127,46 @@ class BagProfile(nn.Module):
         background
             Counts over a sample; by default over the cells of each bag.
         in_background
-            (batch, cells) bool, beside a ``background``: the cells that it counts. By default it counts none.
+            (batch, cells) bool: the cells that are counted in ``background``; by default none.
         """
-        seen = Visible.of(tokens, self.n_bins)
-        depth = self._depth(seen)
+        visible = VisibleTokens.of(tokens, self.n_bins)
+        depth = self._depth(visible)
         if background is None:
-            background, counted = self._count(seen, depth), torch.ones_like(depth)
+            background, counted = self._count(visible, depth), torch.ones_like(depth)
         else:
             counted = torch.zeros_like(depth) if in_background is None else in_background.float()
-        log_zero = self._log_zero(seen, depth, background, counted)
+        log_zero = self._log_zero(visible, depth, background, counted)
         detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
         prior = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
         bins = (background.bins + prior.T).expand(len(tokens), -1, -1)
         totals = (background.bins.sum(1) + 1).expand(len(tokens), -1)
-        return Profile(seen, depth, background, counted, log_zero, detection, bins, totals)
+        return Profile(visible, depth, background, counted, log_zero, detection, bins, totals)
 
     def count(self, tokens: Tensor) -> Background:
-        """Count what the cells show, ``tokens`` (batch, cells, genes)."""
-        seen = Visible.of(tokens, self.n_bins)
-        return self._count(seen, self._depth(seen))
+        """Count the bins over cells, from ``tokens`` (batch, cells, genes)."""
+        visible = VisibleTokens.of(tokens, self.n_bins)
+        return self._count(visible, self._depth(visible))
 
-    def _depth(self, seen: Visible) -> Tensor:
-        expected = seen.visible @ (1 - self.log_prior[:, 0].exp())
-        n_detected = torch.bincount(seen.cell, minlength=expected.numel()).view(expected.shape)
+    def _depth(self, visible: VisibleTokens) -> Tensor:
+        expected = visible.is_visible @ (1 - self.log_prior[:, 0].exp())
+        n_detected = torch.bincount(visible.cell, minlength=expected.numel()).view(expected.shape)
         return torch.log((n_detected + 1) / (expected + 1))
 
-    def _count(self, seen: Visible, depth: Tensor) -> Background:
-        batch, n_cells, n_genes = seen.visible.shape
-        counts = torch.bincount(seen.bin * (batch * n_genes) + seen.gene, minlength=self.n_bins * batch * n_genes)
+    def _count(self, visible: VisibleTokens, depth: Tensor) -> Background:
+        batch, n_cells, n_genes = visible.is_visible.shape
+        counts = torch.bincount(visible.bin * (batch * n_genes) + visible.gene, minlength=self.n_bins * batch * n_genes)
         bins = counts.float().view(self.n_bins, batch, n_genes)[1:].transpose(0, 1)
-        return Background(seen.visible.sum(1), seen.zero.sum(1), bins, depth.sum(1), n_cells)
+        return Background(visible.is_visible.sum(1), visible.is_zero.sum(1), bins, depth.sum(1), n_cells)
 
-    def _log_zero(self, seen: Visible, depth: Tensor, background: Background, counted: Tensor) -> Tensor:
+    def _log_zero(self, visible: VisibleTokens, depth: Tensor, background: Background, counted: Tensor) -> Tensor:
         n_others = background.n_cells - counted
         mean_depth = (background.depth[:, None] - counted * depth) / n_others.clamp_min(1)
         mean_depth = torch.where(n_others > 0, mean_depth, depth)
         power, weight = self.log_depth_power.exp(), self.log_prior_weight.exp()
         prior_zero = torch.exp(self.log_prior[:, 0] * (power * mean_depth).exp()[..., None])
         own = -counted[..., None]
-        zero = torch.addcmul(background.zero[:, None], own, seen.zero)
-        n_visible = torch.addcmul((background.visible + weight)[:, None], own, seen.visible)
+        zero = torch.addcmul(background.zero[:, None], own, visible.is_zero)
+        n_visible = torch.addcmul((background.visible + weight)[:, None], own, visible.is_visible)
         zero = torch.addcmul(zero, weight, prior_zero) / n_visible
         ratio = (power * (depth - mean_depth)).exp()[..., None]
         return zero.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY).log() * ratio

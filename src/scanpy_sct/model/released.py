@@ -1,4 +1,4 @@
-"""The released architecture: convolutional encoder, bottleneck transformer, decoder, head; and nothing else."""
+"""The released architecture: convolutional encoder, bottleneck transformer, decoder, head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scanpy_sct.model.profile import Background
 
 CHANNEL_MULTIPLE = 32
 HEAD_CHUNK = 65_536
-"""Tokens that pass the head at once: its hidden layer over a whole released bag would take 4 GB in float32."""
+"""Tokens in one call of the head: its hidden layer over a whole released bag would need 4 GB in float32."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ReleasedConfig:
     """Layers of the bottleneck transformer."""
     layer_norm_eps: float = 1e-5
     num_cells: int = 50
-    """Cells of a bag during training; the weights work with any number."""
+    """Cells of a bag during training; the weights can be used with any number."""
     num_hidden_layers_head: int = 1
     use_skip_connection: bool = True
     use_spatial_information: bool = False
@@ -48,7 +48,7 @@ class ReleasedConfig:
     sigma_min: float = 1.0
     sigma_max: float = 10.0
     use_gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them."""
+    """Recompute activations in the backward pass instead of storing them."""
 
     def __post_init__(self) -> None:
         if self.embed_dim % CHANNEL_MULTIPLE:
@@ -63,7 +63,7 @@ class ReleasedConfig:
         if not 1 < self.mask_token_id < self.pad_token_id < self.alphabet_size:
             msg = (
                 f"mask_token_id={self.mask_token_id}, pad_token_id={self.pad_token_id} and "
-                f"alphabet_size={self.alphabet_size} must rise: tokens below the mask token are bins."
+                f"alphabet_size={self.alphabet_size} must increase: tokens below the mask token are bins."
             )
             raise ValueError(msg)
 
@@ -79,7 +79,7 @@ class ReleasedConfig:
 
     @property
     def pad_token(self) -> int:
-        """Token behind the last gene."""
+        """Token after the last gene."""
         return self.pad_token_id
 
     @property
@@ -94,7 +94,7 @@ class ReleasedConfig:
 
     @property
     def channels(self) -> list[int]:
-        """Channel widths along the encoder (``num_downsamples + 1`` numbers)."""
+        """Channels along the encoder (``num_downsamples + 1`` numbers)."""
         widths = np.linspace(self.token_embed_dim, self.embed_dim, self.num_downsamples + 1)
         return [int(np.ceil(width / CHANNEL_MULTIPLE)) * CHANNEL_MULTIPLE for width in widths]
 
@@ -105,15 +105,9 @@ class ReleasedNetwork(nn.Module):
     Parameters
     ----------
     config
-        Shape of the network.
+        Configuration of the network.
     n_genes
-        Genes of one cell, padding included; a multiple of ``2 ** config.num_downsamples``. The weights depend on it,
-        on the number of cells in a bag they do not.
-
-    Raises
-    ------
-    ValueError
-        If ``n_genes`` cannot be halved ``config.num_downsamples`` times.
+        Number of genes, padding included; a multiple of ``2 ** config.num_downsamples``, else a ValueError is raised.
     """
 
     has_cell_embedding = False
@@ -125,7 +119,7 @@ class ReleasedNetwork(nn.Module):
             msg = f"n_genes={n_genes} must be a positive multiple of 2**num_downsamples={2**depth}."
             raise ValueError(msg)
         self.config, self.n_genes = config, n_genes
-        # The stem gives `token_embed_dim` channels, the last block of the decoder the first width.
+        # The stem has `token_embed_dim` output channels, the last block of the decoder the first width.
         widths = config.channels
         self.token_embedding = nn.Embedding(config.alphabet_size, dim)
         if config.use_spatial_information:
@@ -153,17 +147,8 @@ class ReleasedNetwork(nn.Module):
         x = x.squeeze(2).transpose(1, 2).flatten(0, 1)[token_index]
         return torch.cat([self._head(chunk) for chunk in x.split(HEAD_CHUNK)])[:, : self.config.n_bins]
 
-    def forward(
-        self, tokens: Tensor, token_index: Tensor, coordinates: Tensor | None = None, cell_weight: float = 1.0
-    ) -> Tensor:
-        """Do as :meth:`bin_logits`, with plain tensors, as wrappers such as DistributedDataParallel expect."""
-        return self.bin_logits(Bags(tokens, coordinates), token_index, cell_weight=cell_weight)
-
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
-        """Return the mean of the transformer's output over the positions of each cell, (batch, cells, embed_dim).
-
-        ``background`` has no effect.
-        """
+        """Return the mean transformer output of each cell, (batch, cells, embed_dim); ``background`` has no effect."""
         x = self._encode(bags, skips=None)
         return x.float().unflatten(1, (bags.tokens.shape[1], -1)).mean(2)
 

@@ -1,7 +1,7 @@
-"""Which cells are read together.
+"""Plan bags: the cells that a network reads together.
 
-To add a policy, write a function that gives every cell a point, and enter it in `POLICIES`: cells whose points are
-close share a bag. Prediction, training and evaluation look policies up there.
+To add a policy, write a function that returns a point for every cell, and add it to `POLICIES`: cells whose points are
+close share a bag.
 """
 
 from __future__ import annotations
@@ -26,37 +26,25 @@ class Bag:
 
 @dataclass(frozen=True)
 class CellsToPlan:
-    """What a policy may look at."""
+    """What a policy can use."""
 
     coordinates: np.ndarray | None
-    """(cells, 2) on the tissue, if there are any."""
+    """(cells, 2), if there are any."""
     visible_values: Callable[[], sparse.csr_matrix]
-    """Gives the visible log values, (cells, genes)."""
+    """Returns the visible log values, (cells, genes)."""
     seed: int
 
 
-def _spatial_points(cells: CellsToPlan) -> np.ndarray | None:
-    return cells.coordinates
-
-
-def _similar_points(cells: CellsToPlan) -> np.ndarray | None:
-    return similarity_points(cells.visible_values(), cells.seed)
-
-
-def _no_points(cells: CellsToPlan) -> np.ndarray | None:
-    return None
-
-
 POLICIES: dict[str, Callable[[CellsToPlan], np.ndarray | None]] = {
-    "spatial": _spatial_points,
-    "similar": _similar_points,
-    "random": _no_points,
+    "spatial": lambda cells: cells.coordinates,
+    "similar": lambda cells: similarity_points(cells.visible_values(), cells.seed),
+    "random": lambda cells: None,
 }
-"""From the name of a policy to the points of the cells; None: cells at random."""
+"""Function of each policy that returns the points of the cells; None: cells are drawn at random."""
 
 
 def choose_policy(bags: str, *, has_coordinates: bool) -> str:
-    """Turn the argument ``bags`` into a policy; ``"auto"``: neighbours on the tissue if possible, else similar cells.
+    """Return the policy for the argument ``bags``; ``"auto"``: ``"spatial"`` with coordinates, else ``"similar"``.
 
     Raises
     ------
@@ -77,19 +65,19 @@ def choose_policy(bags: str, *, has_coordinates: bool) -> str:
 def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: np.ndarray | None = None) -> list[Bag]:
     """Divide the cells of each sample into bags; every cell is a target in exactly one of them.
 
-    The cells of a sample are spread evenly over as few bags as will hold them; each bag is then topped up to ``size``
-    with other cells of the sample. A sample of fewer than ``size`` cells is one smaller bag.
+    The cells of a sample are divided evenly into as few bags as possible; context cells of the same sample then fill
+    each bag up to ``size``. A sample of fewer than ``size`` cells is one smaller bag.
 
     Parameters
     ----------
     samples
-        Sample of each cell, (n_cells,) integers: a bag never mixes samples.
+        (n_cells,) integers: a bag never mixes samples.
     size
         Cells of a bag.
     rng
-        Source of chance.
+        Random generator.
     points
-        (n_cells, any dimension): a bag gathers cells close to one another. None: cells at random.
+        (n_cells, dimensions): cells of a bag are close to one another. None: they are drawn at random.
     """
     bags = []
     for sample in np.unique(samples):
@@ -97,16 +85,20 @@ def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: 
         n_bags = -(-len(rows) // size)
         if points is None:
             parts = np.array_split(rng.permutation(rows), n_bags)
-            bags += [_top_up_at_random(part, rows, size, rng) for part in parts]
+            # Twice the size of a bag holds enough cells that are not among its targets.
+            draws = (rng.choice(rows, min(2 * size, len(rows)), replace=False) for _ in parts)
+            bags += [_with_context(part, drawn, size) for part, drawn in zip(parts, draws, strict=True)]
         else:
             parts = divide(points, rows, n_bags)
             tree = cKDTree(points[rows])
-            bags += [_top_up_with_nearest(part, rows, size, points, tree) for part in parts]
+            for part in parts:
+                _, nearest = tree.query(points[part].mean(0), k=min(2 * size, len(rows)))
+                bags.append(_with_context(part, rows[np.atleast_1d(nearest)], size))
     return bags
 
 
 def divide(points: np.ndarray, rows: np.ndarray, n_parts: int) -> list[np.ndarray]:
-    """Cut ``rows`` into compact parts of nearly equal size, halving along the direction of largest spread."""
+    """Divide ``rows`` into compact parts of nearly equal size, by halving along the direction of largest variance."""
     if n_parts == 1:
         return [rows]
     centred = points[rows] - points[rows].mean(0)
@@ -119,24 +111,13 @@ def divide(points: np.ndarray, rows: np.ndarray, n_parts: int) -> list[np.ndarra
     return divide(points, ordered[:cut], n_left) + divide(points, ordered[cut:], n_parts - n_left)
 
 
-def _top_up_at_random(part: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> Bag:
-    # Twice the size of a bag holds enough others, whatever the size of the sample.
-    drawn = rng.choice(sample, min(2 * size, len(sample)), replace=False)
-    return _with_context(part, drawn, size)
-
-
-def _top_up_with_nearest(part: np.ndarray, sample: np.ndarray, size: int, points: np.ndarray, tree: cKDTree) -> Bag:
-    _, nearest = tree.query(points[part].mean(0), k=min(2 * size, len(sample)))
-    return _with_context(part, sample[np.atleast_1d(nearest)], size)
-
-
 def _with_context(part: np.ndarray, candidates: np.ndarray, size: int) -> Bag:
     others = candidates[~np.isin(candidates, part)]
     return Bag(np.concatenate([part, others[: size - len(part)]]), len(part))
 
 
 def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: int = 20) -> np.ndarray:
-    """Give cells points by their expression: truncated SVD of depth-normalised log values.
+    """Embed cells by their expression: truncated SVD of depth-normalised log values.
 
     Parameters
     ----------
@@ -162,10 +143,9 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
 
 
 def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Divide coordinates by the median distance of a cell to its nearest neighbour, from the middle of each sample.
+    """Centre the coordinates of each sample, and divide them by the median distance to the nearest neighbour.
 
-    Coordinates in pixels, micrometres or rows of an array become alike: one is the distance between two spots, and the
-    median position of a sample is its origin.
+    Coordinates in pixels, micrometres or rows of an array become comparable: 1 is the distance between two spots.
 
     Parameters
     ----------

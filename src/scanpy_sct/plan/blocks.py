@@ -1,4 +1,4 @@
-"""Blocks of cells that are computed one after the other, so that memory does not grow with the data.
+"""Divide cells into blocks that are computed one after the other, so that memory does not grow with the data.
 
 Blocks depend on the samples and coordinates of the cells and on the seed, never on how the data are stored. Bags are
 planned within a block and never cross it.
@@ -13,16 +13,16 @@ import numpy as np
 from scanpy_sct.plan.bags import Bag, divide, plan_bags
 
 MAX_CELLS = 8192
-"""Cells of a block, and cells from which an imputation is estimated."""
+"""Largest number of cells in a block, and of cells to which an imputation is fitted."""
 
 
 @dataclass(frozen=True)
 class PlannedCells:
-    """Rows of the cells of a block, increasing; and their bags, where these are fixed beforehand."""
+    """Rows of the cells of a block, increasing; and their bags, where these are planned beforehand."""
 
     rows: np.ndarray
     bags: list[Bag] | None = None
-    """Bags by number within the block; None: they are planned when the expression is read."""
+    """Bags of rows of the block; None: they are planned when the expression is read."""
 
 
 def plan_blocks(
@@ -33,13 +33,13 @@ def plan_blocks(
     Parameters
     ----------
     samples
-        (cells,) number of the sample of each cell.
+        (cells,) integers: sample of each cell.
     points
         (cells, dimensions): parts of a sample are compact in these; None: they are drawn at random.
     seed
-        Decides which cells make a part.
+        Seed of the draw.
     max_cells
-        Cells of a block, at most.
+        Largest number of cells in a block.
     """
     n_cells = len(samples)
     if n_cells <= max_cells:
@@ -51,8 +51,10 @@ def plan_blocks(
         rows = np.flatnonzero(samples == sample)
         if len(rows) > max_cells:
             n_parts = -(-len(rows) // max_cells)
-            is_drawn = points is None
-            blocks += np.array_split(rng.permutation(rows), n_parts) if is_drawn else divide(points, rows, n_parts)
+            if points is None:
+                blocks += np.array_split(rng.permutation(rows), n_parts)
+            else:
+                blocks += divide(points, rows, n_parts)
         elif len(waiting) + len(rows) > max_cells:
             blocks.append(waiting)
             waiting = rows
@@ -64,13 +66,13 @@ def plan_blocks(
 def plan_fit(
     samples: np.ndarray, points: np.ndarray | None, bag_size: int, seed: int, max_cells: int = MAX_CELLS
 ) -> PlannedCells:
-    """Draw the cells from which an imputation is estimated: all, or as many whole bags as hold ``max_cells`` cells.
+    """Draw the cells to which an imputation is fitted: all, or as many whole bags as hold ``max_cells`` cells.
 
     Parameters
     ----------
     samples, points, seed, max_cells
-        As in :func:`plan_blocks`. With ``points`` the bags that were drawn are kept; without, the cells that were
-        drawn are arranged in bags when their expression is read.
+        As in :func:`plan_blocks`. With ``points`` the drawn bags are kept; without, bags are planned when the
+        expression is read.
     bag_size
         Cells of a bag.
     """

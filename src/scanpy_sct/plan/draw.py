@@ -7,20 +7,20 @@ import pandas as pd
 
 
 def rank_within_labels(labels: np.ndarray, seed: int, usable: np.ndarray | None = None) -> np.ndarray:
-    """Put the cells of each label in a random order.
+    """Rank the cells of each label in a random order.
 
     Parameters
     ----------
     labels
-        Label of each cell, (n_cells,).
+        (n_cells,) label of each cell.
     seed
-        Decides the order.
+        Seed of the order.
     usable
-        Cells that take part, bool (n_cells,); None: all.
+        (n_cells,) bool: cells to rank; None: all.
 
     Returns
     -------
-    Rank of each cell among those of its label, from 0, int (n_cells,); -1 for cells that do not take part.
+    (n_cells,) integers: rank of each cell among those of its label, from 0; -1 for cells that are not usable.
     """
     rows = np.arange(len(labels)) if usable is None else np.flatnonzero(usable)
     order = np.random.default_rng(seed).permutation(rows)
@@ -37,7 +37,7 @@ def draw_per_label(labels: np.ndarray, n_cells: int, seed: int, usable: np.ndarr
     labels, seed, usable
         See :func:`rank_within_labels`.
     n_cells
-        A label with fewer cells is taken as a whole.
+        Largest number of cells of a label.
     """
     ranks = rank_within_labels(labels, seed, usable)
     return np.flatnonzero((ranks >= 0) & (ranks < n_cells))

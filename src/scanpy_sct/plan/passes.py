@@ -1,21 +1,23 @@
-"""What is masked when: every entry in exactly one of several passes."""
+"""Assign every entry to the one of several passes in which it is masked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 _SHIFTS = (np.uint32(16), np.uint32(15), np.uint32(16))
 _FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
 PROBE_PASSES = 12
-"""The probe masks one entry in so many of those that are visible."""
+"""The probe masks one visible entry in this many."""
+MAX_PASSES = 250
+"""The number of a pass is stored in 8 bits, beside two passes for hidden entries and `NOT_MASKED`."""
 ROWS_AT_ONCE = 256
-"""Numbers of so many cells are scrambled at a time: they stay in the cache of a processor."""
+"""Cells that are hashed at a time: their numbers stay in the cache of a processor."""
 
 
 def _scramble(x: np.ndarray) -> np.ndarray:
-    """Turn a counter into a well-mixed 32-bit number, in place (the hash "lowbias32" of Wellons, 2018)."""
+    """Hash 32-bit integers in place (the hash "lowbias32" of Wellons, 2018)."""
     for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
         x ^= x >> shift
         x *= factor
@@ -24,12 +26,12 @@ def _scramble(x: np.ndarray) -> np.ndarray:
 
 
 NOT_MASKED = 255
-"""Stands in the place of a pass where an entry is never masked: a gene that was not measured is unknown anyway."""
+"""Instead of a pass for entries of unmeasured genes, which belong to no pass."""
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Assigns each entry (cell, gene) to the one pass in which it is masked.
+    """Assignment of each entry (cell, gene) to the one pass in which it is masked.
 
     The assignment is a hash of cell, gene and seed: it needs no memory, and it is the same however the cells are
     divided into blocks, bags, batches or workers.
@@ -41,29 +43,29 @@ class Passes:
 
     @classmethod
     def for_fraction(cls, mask_fraction: float, seed: int) -> Passes:
-        """Make as few passes as possible with no more than ``mask_fraction`` of the entries masked in each."""
-        return cls(max(2, int(np.ceil(1 / mask_fraction - 1e-9))), seed)
+        """Make as few passes as possible, up to 250, with at most ``mask_fraction`` of the entries masked in each."""
+        return cls(int(np.clip(np.ceil(1 / mask_fraction - 1e-9), 2, MAX_PASSES)), seed)
 
     def assigned(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
-        """Pass in which each entry is masked, (cells, genes) uint8, for row numbers and indices into the vocabulary."""
+        """Return the pass that masks each entry, (cells, genes) uint8, for rows and indices into the vocabulary."""
         return (entry_hash(cells, genes, self.seed) % np.uint32(self.n)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class BlockMasks:
-    """In which pass each entry of a block of cells is masked.
+    """The pass in which each entry of a block of cells is masked.
 
-    Entries that the user hides are masked in all passes. Where there are any, two passes follow the others: one that
-    masks few more entries (the *probe*), from which the last one learns, in which only the hidden entries are masked
-    and predicted.
+    Entries that the user hides are masked in all passes. If there are any, two passes are added: the *probe*, which
+    masks few other entries, and a last pass, which masks and predicts the hidden entries only and learns from the
+    probe.
     """
 
     pass_of: np.ndarray
-    """(cells, genes) uint8, `NOT_MASKED` for genes that were not measured."""
+    """(cells, genes) uint8, `NOT_MASKED` for unmeasured genes."""
     n_passes: int
     """Number of passes, those for hidden entries included."""
     hidden_pass: int | None = None
-    """The pass of the entries that the user hides, the last one; the probe comes before it."""
+    """The last pass, if it is that of hidden entries; the probe is the pass before it."""
 
     @classmethod
     def of(
@@ -76,11 +78,11 @@ class BlockMasks:
         passes
             The passes.
         cells, genes
-            Row numbers in the whole object, and indices into the vocabulary.
+            Rows of the object, and indices into the vocabulary.
         measured
             (genes,) bool.
         hidden
-            (cells, genes) bool: entries that the user hides; None: nowhere in the object.
+            (cells, genes) bool: entries that the user hides; None: none in the whole object.
         """
         probe = Passes(PROBE_PASSES, passes.seed + 2)
         pass_of = np.empty((len(cells), len(genes)), dtype=np.uint8)
@@ -97,14 +99,15 @@ class BlockMasks:
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether the values of the entries of each pass may be learnt from, (passes,) bool."""
-        return np.arange(self.n_passes) != (-1 if self.hidden_pass is None else self.hidden_pass)
+        """(passes,) bool: whether the values of the entries of each pass may be used; False for hidden entries."""
+        return np.arange(self.n_passes) != self.hidden_pass
 
     @property
     def learns_from(self) -> np.ndarray:
-        """Entries of which passes (second axis) what is done in a pass is learnt from, (passes, passes) bool.
+        """(passes, passes) bool: which passes (second axis) the weights of each pass are estimated on.
 
-        No pass learns from its own entries, and each from passes that mask about as many entries as it does itself.
+        No pass learns from its own entries. The pass of hidden entries learns from the probe, which masks nearly as few
+        entries; all others learn from the passes that are neither.
         """
         n = self.n_passes
         if self.hidden_pass is None:
@@ -114,12 +117,16 @@ class BlockMasks:
         result[-1, -2] = True
         return result
 
+    def at_genes(self, genes: np.ndarray) -> BlockMasks:
+        """Return the passes of some genes, increasing indices."""
+        return self if len(genes) == self.pass_of.shape[1] else replace(self, pass_of=self.pass_of[:, genes])
+
     def targets(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Entries that are predicted in a pass, (rows, genes) bool."""
+        """Return which entries are predicted in a pass, (rows, genes) bool."""
         return self.pass_of[rows] == number
 
     def masked(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Entries that are masked in a pass, (rows, genes) bool."""
+        """Return which entries are masked in a pass, (rows, genes) bool."""
         pass_of = self.pass_of[rows]
         if self.hidden_pass is None:
             return pass_of == number
@@ -127,7 +134,7 @@ class BlockMasks:
 
 
 def entry_hash(cells: np.ndarray, genes: np.ndarray, seed: int) -> np.ndarray:
-    """Random 32-bit number for each entry (cell, gene), (cells, genes) uint32."""
+    """Return a pseudo-random 32-bit number for each entry, (cells, genes) uint32."""
     offsets = np.random.SeedSequence(seed).generate_state(2)
     of_cells = _scramble(np.asarray(cells).astype(np.uint32) + offsets[0])
     of_genes = _scramble(np.asarray(genes).astype(np.uint32) + offsets[1])

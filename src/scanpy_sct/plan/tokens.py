@@ -1,4 +1,4 @@
-"""The tokens of one bag: what the network reads, and what its predictions are worth in units of expression."""
+"""Make the tokens of cells, and the expression value of each bin."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How expression becomes tokens for a network."""
+    """How the expression of a cell is written as tokens."""
 
     vocabulary: np.ndarray
     """Ensembl id of each gene of the network, "" where there is none."""
     mask: int
-    """Token of a masked gene, measured or not."""
+    """Token of a masked or unmeasured gene."""
     pad: int
     """Token behind the last gene."""
     binning: Binning = "uniform"
@@ -41,7 +41,7 @@ class TokenRules:
         return tokens
 
     def visible_genes(self, measured: np.ndarray) -> np.ndarray:
-        """Return the index of the genes that can be visible in a cell: all others are masked, or padding, in all."""
+        """Return the indices of genes that can be visible; all others are masked, or padding, in all cells."""
         return np.flatnonzero(measured | (self.empty_cell(measured) < self.n_bins))
 
 
@@ -56,16 +56,16 @@ class BagTokens:
 def make_tokens(
     binned: sparse.csr_matrix, values: sparse.csr_matrix, masked: np.ndarray, measured: np.ndarray, rules: TokenRules
 ) -> BagTokens:
-    """Turn the visible entries of some cells into tokens.
+    """Write the visible entries of some cells as tokens.
 
     Parameters
     ----------
     binned
         (cells, genes) values that are binned, explicit entries positive.
     values
-        The same entries on the scale on which predictions are requested.
+        The same entries on the scale of the predictions.
     masked
-        (cells, genes) bool: replaced by the mask token, and without influence on edges and bin values.
+        (cells, genes) bool: entries that become the mask token, and do not influence edges and bin values.
     measured
         (genes,) bool.
     rules

@@ -1,4 +1,4 @@
-"""Columns of `.obs` and `.var` that a user names."""
+"""Read columns of `.obs` and `.var`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pandas as pd
 
 
 def check_is_name(argument: str, value: object) -> None:
-    """Raise a TypeError for what cannot be the name of a layer or a column."""
+    """Raise a TypeError unless ``value`` is a string or None."""
     if value is not None and not isinstance(value, str):
-        msg = f"{argument}={value!r} must be one name (str) or None, found {type(value).__name__}."
+        msg = f"{argument}={value!r} must be a string or None, found {type(value).__name__}."
         raise TypeError(msg)
 
 
@@ -17,21 +17,15 @@ def read_column(table: pd.DataFrame, column: str, argument: str, where: str, hin
 
     Parameters
     ----------
-    table
-        Table with the column.
-    column
-        Its name, as the user gave it.
-    argument
-        Argument that gave the name.
-    where
-        What the user calls the table, such as "adata.obs".
-    hint
-        Added to the message of the error.
+    table, column
+        Table, and the column to return.
+    argument, where, hint
+        For the error: the argument that names the column, the table as users write it ("adata.obs"), and an addition.
 
     Raises
     ------
     KeyError
-        There is no such column; the message lists those there are.
+        There is no such column.
     """
     if column not in table:
         columns = ", ".join(map(repr, table.columns)) or "none"

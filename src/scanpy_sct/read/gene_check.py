@@ -1,4 +1,4 @@
-"""Whether the gene names of an object are those of the model, and what would help if they are not."""
+"""Check that the gene names of an object are those of the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_match(
     gene_names: str | None,
     min_genes: int,
 ) -> None:
-    """Refuse mouse genes and too few matched genes; say what would help."""
+    """Raise an error that says how to fix it for mouse genes and for fewer than ``min_genes`` matched genes."""
     n_matched = len(match.columns)
     used = "adata.var_names" if gene_names is None else f"adata.var[{gene_names!r}]"
     other = _looks_like_mouse(names, vocabulary, n_matched)
@@ -34,7 +34,7 @@ def check_match(
     examples = ", ".join(map(repr, names.dropna().head(5)))
     found = f"{n_matched} of {len(names)} names in {used} ({examples}, ...; read as {match.id_type}s)"
     if other:
-        msg = f"{found} are human genes of the model, which knows no others. {other}"
+        msg = f"Only {found} are human genes of the model. {other}"
     else:
         n_needed = max(min_genes, n_matched + 1)
         msg = (
@@ -45,9 +45,9 @@ def check_match(
 
 
 def _looks_like_mouse(names: pd.Series, vocabulary: np.ndarray, n_matched: int) -> str:
-    """Say what speaks for mouse genes, and the way out; empty for human genes.
+    """Return why the genes seem to be of mouse, and how to fix it; "" for human genes.
 
-    A few dozen mouse symbols are also human ones (C3, F2), so a number of matches alone does not tell.
+    A few dozen mouse symbols are also human ones (C3, F2), so that the number of matches alone is not enough.
     """
     text = names.fillna("").astype(str)
     if text.str.contains(r"ENSMUSG\d", regex=True).mean() > 0.5 and n_matched < len(text) / 10:
@@ -64,7 +64,7 @@ def _looks_like_mouse(names: pd.Series, vocabulary: np.ndarray, n_matched: int) 
 
 
 def _better_names(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None, n_needed: int) -> str:
-    """Say where enough gene names are: in another column of `.var`, or along the other side of the matrix."""
+    """Return where enough gene names are: in another column of `.var`, or in the other dimension of the matrix."""
     candidates = {
         column: values
         for column, values in adata.var.items()

@@ -8,19 +8,19 @@ from importlib.resources import as_file, files
 import numpy as np
 import pandas as pd
 
-N_RELEASED_POSITIONS = 19_968
-"""Positions of the released network: 19,965 genes, filled up to a multiple of 256."""
+N_RELEASED_GENES = 19_968
+"""Genes of the released network: 19,965, padded to a multiple of 256."""
 
 
 @lru_cache(maxsize=1)
 def load_gene_table() -> pd.DataFrame:
-    """Human genes as the package knows them (GENCODE 48; aliases from GENCODE 44 and NCBI Gene).
+    """Load the table of human genes (GENCODE 48; aliases from GENCODE 44 and NCBI Gene).
 
     Returns
     -------
     One row a gene, index `ensembl_id` without version; columns `symbol` (the id itself for nameless genes),
-    `aliases` ('|'-joined, may be empty), `biotype`, `sct_position` (position in the released network, -1 for none).
-    The table is shared: copy it before changing it.
+    `aliases` ('|'-joined, may be empty), `biotype`, `sct_position` (gene index in the released network, -1 for none).
+    The table is cached: copy it before changing it.
     """
     with as_file(files("scanpy_sct.read") / "data" / "genes.tsv.gz") as path:
         table = pd.read_csv(
@@ -31,14 +31,14 @@ def load_gene_table() -> pd.DataFrame:
 
 
 def released_vocabulary() -> np.ndarray:
-    """Ensembl id at each position of the released network.
+    """Return the Ensembl id of each gene of the released network.
 
     Returns
     -------
-    Array of strings, shape `(19968,)`; `""` at the 28 positions without a usable id and the 3 filled up ones.
+    (19968,) strings; `""` for the 28 genes without a usable id and the 3 of the padding.
     """
-    positions = load_gene_table()["sct_position"]
-    positions = positions[positions >= 0]
-    vocabulary = np.full(N_RELEASED_POSITIONS, "", dtype=object)
-    vocabulary[positions.to_numpy()] = positions.index.to_numpy()
+    gene_index = load_gene_table()["sct_position"]
+    gene_index = gene_index[gene_index >= 0]
+    vocabulary = np.full(N_RELEASED_GENES, "", dtype=object)
+    vocabulary[gene_index.to_numpy()] = gene_index.index.to_numpy()
     return vocabulary.astype(str)

@@ -1,4 +1,4 @@
-"""Gene names: from whatever a data set calls its genes to the positions of a network's vocabulary."""
+"""Match the gene names of a data set to the vocabulary of a network."""
 
 from __future__ import annotations
 
@@ -16,78 +16,59 @@ if TYPE_CHECKING:
 
 __all__ = ["GeneMatch", "GeneNames", "load_gene_table", "match_genes", "released_vocabulary", "to_ensembl"]
 
-# Version suffixes (".12"), "_PAR_Y" and genome prefixes all fall away when only the id itself is taken.
+# Without version suffix (".12"), "_PAR_Y" and genome prefix.
 _ENSEMBL_ID = r"(ENSG\d{11})"
-# Cell Ranger puts the genome before the name where reads were aligned to several genomes.
+# Cell Ranger adds the genome where reads were aligned to several genomes.
 _GENOME_PREFIX = r"^(?:GRCh3[78]|hg19|hg38)_+"
 
 
 @dataclass(frozen=True)
 class GeneNames:
-    """What a list of gene names stands for.
-
-    Parameters
-    ----------
-    ensembl_ids
-        Ensembl id without version for each name, `""` where unknown or ambiguous, shape `(n_names,)`.
-    id_type
-        `"ensembl"` if at least half of the names hold an Ensembl id, else `"symbol"`.
-    ambiguous
-        Names that fit several genes equally well.
-    evidence
-        How each name was understood: 0 id or current symbol, 1 alias or former symbol, 2 other spelling
-        (`C1ORF112`, `HLA.A`), 3 after dropping the `-1` of a name made unique, 4 not at all; shape `(n_names,)`.
-    """
+    """Ensembl ids of a list of gene names."""
 
     ensembl_ids: np.ndarray
+    """(n_names,) Ensembl ids without version, `""` where unknown or ambiguous."""
     id_type: Literal["ensembl", "symbol"]
+    """`"ensembl"` if at least half of the names contain an Ensembl id."""
     ambiguous: tuple[str, ...]
+    """Names that fit several genes equally well."""
     evidence: np.ndarray
+    """(n_names,) integers, see :class:`scanpy_sct.read.symbols.Evidence`."""
 
 
 @dataclass(frozen=True)
 class GeneMatch:
-    """Which columns of a data set are which positions of a network.
-
-    Parameters
-    ----------
-    columns
-        Matched columns of the data set, increasing, shape `(n_matched,)`.
-    positions
-        Position in the vocabulary of each of these columns, each at most once, shape `(n_matched,)`.
-    id_type
-        `"ensembl"` or `"symbol"`, see :class:`GeneNames`.
-    unmatched
-        Names that stand for no gene of the vocabulary.
-    ambiguous
-        Names that fit several genes equally well and are left out.
-    duplicates
-        Names left out since another column of the same gene was taken.
-    """
+    """Columns of a data set that are genes of a vocabulary."""
 
     columns: np.ndarray
-    positions: np.ndarray
+    """(n_matched,) columns of the data set, increasing."""
+    gene_index: np.ndarray
+    """(n_matched,) index into the vocabulary of each of these columns, all different."""
     id_type: Literal["ensembl", "symbol"]
+    """See :class:`GeneNames`."""
     unmatched: tuple[str, ...]
+    """Names without a gene of the vocabulary."""
     ambiguous: tuple[str, ...]
+    """Names that fit several genes equally well; not used."""
     duplicates: tuple[str, ...]
+    """Names that are not used because another column of the same gene is."""
 
 
 def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) -> GeneNames:
-    """Ensembl ids of gene names: ids (with or without version), symbols, aliases, also mixed.
+    """Find the Ensembl ids of gene names: ids (with or without version), symbols, aliases, also mixed.
 
-    A name that contains an Ensembl id is that gene. Otherwise a current symbol wins over an alias, an alias over
-    another spelling. Where several genes are left, genes of the vocabulary win over other protein-coding genes and
-    these over the rest; a name that still fits several genes is ambiguous and left unknown.
+    A name that contains an Ensembl id is that gene. Otherwise a current symbol is preferred to an alias, and an alias
+    to another spelling; among equal ones, genes of the vocabulary are preferred to other protein-coding genes, and
+    these to the rest. A name that still fits several genes is ambiguous, and its id is `""`.
 
     Parameters
     ----------
     names
-        Gene names as found in the data, shape `(n_names,)`.
+        (n_names,) gene names as found in the data.
     vocabulary
-        Ensembl ids to prefer; the released network's if None.
+        Ensembl ids to prefer; None: those of the released network.
     """
-    original = _as_text(names)
+    original = _as_strings(names)
     cleaned = original.str.strip().str.replace(_GENOME_PREFIX, "", regex=True)
     ids = cleaned.str.extract(_ENSEMBL_ID, expand=False).fillna("")
     is_id = (ids != "").to_numpy()
@@ -109,48 +90,44 @@ def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) ->
 def match_genes(names: Sequence[str], vocabulary: np.ndarray, *, totals: np.ndarray | None = None) -> GeneMatch:
     """Find the columns of a data set that belong to a network's vocabulary.
 
-    Where several columns stand for one gene, the better evidence wins (an id or current symbol over an alias, and so
-    on), then the larger total, then the first column.
+    Of several columns of one gene, the one with the better evidence is used (an id or current symbol rather than an
+    alias), then that with the larger total, then the first.
 
     Parameters
     ----------
     names
-        Gene name of each column, shape `(n_vars,)`.
+        (n_vars,) gene name of each column.
     vocabulary
-        Ensembl id at each position of the network, `""` where there is none, shape `(n_positions,)`.
+        (n_genes,) Ensembl id of each gene of the network, `""` where there is none.
     totals
-        Sum of each column, shape `(n_vars,)`; None takes the first column.
+        (n_vars,) sum of each column; None: the first column is used.
     """
-    original = _as_text(names).to_numpy(dtype=str)
+    original = _as_strings(names).to_numpy(dtype=str)
     vocabulary = np.asarray(vocabulary, dtype=str)
     genes = to_ensembl(names, vocabulary=vocabulary)
     named = np.flatnonzero(vocabulary != "")
-    # -1 for ids that the vocabulary lacks; "" is never among the named positions.
-    place = pd.Index(vocabulary[named]).get_indexer(genes.ensembl_ids)
-    columns = np.flatnonzero(place >= 0)
-    positions = named[place[columns]]
+    # -1 for ids that the vocabulary lacks; "" is never among those that are named.
+    found = pd.Index(vocabulary[named]).get_indexer(genes.ensembl_ids)
+    columns = np.flatnonzero(found >= 0)
+    gene_index = named[found[columns]]
 
+    ambiguous = set(genes.ambiguous)
     totals = np.zeros(len(original)) if totals is None else np.asarray(totals, dtype=float)
     order = np.lexsort((columns, -totals[columns], genes.evidence[columns]))
-    # unique() reports the first, hence best, column of each position.
-    _, best = np.unique(positions[order], return_index=True)
+    # unique() returns the first, hence best, column of each gene.
+    _, best = np.unique(gene_index[order], return_index=True)
     kept = np.sort(order[best])
     return GeneMatch(
         columns=columns[kept],
-        positions=positions[kept],
+        gene_index=gene_index[kept],
         id_type=genes.id_type,
-        unmatched=_without(original[place < 0], genes.ambiguous),
+        unmatched=tuple(name for name in original[found < 0].tolist() if name not in ambiguous),
         ambiguous=genes.ambiguous,
         duplicates=tuple(np.delete(original[columns], kept).tolist()),
     )
 
 
-def _as_text(names: Iterable[str]) -> pd.Series:
-    """Names as a Series of strings numbered from 0, `""` for missing ones."""
+def _as_strings(names: Iterable[str]) -> pd.Series:
+    """Convert names to a Series of strings with index 0, 1, ...; `""` for missing ones."""
     series = pd.Series(list(names), dtype=object)
     return series.where(series.notna(), "").astype(str).astype(object)
-
-
-def _without(names: np.ndarray, left_out: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that are not among `left_out`, as a tuple."""
-    return tuple(names[~np.isin(names, left_out)].tolist())

@@ -9,13 +9,13 @@ from scipy import sparse
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Where in an AnnData the expression, the samples and the gene names stand."""
+    """Which parts of an AnnData to read."""
 
     layer: str | None = None
     """Layer with the expression; None: `X`."""
     library_key: str | None = None
-    """Column of `.obs` that names the sample of each cell; None: all cells are one sample."""
+    """Column of `.obs` with the sample of each cell; None: all cells are one sample."""
     gene_names: str | None = None
     """Column of `.var` with symbols or Ensembl ids; None: `.var_names`."""
     hide: str | sparse.spmatrix | None = None
-    """Entries to read as if they were not known, boolean (n_obs, n_vars), or the name of a layer that holds this."""
+    """Entries to hide, boolean (n_obs, n_vars), or the name of a layer that holds this."""

@@ -1,4 +1,4 @@
-"""An AnnData as the network needs it: facts about all cells at once, and the expression of any block of them."""
+"""Read an AnnData: properties of all cells at once, and the expression of any block of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
-from scanpy_sct.sparse_tools import without_masked
+from scanpy_sct.sparse_tools import keep_entries, without_masked
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +33,15 @@ class CellBlock:
     rows: np.ndarray
     """Row of each cell in the object, (n_cells,)."""
     log_values: sparse.csr_matrix
-    """(n_cells, n_genes) float32, values on the input's log scale, positive entries only."""
+    """(n_cells, n_genes) float32, values on the log scale of the input, positive entries only."""
     token_values: sparse.csr_matrix
-    """The values that are cut into bins, same entries."""
+    """The values that are binned, same entries."""
     measured: np.ndarray
     """(n_genes,) bool: whether the data have the gene."""
     samples: np.ndarray
-    """(n_cells,) number of the sample of each cell."""
+    """(n_cells,) integers: sample of each cell."""
     coordinates: np.ndarray | None
-    """(n_cells, 2) float64, in the data's own unit; None without `obsm["spatial"]`."""
+    """(n_cells, 2) float64, in the unit of the data; None without `obsm["spatial"]`."""
     name_hashes: np.ndarray
     """(n_cells,) uint64 hash of the name of each cell."""
     hidden: sparse.csr_matrix | None = None
@@ -53,7 +53,7 @@ class CellBlock:
         return len(self.rows)
 
     def block(self, rows: np.ndarray) -> CellBlock:
-        """Take some of the cells, by their position within the block."""
+        """Return some of the cells, by their rows within the block."""
         return replace(
             self,
             rows=self.rows[rows],
@@ -66,7 +66,7 @@ class CellBlock:
         )
 
     def at_genes(self, genes: np.ndarray) -> CellBlock:
-        """Keep some genes, increasing indices into the vocabulary."""
+        """Return the cells with some genes, increasing indices into the vocabulary."""
         if len(genes) == len(self.measured):
             return self
         log_values = self.log_values[:, genes]
@@ -80,17 +80,17 @@ class CellBlock:
         )
 
     def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return which measured entries of some cells of the block the user hides, dense bool."""
+        """Return which measured entries of some cells the user hides, (rows, genes) bool."""
         if self.hidden is None:
             return np.zeros((len(self.rows[rows]), len(self.measured)), dtype=bool)
         return self.hidden[rows].toarray() & self.measured
 
 
 class CellReader:
-    """Facts about all cells of an AnnData, and blocks of its rows; the object is never changed.
+    """Reader of an AnnData, which is never changed: properties of all cells, and blocks of them.
 
-    Cells keep their number and order; cells without any counts are rows without entries. All that can be wrong with
-    the object is found when the reader is made.
+    Cells keep their number and order; empty cells are rows without entries. Invalid objects raise an error when the
+    reader is made.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class CellReader:
     vocabulary
         (n_genes,) Ensembl id of each gene of the network, `""` where there is none.
     token_scale
-        Scale on which the network's bins are cut, see :class:`scanpy_sct.read.scale.TokenValues`.
+        Scale of the values that are binned, see :class:`scanpy_sct.read.scale.TokenValues`.
     options
         What to read.
     min_genes
@@ -108,11 +108,11 @@ class CellReader:
     Raises
     ------
     KeyError
-        `layer`, `library_key`, `gene_names` or the layer `hide` is not there.
+        There is no such `layer`, `library_key`, `gene_names` or layer `hide`.
     TypeError
         `adata` is not an AnnData, a name is not a string, or the matrix does not hold numbers.
     ValueError
-        No cells, genes or expression at all, mouse genes, too few matched genes, NaN, infinite, negative or scaled
+        No cells, genes or expression, mouse genes, too few matched genes, NaN, infinite, negative or scaled
         values, cells without a sample or coordinates.
     """
 
@@ -131,7 +131,7 @@ class CellReader:
         names = _read_names(adata, options.gene_names)
         self.samples, self.sample_names = read_samples(adata, options.library_key)
         self.coordinates = read_coordinates(adata)
-        # Names first: they are cheap, and a matrix on disk is read for nothing if no gene is known.
+        # Names are checked before the matrix, which may be large and on disk, is read.
         genes = match_genes(names, vocabulary)
         check_match(genes, names, vocabulary, adata, options.gene_names, min_genes)
         if options.library_key is None:
@@ -146,7 +146,7 @@ class CellReader:
             genes = match_genes(names, vocabulary, totals=totals)
         self.genes: GeneMatch = genes
         self.measured = np.zeros(len(vocabulary), dtype=bool)
-        self.measured[genes.positions] = True
+        self.measured[genes.gene_index] = True
         self.vocabulary = vocabulary
         self.obs_names, self.var_names = adata.obs_names, adata.var_names.astype(str)
         self.name_hashes = pd.util.hash_array(adata.obs_names.astype(str).to_numpy(dtype=object))
@@ -170,7 +170,7 @@ class CellReader:
         """Read the cells in ``rows`` (increasing or not; None: all)."""
         matrix = self._matrix if rows is None else self._matrix[rows]
         rows = np.arange(self.n_cells) if rows is None else np.asarray(rows)
-        # Row totals and units come from all genes of the data, so scales are changed before genes are picked.
+        # Totals and units of cells come from all genes of the data, so values are converted before genes are picked.
         log_values = self._pick(to_log(matrix, self.scale))
         is_same = self._to_tokens.is_log_scale
         return CellBlock(
@@ -185,7 +185,7 @@ class CellReader:
         )
 
     def columns(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Read all columns of the object, also those that are no genes of the network, on the input's log scale."""
+        """Read all columns of the object, also those without a gene of the network, on the log scale of the input."""
         return to_log(self._matrix[rows], self.scale)
 
     def _pick(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -193,21 +193,17 @@ class CellReader:
 
 
 def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> sparse.csr_matrix:
-    """Move the columns of the data to their genes in the vocabulary, (n_rows, n_genes)."""
+    """Reorder the columns of the data as the genes of the vocabulary, (n_rows, n_genes)."""
     gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
-    gene_of_column[genes.columns] = genes.positions
-    gene_index = gene_of_column[matrix.indices]
-    kept = gene_index >= 0
-    n_before = np.concatenate([[0], np.cumsum(kept)])
-    picked = sparse.csr_matrix(
-        (matrix.data[kept], gene_index[kept], n_before[matrix.indptr]), shape=(matrix.shape[0], n_genes)
-    )
+    gene_of_column[genes.columns] = genes.gene_index
+    kept = keep_entries(matrix, gene_of_column[matrix.indices] >= 0)
+    picked = sparse.csr_matrix((kept.data, gene_of_column[kept.indices], kept.indptr), shape=(matrix.shape[0], n_genes))
     picked.sort_indices()
     return picked
 
 
 def _check_object(adata: AnnData) -> None:
-    """Raise an error for what is not an AnnData, or an empty one."""
+    """Raise an error unless ``adata`` is an AnnData with cells and genes."""
     if not isinstance(adata, AnnData):
         msg = f"adata must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
         raise TypeError(msg)
@@ -217,24 +213,24 @@ def _check_object(adata: AnnData) -> None:
 
 
 def _to_anndata(found: Any) -> str:
-    """Say how to make an AnnData of something else."""
+    """Return how to make an AnnData of another object."""
     if isinstance(found, str | PurePath):
         return f"Read the file first: `scanpy.read_h5ad({str(found)!r})`."
     if isinstance(found, pd.DataFrame):
-        return "Cells x genes become one with `anndata.AnnData(df)`."
+        return "Convert cells x genes with `anndata.AnnData(df)`."
     if isinstance(found, np.ndarray) or sparse.issparse(found):
-        return "Cells x genes become one with `anndata.AnnData(matrix)`; gene names go into its `.var_names`."
+        return "Convert cells x genes with `anndata.AnnData(matrix)`, and set its `.var_names` to the gene names."
     return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
 
 
 def _check_not_empty(matrix: sparse.csr_matrix, layer: str | None) -> None:
-    """Raise an error for data without any expression; single empty cells are allowed."""
+    """Raise an error if all cells are empty."""
     if matrix.nnz:
         return
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     msg = (
         f"{source} has no positive value: all {matrix.shape[0]:,} x {matrix.shape[1]:,} are zero. "
-        "Give the object before it was emptied, or name the layer that holds the expression with `layer=`."
+        "Pass the layer that holds the expression as `layer=`."
     )
     raise ValueError(msg)
 
@@ -247,7 +243,7 @@ def _warn_once(text: str) -> None:
 
 
 def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
-    """Gene name of each column, as a string."""
+    """Return the gene name of each column."""
     check_is_name("gene_names", gene_names)
     if gene_names is None:
         return pd.Series(adata.var_names.astype(str))

@@ -1,4 +1,4 @@
-"""The genes that a user asks for, as indices into a vocabulary."""
+"""Find the genes that a user requests in a vocabulary."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def as_gene_list(genes: str | Iterable[str] | None) -> list[str] | None:
         return None
     genes = [genes] if isinstance(genes, str) else list(genes)
     if not genes:
-        msg = "genes is empty; name at least one gene, or give None for all measured genes the model knows."
+        msg = "genes is empty; give at least one gene, or None for all measured genes the model knows."
         raise ValueError(msg)
     return genes
 
 
 def find_genes_of_object(genes: list[str], reader: CellReader) -> list[int | None]:
-    """Index into the vocabulary of each name: a column of the object, a symbol or an Ensembl id; None: unknown."""
-    # A dict takes one of several columns of the same name, which `gene_names` can tell apart: the first.
+    """Return the index into the vocabulary of each column name, symbol or Ensembl id; None: unknown."""
+    # Reversed, so that the first of several columns of the same name is found.
     columns = reader.var_names[reader.genes.columns]
-    of_column = dict(zip(columns[::-1], reader.genes.positions[::-1].tolist(), strict=True))
+    of_column = dict(zip(columns[::-1], reader.genes.gene_index[::-1].tolist(), strict=True))
     of_id = {name: index for index, name in enumerate(reader.vocabulary) if name}
     ids = to_ensembl(genes, vocabulary=reader.vocabulary).ensembl_ids
     return [of_column.get(gene, of_id.get(ensembl_id)) for gene, ensembl_id in zip(genes, ids, strict=True)]
@@ -49,7 +49,7 @@ def requested_genes(
     Parameters
     ----------
     genes
-        Names in the words of the object, symbols or Ensembl ids; None: all measured genes.
+        Column names of the object, symbols or Ensembl ids; None: all measured genes.
     reader
         The object.
     model
@@ -57,12 +57,12 @@ def requested_genes(
 
     Returns
     -------
-    Indices into the vocabulary, increasing, or None; and the requested name of each that was not measured.
+    Indices into the vocabulary, increasing, or None; and the requested name of each unmeasured gene, by its index.
 
     Raises
     ------
     KeyError
-        The model does not know one of the genes, and it is not a column of the object either.
+        A gene is neither in the vocabulary nor a column of the object.
     """
     if genes is None:
         return None, {}

@@ -1,4 +1,4 @@
-"""Which sample each cell belongs to, and where it lies on the tissue."""
+"""Read the sample and the coordinates of each cell."""
 
 from __future__ import annotations
 
@@ -15,31 +15,23 @@ if TYPE_CHECKING:
 
 _SAMPLE_WORD = r"(sample|batch|library|section|donor|patient|slide)s?"
 _SAMPLE_COLUMN = re.compile(rf"{_SAMPLE_WORD}([_. -]?(id|ids|key|name|no|number))?", re.IGNORECASE)
-MAX_SHARED_PLACES = 0.1
-"""Share of the cells that may lie exactly where another does; more tell of several sections, or of no coordinates."""
+MAX_SHARED_FRACTION = 0.1
+"""Fraction of cells with the coordinates of another cell above which several sections are suspected."""
 
 
 def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Sample of each cell; cells of different samples never share a bag.
-
-    Parameters
-    ----------
-    adata
-        Cells x genes.
-    library_key
-        Column of `adata.obs` that names the sample; None: all cells are one sample, `"all"`.
+    """Read the sample of each cell from the column ``library_key``; None: all cells are one sample, `"all"`.
 
     Returns
     -------
-    Number of the sample of each cell, shape `(n_obs,)`, and the names of the samples; categories without cells are
-    left out.
+    (n_obs,) integers, the sample of each cell; and the names of the samples, without categories that have no cells.
 
     Raises
     ------
     KeyError
         There is no such column.
     TypeError
-        `library_key` is no name.
+        `library_key` is not a string.
     ValueError
         Some cells have no sample.
     """
@@ -51,7 +43,7 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
     if n_missing:
         msg = (
             f"adata.obs[{library_key!r}] (library_key) is missing for {n_missing} of {adata.n_obs} cells. "
-            "Name the sample of every cell, or leave these cells out."
+            "Give every cell a sample, or remove these cells."
         )
         raise ValueError(msg)
     samples = pd.Categorical(values).remove_unused_categories()
@@ -59,57 +51,42 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
 
 
 def sample_columns(adata: AnnData) -> list[str]:
-    """Columns of `adata.obs` that seem to name samples, by their names, and have more than one value."""
+    """Return the columns of `adata.obs` that seem, by their names, to hold samples, and have more than one value."""
     named = [name for name in adata.obs if isinstance(name, str) and _SAMPLE_COLUMN.fullmatch(name)]
     return [name for name in named if 1 < adata.obs[name].nunique() < adata.n_obs]
 
 
 def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
-    """Say what speaks for several samples in an object read as one, and the way out; empty if nothing does.
+    """Return a warning if an object that is read without `library_key` seems to hold several samples; else "".
 
-    Parameters
-    ----------
-    adata
-        Cells x genes, read without `library_key`.
-    coordinates
-        Place of each cell, from :func:`read_coordinates`.
+    ``coordinates`` come from :func:`read_coordinates`.
     """
     columns = sample_columns(adata)
     signs = [f"adata.obs[{columns[0]!r}] has {adata.obs[columns[0]].nunique()} values"] if columns else []
-    n_shared = 0 if coordinates is None else _count_shared_places(coordinates)
-    if n_shared > MAX_SHARED_PLACES * adata.n_obs:
+    n_shared = 0 if coordinates is None else _count_shared(coordinates)
+    if n_shared > MAX_SHARED_FRACTION * adata.n_obs:
         signs.append(f"{n_shared:,} cells lie exactly where another does in adata.obsm['spatial']")
     if not signs:
         return ""
-    way_out = f"library_key={columns[0]!r}" if columns else "library_key='<the column of .obs that names the sample>'"
-    other = "" if columns else ", and if these are no real coordinates, bags='similar'"
-    return f"All cells are read as one sample, but {' and '.join(signs)}: for several samples give {way_out}{other}."
+    fix = f"library_key={columns[0]!r}" if columns else "library_key='<the column of .obs with the sample>'"
+    other = "" if columns else "; if these are not real coordinates, use bags='similar'"
+    return f"All cells are read as one sample, but {' and '.join(signs)}: for several samples pass {fix}{other}."
 
 
-def _count_shared_places(coordinates: np.ndarray) -> int:
-    """Count the cells that lie exactly where another one does."""
-    # One complex number a cell: sorted many times faster than rows of two.
+def _count_shared(coordinates: np.ndarray) -> int:
+    """Count the cells that have the same coordinates as another one."""
+    # Complex numbers are sorted many times faster than rows of two.
     _, counts = np.unique(coordinates[:, 0] + 1j * coordinates[:, 1], return_counts=True)
     return int(counts[counts > 1].sum())
 
 
 def read_coordinates(adata: AnnData) -> np.ndarray | None:
-    """Coordinates of the cells on the tissue.
-
-    Parameters
-    ----------
-    adata
-        Cells x genes.
-
-    Returns
-    -------
-    First two columns of `adata.obsm["spatial"]` as float64, shape `(n_obs, 2)`, in their own unit (often pixels);
-    None without such an entry.
+    """Read the first two columns of `adata.obsm["spatial"]`, (n_obs, 2) float64, in their own unit; None: no entry.
 
     Raises
     ------
     ValueError
-        There are fewer than two columns, or values that are no finite numbers.
+        There are fewer than two columns, or values that are not finite numbers.
     """
     if "spatial" not in adata.obsm:
         return None
@@ -127,8 +104,8 @@ def read_coordinates(adata: AnnData) -> np.ndarray | None:
     n_bad = int((~np.isfinite(coordinates)).any(axis=1).sum())
     if n_bad:
         msg = (
-            f"adata.obsm['spatial'] is NaN or infinite for {n_bad} of {adata.n_obs} cells. Leave these cells out, or "
-            "delete or rename adata.obsm['spatial'] to go without coordinates."
+            f"adata.obsm['spatial'] is NaN or infinite for {n_bad} of {adata.n_obs} cells. Remove these cells, or "
+            "delete or rename adata.obsm['spatial'] to use no coordinates."
         )
         raise ValueError(msg)
     return coordinates

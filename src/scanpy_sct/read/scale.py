@@ -1,4 +1,4 @@
-"""The scale of expression values: counts, linear or log, and from one to the other."""
+"""Find the scale of expression values (counts, linear or log), and convert between scales."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.sparse_tools import entry_rows, log_normalise, row_totals, with_data
+from scanpy_sct.sparse_tools import LOG_BASES, entry_rows, log_normalise, row_extremes, row_totals, with_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,35 +17,28 @@ Scale = Literal["counts", "linear", "log"]
 TokenScale = Literal["log1p_counts", "log1p_cp10k"]
 
 MAX_LOG = 20.0
-"""No log expression value is larger (a million is 13.8 in natural, 19.9 in binary logarithms)."""
+"""Largest log expression value (a million is 13.8 in natural, 19.9 in binary logarithms)."""
 
 INTEGER_TOLERANCE = 1e-3
-"""Counts that went through logarithms and back are this close to integers."""
+"""Distance from an integer of a count that was converted to a logarithm and back."""
 
 N_SAMPLED_ROWS = 2_000
-"""Questions about the data as a whole are answered on this many evenly spaced rows."""
+"""Evenly spaced rows on which properties of the whole data are found."""
 
 N_BLOCK_ROWS = 10_000
-"""Rows worked on at a time."""
+"""Rows converted at a time."""
 
-_LOG_BASES = (np.e, 2.0, 10.0)
-_SAME_TOTAL = 1e-3  # relative spread of row totals below which rows count as normalised to one total
+_SAME_TOTAL = 1e-3  # relative range of the totals of rows that are normalised to one total
 _MAX_SMALLEST_COUNT = 3  # a cell's smallest non-zero count is 1, rarely 2 or 3
-_LARGEST_TESTED_RATIO = 20.0  # beyond, every ratio is close to an integer in relative terms
+_LARGEST_TESTED_RATIO = 20.0  # larger ratios are all close to an integer in relative terms
 _INTEGER_FRACTION = 0.95
 
 
 def find_scale(matrix: sparse.csr_matrix) -> Scale:
-    """Tell counts, linear values (CPM, TPM, corrected counts) and log values apart.
+    """Distinguish counts, linear values (CPM, TPM, corrected counts) and log values (of any base).
 
     Integers are counts. Otherwise values above 20 are linear, and so are rows that all have one total
-    (normalised, no logarithm taken); everything else is log. The base of the logarithm does not matter.
-
-    Parameters
-    ----------
-    matrix
-        Cells x genes, no negative values. Integers and totals are looked for in up to 2,000 evenly spaced rows, the
-        largest value in all of them.
+    (normalised, no logarithm taken); all others are log. Integers and totals are looked for in up to 2,000 rows.
     """
     sample = _sample_rows(matrix)
     if matrix.nnz == 0 or _are_integers(sample.data):
@@ -56,43 +49,35 @@ def find_scale(matrix: sparse.csr_matrix) -> Scale:
 
 
 def to_log(matrix: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
-    """Put values on the input's log scale: `log1p` of counts and linear values, log values as they are.
-
-    Parameters
-    ----------
-    matrix
-        Cells x genes, positive entries only.
-    scale
-        What :func:`find_scale` said.
-    """
+    """Convert values of a ``scale`` (see :func:`find_scale`) to the log scale of the input: `log1p`, or unchanged."""
     return matrix if scale == "log" else with_data(matrix, np.log1p(matrix.data))
 
 
 @dataclass(frozen=True)
 class TokenValues:
-    """How values become those that are cut into bins, as alike as possible for counts and log-normalised values.
+    """Conversion of values to those that are binned, as similar as possible for counts and log-normalised values.
 
-    What concerns the data as a whole is found once; cells are then converted one by one, so that a block of cells
-    gives the same numbers as all of them.
+    Properties of the whole data are found once; cells are then converted one by one, so that a block of cells gives
+    the same numbers as all of them.
     """
 
     scale: Scale
     target: TokenScale
-    """`"log1p_counts"`: log1p of counts; normalised values are turned back into counts where they were counts (within
-    a cell, all are integer multiples of the same unit). `"log1p_cp10k"`: log1p of values normalised to 10,000 a cell;
-    log values are normalised anew only where every cell has one total, so that nothing is missing from it. Log values
-    that cannot be turned back are used as they are."""
+    """`"log1p_counts"`: log1p of counts; normalised values are converted back to counts if they were counts (within a
+    cell, integer multiples of one unit). `"log1p_cp10k"`: log1p of values normalised to 10,000 per cell; log values
+    are normalised again only if all cells have one total, since otherwise genes may be missing. Log values that cannot
+    be converted back are used as they are."""
     base: float | None = None
-    """Base of the logarithm of the data, where it is undone."""
+    """Base of the logarithm of the data, if it is undone."""
     were_counts: bool = False
-    """Whether normalised values are turned back into counts."""
+    """Whether normalised values are converted back to counts."""
 
     is_log_scale: bool = False
-    """Whether these are the values on the input's log scale themselves: `log1p` of exact integers."""
+    """Whether the result equals the values on the log scale of the input: `log1p` of exact integers."""
 
     @classmethod
     def found_in(cls, matrix: sparse.csr_matrix, scale: Scale, target: TokenScale) -> TokenValues:
-        """Find out from evenly spaced rows of ``matrix`` (cells, all genes of the data; positive entries only)."""
+        """Find the properties of ``matrix`` (cells, all genes of the data) on evenly spaced rows."""
         if target not in get_args(TokenScale):
             msg = f"target must be one of {', '.join(map(repr, get_args(TokenScale)))}, found {target!r}."
             raise ValueError(msg)
@@ -112,7 +97,7 @@ class TokenValues:
         if self.scale == "log" and self.base is None:
             return matrix
         values = np.empty(matrix.nnz, dtype=np.float32)
-        # Every step looks at one row at a time, so blocks of rows only limit the memory.
+        # Every step is by row, so blocks of rows only limit the memory.
         for start in range(0, matrix.shape[0], N_BLOCK_ROWS):
             block = matrix[start : start + N_BLOCK_ROWS]
             if self.base is not None:
@@ -127,7 +112,7 @@ class TokenValues:
 
 
 def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
-    """Return :func:`count_units` of `log1p` values if they were counts, else None."""
+    """Return :func:`count_units` of `log1p` values if they are of counts, else None."""
     sample = _sample_rows(log_values)
     if not _were_counts(with_data(sample, np.expm1(sample.data.astype(np.float64)))):
         return None
@@ -142,7 +127,7 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     log_values
         Cells x genes, natural logarithm of 1 + value, positive entries only.
     scale
-        What :func:`find_scale` said.
+        See :func:`find_scale`.
 
     Returns
     -------
@@ -152,21 +137,16 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     if scale == "counts" or log_values.nnz == 0:
         return unit
     linear = with_data(log_values, np.expm1(log_values.data.astype(np.float64)))
-    filled = np.diff(linear.indptr) > 0
+    filled, lowest, _ = row_extremes(linear)
     smallest = np.maximum(_smallest_counts(linear, _ratios(linear)), 1)
-    unit[filled] = np.minimum.reduceat(linear.data, linear.indptr[:-1][filled]) / smallest[filled]
+    unit[filled] = lowest / smallest[filled]
     return unit
 
 
 def holds_counts(values: sparse.csr_matrix, scale: Scale) -> bool:
-    """Tell whether values are counts, or normalised counts or logarithms of them that can be turned back.
+    """Return whether values on the log scale (from :func:`to_log`) can be converted to counts.
 
-    Parameters
-    ----------
-    values
-        Cells x genes on the input's log scale, as :func:`to_log` gives it, positive entries only.
-    scale
-        What :func:`find_scale` said.
+    ``scale`` is that of the input, see :func:`find_scale`.
     """
     if scale == "counts":
         return True
@@ -175,47 +155,47 @@ def holds_counts(values: sparse.csr_matrix, scale: Scale) -> bool:
     return _find_base(_sample_rows(values), _were_counts) is not None
 
 
-def _find_base(sample: sparse.csr_matrix, looks_right: Callable[[sparse.csr_matrix], bool]) -> float | None:
-    """First base of log(x + 1) for which the values before it look right, None if there is none."""
-    for base in _LOG_BASES:
-        if looks_right(with_data(sample, _exp1m(sample.data, base))):
+def _find_base(sample: sparse.csr_matrix, fulfil: Callable[[sparse.csr_matrix], bool]) -> float | None:
+    """Return the first base of log(x + 1) for which the values x fulfil a condition, else None."""
+    for base in LOG_BASES:
+        if fulfil(with_data(sample, _exp1m(sample.data, base))):
             return base
     return None
 
 
 def _exp1m(values: np.ndarray, base: float) -> np.ndarray:
-    """`base**values - 1` in float64, exact for small values."""
+    """Return `base**values - 1` in float64, exact for small values."""
     return np.expm1(values.astype(np.float64) * np.log(base))
 
 
 def _have_one_total(matrix: sparse.csr_matrix) -> bool:
-    """Whether at least three rows hold something, and the same total."""
+    """Return whether at least three rows have entries, and all of them the same total."""
     totals = row_totals(matrix)
     totals = totals[totals > 0]
     return len(totals) >= 3 and np.ptp(totals) <= _SAME_TOTAL * totals.mean()
 
 
 def _were_counts(matrix: sparse.csr_matrix) -> bool:
-    """Whether normalised values were counts: nearly all stand in rows of integer multiples."""
+    """Return whether normalised values were counts: nearly all are in rows of integer multiples of one unit."""
     is_multiple = (_smallest_counts(matrix, _ratios(matrix)) > 0)[entry_rows(matrix)]
     return matrix.nnz > 0 and is_multiple.mean() >= _INTEGER_FRACTION
 
 
 def _recover_counts(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Turn normalised values back into counts; rows that were no counts stay as they are."""
+    """Convert normalised values back to counts; rows that were not counts stay as they are."""
     ratios = _ratios(matrix)
     smallest = _smallest_counts(matrix, ratios)[entry_rows(matrix)]
     counts = np.rint(ratios * smallest)
-    # float32 like counts that were read, so that their logarithms agree to the last bit.
+    # float32 like counts that are read, so that their logarithms are equal.
     return with_data(matrix, np.where(smallest > 0, counts, matrix.data).astype(np.float32))
 
 
 def _smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarray:
-    """Smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
+    """Return the smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
     n_rows, row_of_entry = matrix.shape[0], entry_rows(matrix)
     found = np.zeros(n_rows, dtype=np.int32)
     tested = ratios < _LARGEST_TESTED_RATIO
-    # A row is settled by the first that fits, and left out of what follows.
+    # A row takes the first that fits, and is not tested again.
     for smallest in range(1, _MAX_SMALLEST_COUNT + 1):
         rows, counts = row_of_entry[tested], ratios[tested] * smallest
         is_close = np.abs(counts - np.rint(counts)) < 0.01 * counts / smallest + 0.01
@@ -228,25 +208,24 @@ def _smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarra
 
 
 def _ratios(matrix: sparse.csr_matrix) -> np.ndarray:
-    """Each entry over the smallest of its row."""
-    sizes = np.diff(matrix.indptr)
-    smallest = np.minimum.reduceat(matrix.data, matrix.indptr[:-1][sizes > 0]) if matrix.nnz else matrix.data
-    return matrix.data.astype(np.float64) / np.repeat(smallest, sizes[sizes > 0])
+    """Divide each entry by the smallest of its row."""
+    filled, lowest, _ = row_extremes(matrix)
+    return matrix.data.astype(np.float64) / np.repeat(lowest, np.diff(matrix.indptr)[filled])
 
 
 def _rounded(counts: np.ndarray) -> np.ndarray:
-    """Remove rounding errors from counts; what would become zero stays."""
+    """Round counts, except those that would become zero."""
     rounded = np.rint(counts)
     return np.where(rounded > 0, rounded, counts)
 
 
 def _are_integers(values: np.ndarray) -> bool:
-    """Whether all values are integers, up to rounding."""
+    """Return whether all values are integers, up to rounding errors."""
     return bool(np.all(np.abs(values - np.rint(values)) <= INTEGER_TOLERANCE))
 
 
 def sampled_rows(n_rows: int) -> np.ndarray | None:
-    """Evenly spaced rows by which questions about all data are answered; None: all of them, in small data."""
+    """Return the evenly spaced rows on which properties of all data are found; None: all rows, in small data."""
     if n_rows <= N_SAMPLED_ROWS:
         return None
     return np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)

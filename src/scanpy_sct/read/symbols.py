@@ -1,4 +1,4 @@
-"""Symbols, aliases and other spellings: from a gene's name in the data to its Ensembl id."""
+"""Look up symbols, aliases and other spellings of gene names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MADE_UNIQUE = r"^(.+)-\d+$"
 
 
 class Evidence(IntEnum):
-    """How a name was understood; a smaller number is the better evidence."""
+    """How a name was matched; a smaller number is better evidence."""
 
     EXACT = 0  # an Ensembl id or the current symbol
     ALIAS = 1  # a former symbol or synonym
@@ -25,18 +25,18 @@ class Evidence(IntEnum):
 
 
 def find_genes(names: pd.Series, preferred: np.ndarray) -> pd.DataFrame:
-    """Look up names that are no Ensembl ids.
+    """Look up names that are not Ensembl ids.
 
     Parameters
     ----------
     names
         Names as strings.
     preferred
-        Ensembl ids that win over others where a name fits several genes equally well.
+        Ensembl ids to prefer where a name fits several genes equally well.
 
     Returns
     -------
-    One row a name, index as in `names`: `ensembl_id` (`""` if unknown or ambiguous), `evidence`, `ambiguous`.
+    One row per name, index as in `names`: `ensembl_id` (`""` if unknown or ambiguous), `evidence`, `ambiguous`.
     """
     genes = _choose(_candidates(names.unique(), preferred))
     found = _rows_of(genes, names)
@@ -51,7 +51,7 @@ def find_genes(names: pd.Series, preferred: np.ndarray) -> pd.DataFrame:
 
 @lru_cache(maxsize=1)
 def _name_table() -> pd.DataFrame:
-    """Every name a gene goes by: columns name, ensembl_id, evidence, coding; one row a name and gene."""
+    """All names of all genes: columns name, ensembl_id, evidence, coding; one row per name and gene."""
     table = load_gene_table()
     symbols = table["symbol"]
     aliases = table["aliases"].str.split("|").explode()
@@ -63,14 +63,14 @@ def _name_table() -> pd.DataFrame:
     lookup = pd.concat(
         [pd.DataFrame({"name": part, "evidence": int(evidence)}) for evidence, part in parts.items()]
     ).reset_index(names="ensembl_id")
-    # Rows come best evidence first, so the first of equal name and gene is the one to keep.
+    # Rows are sorted by evidence, so that the first of equal name and gene is kept.
     lookup = lookup.drop_duplicates(["name", "ensembl_id"])
     lookup["coding"] = lookup["ensembl_id"].map(table["biotype"] == "protein_coding")
     return lookup
 
 
 def _candidates(names: np.ndarray, preferred: np.ndarray) -> pd.DataFrame:
-    """Genes that fit each name equally well: columns name, ensembl_id, evidence; none for unknown names."""
+    """Find the genes that fit each name equally well: columns name, ensembl_id, evidence."""
     lookup = _name_table()
     candidates = lookup[lookup["name"].isin(names)].copy()
     is_preferred = candidates["ensembl_id"].isin(preferred)
@@ -85,7 +85,7 @@ def _choose(candidates: pd.DataFrame) -> pd.DataFrame:
     """Choose the gene of each name: columns ensembl_id (`""` if ambiguous), evidence, ambiguous; index name."""
     clear = candidates[~candidates["name"].duplicated(keep=False)]
     unclear = candidates.drop(index=clear.index)
-    # By elimination: in data with a column SARS2, the column SARS (alias of SARS1 and of SARS2) must be SARS1.
+    # In data with a column SARS2, the column SARS (alias of SARS1 and of SARS2) must be SARS1.
     left = unclear[~unclear["ensembl_id"].isin(clear["ensembl_id"])]
     left = left[~left["name"].duplicated(keep=False)]
     unclear = unclear[~unclear["name"].isin(left["name"])].drop_duplicates("name").assign(ensembl_id="")
@@ -95,7 +95,7 @@ def _choose(candidates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows_of(genes: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
-    """One row of `genes` for each name, unknown ones filled in."""
+    """Return one row of `genes` for each name, also for unknown names."""
     rows = genes.reindex(names)
     return pd.DataFrame(
         {

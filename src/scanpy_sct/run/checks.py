@@ -1,4 +1,4 @@
-"""Checks of how to compute, made before anything is computed."""
+"""Check that a network can read some cells."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def check_computable(checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions) -> None:
     """Raise a ValueError if the network cannot read these cells with these options.
 
-    The bag policy or the precision is unknown, the device is not available, or the network or the bag policy needs
-    coordinates that the cells lack.
+    The bag policy or the precision is unknown, the device is not available, or the cells have no coordinates although
+    the network or the bag policy needs them.
     """
     check_coordinates(checkpoint, cells.coordinates)
     choose_policy(options.bags, has_coordinates=cells.coordinates is not None)

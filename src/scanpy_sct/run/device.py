@@ -1,4 +1,4 @@
-"""Where and in which precision to compute."""
+"""Choose the device and the precision of a computation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """Turn an argument into a device that exists here: the first GPU if there is one, for ``"auto"``.
+    """Return the device for an argument; ``"auto"``: the first GPU if there is one.
 
     Raises
     ------
     ValueError
-        If there is no such device, or not here.
+        There is no such device on this machine.
     """
-    # The settings know the names of devices, and what to say of others.
+    # The settings check the name.
     name = settings.device if str(device) == "auto" else Settings(device=str(device)).device
     if name == "auto":
         if torch.cuda.is_available():
@@ -33,15 +33,15 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Turn an argument into a type; ``"auto"`` is bfloat16 where the hardware multiplies matrices faster in it.
+    """Return the dtype for an argument; ``"auto"``: bfloat16 if the hardware multiplies matrices faster in it.
 
-    On processors this means AMX: with AVX512-bf16 alone, matrix products in bfloat16 were seen to be slower than in
-    float32. `benchmarks/speed.py` tells how it is on a machine.
+    On processors this is AMX: with AVX512-bf16 alone, matrix products in bfloat16 were slower than in float32.
+    `benchmarks/speed.py` measures it.
 
     Raises
     ------
     ValueError
-        If ``precision`` is not one of the names.
+        ``precision`` is not one of the names.
     """
     name = settings.precision if precision == "auto" else precision
     if name == "auto":

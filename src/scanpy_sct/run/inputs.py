@@ -1,4 +1,4 @@
-"""From a block of cells and a plan to the tokens of each bag."""
+"""Make the tokens of each bag from a block of cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 MaskedOf = Callable[[np.ndarray], np.ndarray]
-"""Given row numbers within a block, which entries of these cells are masked: (cells, genes) bool."""
+"""Function of rows of a block that returns (rows, genes) bool, such as the masked entries of these cells."""
 
 ROWS_AT_ONCE = 1000
 
@@ -29,39 +29,32 @@ class BagInput:
     tokens: np.ndarray
     """(cells, genes) uint8; the target cells come first."""
     bin_values: np.ndarray
-    """(cells, n_bins) value of each bin in each cell, bin 0 left out."""
+    """(cells, n_bins - 1) value of each bin but zero in each cell."""
     token_index: np.ndarray
     """Indices into the flattened tokens at which a prediction is requested."""
     coordinates: np.ndarray | None = None
     """(cells, 2)."""
     in_background: np.ndarray | None = None
-    """(cells,) bool, where cells are centred on the profile of a sample: which of them it was estimated from."""
+    """(cells,) bool, if cells are centred on the profile of a sample: cells on which the profile was estimated."""
 
 
 def genes_to_read(checkpoint: Checkpoint, measured: np.ndarray, requested: np.ndarray) -> np.ndarray:
-    """Find the genes that a network has to read, increasing indices into its vocabulary.
+    """Return the genes that a network has to read, increasing indices into its vocabulary.
 
-    A gene that is masked, or padding, in every cell adds nothing to what a network says of the others, as long as its
-    place does not count: the compact network leaves such genes out.
-
-    Parameters
-    ----------
-    checkpoint
-        The network.
-    measured, requested
-        (n_genes,) bool.
+    In the compact network, a gene that is masked, or padding, in all cells does not influence the predictions of other
+    genes and is left out, unless it is requested. ``measured`` and ``requested`` are (n_genes,) bool.
     """
     if not checkpoint.network.has_cell_embedding:
         return np.arange(len(measured))
     kept = requested.copy()
     kept[token_rules(checkpoint).visible_genes(measured)] = True
-    # Behind the last gene stands padding; it stays, so that positions before it are never taken for padding.
+    # The tokens after the last gene are padding: it stays, so that no token before it is taken for padding.
     kept[np.flatnonzero(checkpoint.genes != "")[-1]] = True
     return np.flatnonzero(kept)
 
 
 def token_rules(checkpoint: Checkpoint, genes: np.ndarray | slice = slice(None)) -> TokenRules:
-    """Return how a checkpoint writes the expression of some genes (indices into its vocabulary) as tokens."""
+    """Return the token rules of a checkpoint for some genes, indices into its vocabulary."""
     config = checkpoint.config
     return TokenRules(
         vocabulary=checkpoint.genes[genes],
@@ -76,7 +69,7 @@ def check_coordinates(checkpoint: Checkpoint, coordinates: np.ndarray | None) ->
     if checkpoint.config.reads_coordinates and coordinates is None:
         msg = (
             f"The model {checkpoint.name!r} reads coordinates from .obsm['spatial'], and there are none; "
-            "use a model that does without, such as 'sct-mini'."
+            "use a model that does not, such as 'sct-mini'."
         )
         raise ValueError(msg)
 
@@ -84,13 +77,7 @@ def check_coordinates(checkpoint: Checkpoint, coordinates: np.ndarray | None) ->
 def network_coordinates(
     checkpoint: Checkpoint, coordinates: np.ndarray | None, samples: np.ndarray
 ) -> np.ndarray | None:
-    """Return the coordinates of all cells in the unit in which the network reads them.
-
-    Raises
-    ------
-    ValueError
-        The network reads coordinates, and there are none.
-    """
+    """Return the coordinates of all cells in the unit of the network; raises as :func:`check_coordinates`."""
     check_coordinates(checkpoint, coordinates)
     if not checkpoint.config.reads_coordinates or checkpoint.coordinates == "given":
         return coordinates
@@ -106,23 +93,17 @@ def plan_block(
     genes: np.ndarray | None = None,
     n_genes: int | None = None,
 ) -> list[Bag]:
-    """Plan the bags of a block; masked entries do not count in which cells are similar.
+    """Plan the bags of a block; masked entries do not influence which cells are similar.
 
     Parameters
     ----------
-    block
-        The cells.
-    size
-        Cells of a bag.
-    policy
-        One of :data:`scanpy_sct.plan.bags.POLICIES`.
-    seed
-        Seed of the plan.
+    block, size, policy, seed
+        Cells, cells of a bag, one of :data:`scanpy_sct.plan.bags.POLICIES`, and seed.
     masked_of
-        Masked entries; None: there are none.
+        Masked entries; None: none.
     genes, n_genes
-        Where the block has only some genes of a vocabulary: their indices, and how many there are in all. Bags then do
-        not depend on which genes were requested.
+        If the block has only some genes of a vocabulary: their indices, and the number of all genes. Bags then do not
+        depend on which genes are requested.
     """
 
     def visible() -> sparse.csr_matrix:
@@ -159,25 +140,20 @@ def bag_inputs(
 
     Parameters
     ----------
-    block
-        The cells.
-    bags
-        Bags of rows of the block.
+    block, bags
+        Cells, and bags of rows of the block.
     rules
         Token rules for the genes of the block.
     masked_of
-        Masked entries; None: there are none.
+        Masked entries; None: none.
     requested_of
-        Entries of target cells whose prediction is requested; None: there are none.
+        Entries of target cells to predict; None: none.
     """
     for bag in bags:
         targets = bag.rows[: bag.n_targets]
-        masked = np.zeros((len(bag.rows), len(block.measured)), dtype=bool)
-        if masked_of is not None:
-            masked = masked_of(bag.rows)
+        no_entries = np.zeros((len(bag.rows), len(block.measured)), dtype=bool)
+        masked = no_entries if masked_of is None else masked_of(bag.rows)
         made = make_tokens(block.token_values[bag.rows], block.log_values[bag.rows], masked, block.measured, rules)
-        requested = np.zeros(0, dtype=np.int64)
-        if requested_of is not None:
-            requested = np.flatnonzero(requested_of(targets))
+        requested = np.flatnonzero(no_entries if requested_of is None else requested_of(targets))
         coordinates = None if block.coordinates is None else block.coordinates[bag.rows]
         yield BagInput(targets, made.tokens, made.values, requested, coordinates)

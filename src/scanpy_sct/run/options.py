@@ -1,4 +1,4 @@
-"""How to compute."""
+"""Options of a computation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from scanpy_sct.settings import Precision as Precision  # also offered here, beside the other options
+from scanpy_sct.settings import Precision as Precision  # re-exported
 
 BagPolicy = Literal["auto", "spatial", "similar", "random"]
 
@@ -17,7 +17,7 @@ class ComputeOptions:
     """Bags, device, precision, batches and seed of a computation."""
 
     bags: BagPolicy = "auto"
-    """Which cells are read together."""
+    """Policy of the bags."""
     device: str = "auto"
     precision: Precision = "auto"
     batch_size: int | Literal["auto"] = "auto"
@@ -32,7 +32,7 @@ class ComputeOptions:
 
 
 def as_seed(rng: int | np.random.Generator | None) -> int:
-    """Turn the argument ``rng`` of a public function into an integer; None asks for a fresh one.
+    """Return an integer seed for the argument ``rng`` of a public function; None: a new one each time.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Bags through the network, a batch at a time; results leave the device at every step."""
+"""Run a network over bags, batch by batch; results are copied from the device after each batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,19 +23,21 @@ from scanpy_sct.run.options import ComputeOptions
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GPU_BYTES_PER_TOKEN = 6_000
-"""Device memory that each token of a bag takes in the released network, bfloat16."""
+"""Device memory per token in the released network, bfloat16."""
 MAX_AUTO_BATCH = 16
 
 
 @dataclass(frozen=True)
 class TokenPrediction:
-    """What a network predicts at the requested tokens of a bag, each (tokens,)."""
+    """Predictions at the requested tokens of a bag, (tokens,) each."""
 
     log_odds: np.ndarray
-    """float32: log-odds that the gene is detected."""
+    """float32: log-odds of detection."""
     conditional_mean: np.ndarray
-    """float32: expected value if it is detected."""
+    """float32: expected value given detection."""
     top_bin: np.ndarray
     """uint8: most probable bin."""
     confidence: np.ndarray
@@ -48,16 +50,16 @@ class Runner:
     Parameters
     ----------
     checkpoint
-        The network; it stays where it is, and is copied to another device if need be.
+        The network, which is not changed; it is copied if it has to be moved to another device.
     options
         Device, precision and batch size.
     genes
-        Indices of the genes to read, for networks that can leave some out; None: all.
+        Indices of the genes to read, for networks that can read some only; None: all.
 
     Raises
     ------
     ValueError
-        The device, the precision or the batch size cannot be used.
+        The device or the precision cannot be used.
     """
 
     def __init__(self, checkpoint: Checkpoint, options: ComputeOptions, genes: np.ndarray | None = None) -> None:
@@ -73,7 +75,7 @@ class Runner:
         self.batch_size = self._auto_batch_size() if options.batch_size == "auto" else options.batch_size
 
     def _auto_batch_size(self) -> int:
-        # On a processor a single bag fills the machine; more at once would only take memory.
+        # On a processor a single bag uses all cores; larger batches only need more memory.
         if self.device.type != "cuda":
             return 1
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -92,7 +94,7 @@ class Runner:
         cell_weight
             Weight of the cell embedding in the logits, for networks that have one.
         keep_bins
-            Find the most probable bin, too.
+            Also compute the most probable bin.
         """
         for batch in self._batches(bags):
             found = self._in_parts(lambda part: self._predict(part, cell_weight, keep_bins), batch)
@@ -103,7 +105,7 @@ class Runner:
     ) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with one vector per cell, (cells, dimensions) float32.
 
-        ``background`` is the profile of a sample to centre cells on, from :meth:`background`; None: that of the bag.
+        ``background`` is the profile of a sample on which cells are centred, from :meth:`background`; None: of the bag.
         """
         for batch in self._batches(bags):
             found = self._in_parts(lambda part: self._vectors(part, background), batch)
@@ -111,14 +113,14 @@ class Runner:
 
     @torch.inference_mode()
     def background(self, bags: Iterable[BagInput]) -> Background:
-        """Count what the cells of all bags show, for networks that centre cells on a profile."""
+        """Count the visible bins of all bags, for networks that centre cells on a profile."""
         counts = (self.network.background(torch.from_numpy(bag.tokens).to(self.device)) for bag in bags)
         return reduce(operator.add, counts)
 
     def _batches(self, bags: Iterable[BagInput]) -> Iterator[list[BagInput]]:
         batch: list[BagInput] = []
         for bag in bags:
-            # Only bags of the same number of cells fit into one tensor.
+            # Bags of a tensor have the same number of cells.
             if batch and (len(batch) == self.batch_size or batch[0].tokens.shape != bag.tokens.shape):
                 yield batch
                 batch = []
@@ -126,8 +128,8 @@ class Runner:
         if batch:
             yield batch
 
-    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list[Any]], batch: Sequence[BagInput]) -> list[Any]:
-        """Compute a batch, or its halves where the device has no memory for all of it."""
+    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list[T]], batch: Sequence[BagInput]) -> list[T]:
+        """Compute a batch, or its halves if the device runs out of memory."""
         try:
             return compute(batch)
         except torch.OutOfMemoryError:
@@ -165,7 +167,7 @@ class Runner:
             logits = self.network.bin_logits(
                 self._to_device(batch), torch.from_numpy(index).to(self.device), cell_weight=cell_weight
             )
-        # Bins come first: to normalise over short rows is slow.
+        # Bins are the first axis, since reductions over short rows are slow.
         logits = logits.float().T.contiguous()
         found = _expected(logits, torch.from_numpy(values.T.copy()).to(self.device), torch.from_numpy(cell))
         if keep_bins:
@@ -187,7 +189,7 @@ class Runner:
 
 
 def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
-    """Log-odds of detection and conditional mean from logits (bins, tokens).
+    """Compute log-odds of detection and conditional mean from logits (bins, tokens).
 
     ``values`` (bins above zero, cells) is the value of each bin in each cell, ``cell`` (tokens,) that of each token.
     """

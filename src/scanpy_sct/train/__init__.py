@@ -1,4 +1,4 @@
-"""Training: make a checkpoint from files of single cells or sections, or a better one for the data at hand."""
+"""Training: pretrain a checkpoint from files, finetune one on your own data, or fit a label head."""
 
 from scanpy_sct.train.census import CensusCells
 from scanpy_sct.train.config import FinetuneConfig, PretrainConfig

@@ -1,4 +1,4 @@
-"""The model card that training writes: what is known when a checkpoint is made, before anything is measured."""
+"""The model card of a pretrained checkpoint: data, settings and the last report on held-out cells."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ CARD = """\
 
 ## Trained on
 
-{n_cells:,} cells or spots of {n_sources} data sets, raw counts; {held_out:.0%} of them were held out to watch the
-training.
+{n_cells:,} cells or spots of {n_sources} data sets, raw counts; {held_out:.0%} of them were held out for validation.
 
 {sources}
 
@@ -36,28 +35,16 @@ The weights: {license}. The data have licences of their own.
 
 ## Limits
 
-- The network was trained on the data sets above and nothing else. How well it predicts in other tissues was not
-  measured: `sct.evaluate.imputation` compares it with simple baselines on your own data.
-- `sct.tl.annotate` needs a reference or markers, unless a label head was added to the checkpoint.
+- The network was trained on the data sets above only, and was not evaluated on other tissues:
+  `sct.evaluate.imputation` compares it with simple baselines on your own data.
+- `sct.tl.annotate` needs a reference or markers, unless a label head is added to the checkpoint.
 """
 
 
 def model_card(
     checkpoint: Checkpoint, sources: Sequence[Source], config: PretrainConfig, last: Mapping[str, Any] | None
 ) -> str:
-    """Write the card of a pretrained checkpoint.
-
-    Parameters
-    ----------
-    checkpoint
-        The checkpoint.
-    sources
-        What it was trained on.
-    config
-        How.
-    last
-        Last row of the training log.
-    """
+    """Return the card; ``last`` is the last row of the training log."""
     of_source = [
         f"- {source.name}: {len(source.samples):,} cells, {int(source.measured.sum()):,} genes" for source in sources
     ]
@@ -79,9 +66,9 @@ def _result(last: Mapping[str, Any] | None) -> str:
     if not last:
         return "No report was written during training."
     return (
-        f"At the last report (step {int(last['step']):,}, {int(last['cells']):,} cells shown, "
-        f"{float(last['minutes']):.0f} minutes) the average precision on held-out cells was "
-        f"{float(last['auprc_network']):.4f}, beside {float(last['auprc_gene_constant']):.4f} by the frequencies in "
-        f"the training data, {float(last['auprc_bag_mean']):.4f} by the other cells of the bag and "
-        f"{float(last['auprc_knn']):.4f} by the most similar of them."
+        f"At the last report (step {int(last['step']):,}, {int(last['cells']):,} cells, "
+        f"{last['minutes']:.0f} minutes) the average precision on held-out cells was "
+        f"{last['auprc_network']:.4f}. Baselines: {last['auprc_gene_constant']:.4f} (rates in the training data), "
+        f"{last['auprc_bag_mean']:.4f} (the other cells of the bag), {last['auprc_knn']:.4f} (the most similar of "
+        "them)."
     )

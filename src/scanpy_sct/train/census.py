@@ -1,4 +1,4 @@
-"""Training cells from CELLxGENE Census, or from any SOMA experiment laid out like it."""
+"""Training cells from CELLxGENE Census, or from any SOMA experiment with its layout."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ JOIN_ID = "soma_joinid"
 class CensusCells:
     """Cells to give to :func:`scanpy_sct.train.pretrain` instead of a file.
 
-    Cells are read in blocks, from the internet or from disk, and every data set of the Census is a source of its own:
-    genes that it did not measure are unmeasured, not zero.
+    Cells are read in blocks, from the internet or from disk. Genes that a data set of the Census did not measure are
+    unmeasured in its cells, not zero.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class CensusCells:
     """
 
     value_filter: str | None = "is_primary_data == True"
-    """Which cells, in the language of `tiledbsoma`'s `value_filter` over the columns of `obs`; None: all."""
+    """Cells, as `value_filter` of `tiledbsoma` on the columns of `obs`; None: all."""
     uri: str | None = None
     """A Census on disk, or a SOMA experiment; None: the Census itself, which needs internet access and
     `cellxgene-census`."""
@@ -49,18 +49,10 @@ class CensusCells:
     gene_column: str = "feature_id"
     """Column of `var` with Ensembl ids or symbols."""
     sample_columns: tuple[str, ...] = ("dataset_id", "donor_id")
-    """Columns of `obs` that together name the sample of a cell, as far as they exist: a bag never mixes samples."""
+    """Columns of `obs` that together define the sample of a cell, if they exist; a bag never mixes samples."""
 
     def open(self, vocabulary: np.ndarray) -> list[CensusSource]:
-        """Open one source for each data set.
-
-        Raises
-        ------
-        ImportError
-            `tiledbsoma`, or for the Census itself `cellxgene-census`, is not installed.
-        ValueError
-            No cell is left, or no gene is known.
-        """
+        """Open one source for each data set."""
         opened, experiment, datasets = self._experiment()
         obs = self._read_obs(experiment)
         measurement = experiment.ms[self.measurement]
@@ -70,15 +62,21 @@ class CensusCells:
             msg = f"None of the {len(var)} genes of the Census is in the vocabulary; is gene_column right?"
             raise ValueError(msg)
         names = obs["dataset_id"].astype(str) if "dataset_id" in obs else pd.Series("census", index=obs.index)
+        columns = [column for column in self.sample_columns if column in obs]
         gene_ids, matrix = var[JOIN_ID].to_numpy(), measurement.X[self.layer]
         present = _presence(measurement, datasets, gene_ids)
-        return [
-            self._source(name, cells, genes, gene_ids, present.get(name), opened, matrix, len(vocabulary))
-            for name, cells in obs.groupby(names.to_numpy(), sort=True)
-        ]
+        sources = []
+        for name, cells in obs.groupby(names.to_numpy(), sort=True):
+            measured = np.zeros(len(vocabulary), dtype=bool)
+            measured[genes.gene_index] = present[name][genes.columns] if name in present else True
+            samples = cells.groupby(columns).ngroup().to_numpy() if columns else np.zeros(len(cells), dtype=int)
+            logger.info("%s: %d cells, %d genes of the vocabulary", name, len(cells), measured.sum())
+            join_ids = cells[JOIN_ID].to_numpy()
+            sources.append(CensusSource(name, measured, samples, join_ids, gene_ids, matrix, genes, opened))
+        return sources
 
     def _experiment(self) -> tuple[Any, tiledbsoma.Experiment, pd.DataFrame | None]:
-        """Open the Census or the experiment; return it, its experiment, and the table of its data sets or None."""
+        """Return what was opened, its experiment, and its table of data sets (None without one)."""
         try:
             if self.uri is None:
                 import cellxgene_census
@@ -89,7 +87,7 @@ class CensusCells:
 
                 opened = tiledbsoma.open(self.uri)
         except ImportError as error:
-            msg = 'Training on the Census needs packages of its own: pip install "scanpy_sct[census]"'
+            msg = 'Training on the Census needs more packages: pip install "scanpy_sct[census]"'
             raise ImportError(msg) from error
         if "census_data" not in opened:
             return opened, opened, None
@@ -104,24 +102,6 @@ class CensusCells:
             msg = f"value_filter={self.value_filter!r} leaves none of the {experiment.obs.count:,} cells."
             raise ValueError(msg)
         return obs
-
-    def _source(
-        self,
-        name: str,
-        cells: pd.DataFrame,
-        genes: GeneMatch,
-        gene_ids: np.ndarray,
-        present: np.ndarray | None,
-        opened: Any,
-        matrix: tiledbsoma.SparseNDArray,
-        n_genes: int,
-    ) -> CensusSource:
-        measured = np.zeros(n_genes, dtype=bool)
-        measured[genes.positions] = True if present is None else present[genes.columns]
-        columns = [column for column in self.sample_columns if column in cells]
-        samples = cells.groupby(columns, sort=True).ngroup().to_numpy() if columns else np.zeros(len(cells), dtype=int)
-        logger.info("%s: %d cells, %d genes of the vocabulary", name, len(cells), measured.sum())
-        return CensusSource(name, measured, samples, cells[JOIN_ID].to_numpy(), gene_ids, matrix, genes, opened)
 
 
 @dataclass(frozen=True)
@@ -138,11 +118,11 @@ class CensusSource:
     matrix: tiledbsoma.SparseNDArray
     genes: GeneMatch
     opened: Any
-    """What the matrix is part of: it is closed when nothing refers to it any more."""
+    """The opened Census, which is closed when it is garbage-collected."""
     coordinates: None = None
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Read a block, move its columns to their genes, and take the logarithm of the counts."""
+        """Read a block; return `log1p` of the counts for the genes of the vocabulary."""
         rows = self.join_ids[start:stop]
         table = self.matrix.read((rows, slice(None))).tables().concat()
         cells = np.searchsorted(rows, table["soma_dim_0"].to_numpy())
@@ -157,7 +137,7 @@ class CensusSource:
 def _presence(
     measurement: tiledbsoma.Measurement, datasets: pd.DataFrame | None, gene_ids: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Which genes each data set measured, (n_genes,) bool by data set; empty where the Census does not say."""
+    """Return the measured genes of each data set, (n_genes,) bool; empty if the Census has no such table."""
     if datasets is None or PRESENCE not in measurement:
         return {}
     table = measurement[PRESENCE].read().tables().concat()

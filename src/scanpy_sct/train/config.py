@@ -19,57 +19,57 @@ class PretrainConfig:
     network: CompactConfig | ReleasedConfig = field(default_factory=partial(CompactConfig, bag_correction=False))
     """The network to train: compact, or the released architecture from scratch."""
     binning: Binning = "counts"
-    """Bins of a cell's detected genes, one fewer than `network.n_bins`: `"counts"`, of 1, 2, 3-4, 5-8, ... counts;
-    `"uniform"`, of equal width on the log scale of the cell, as in the released network."""
+    """Bins of detected genes, one fewer than `network.n_bins`: `"counts"`, of 1, 2, 3-4, 5-8, ... counts; `"uniform"`,
+    of equal width in each cell's log1p range, as in the released network."""
     steps: int = 15_000
     """Optimiser steps."""
     bags_per_step: int = 1
     """Bags whose gradients are averaged in a step, over all processes; a multiple of their number."""
     bag_sizes: tuple[int, ...] = (24, 50)
-    """Numbers of cells in a bag; one is drawn for each block."""
+    """Cells of a bag; one of these numbers is drawn for each block."""
     block_size: int = 1024
     """Cells that are read together from a file."""
     window_blocks: int = 4
     """Blocks whose bags are shuffled together; memory holds twice as many for each of `bags_per_step`."""
     balance: float = 0.5
-    """A file of n cells is shown as if it had n ** `balance` (times a constant): 1 as it is, 0 all files alike."""
+    """A file of n cells is drawn as if it had n ** `balance` (times a constant): 0 draws all files equally."""
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
-    """Where above 0, the checkpoint holds a moving average of the weights, of which a step keeps this fraction."""
+    """Decay of the exponential moving average of the weights, which the checkpoint has; 0: no average."""
     mask_fraction: float = 0.25
-    """Fraction of entries masked in each pass of a prediction; it sets the number of passes."""
+    """Fraction of entries masked in each pass of a prediction, which determines the number of passes."""
     mask_range: tuple[float, float] = (0.1, 0.6)
-    """Fraction of entries masked in a training bag, drawn evenly."""
-    hidden_gene_fraction: float = 0.3
+    """Range from which the fraction of masked entries of a training bag is drawn."""
+    masked_gene_fraction: float = 0.3
     """Fraction of bags in which a quarter of the genes is masked in all cells."""
     panel_fraction: float = 0.2
-    """Fraction of bags that see only a random panel of genes, the others being unmeasured."""
+    """Fraction of bags with a random panel of genes; the other genes are unmeasured."""
     thin_fraction: float = 0.3
     """Fraction of bags whose counts are thinned to between a fifth and all of their depth."""
     near_fraction: float = 0.7
-    """Fraction of bags made of cells close to one another, in space or in expression; the others are random."""
+    """Fraction of bags of neighbouring cells, in space or in expression; the others are random."""
     max_masked_tokens: int = 100_000
-    """Masked tokens of a bag that count in the loss; of more, so many are drawn."""
+    """Largest number of masked tokens of a bag in the loss; of more, this number is drawn."""
     prior_cells: float | None = 10.0
-    """Bag correction that a compact network gets after training, unless it was trained with one: the number of expected
-    cells by which the correction is shrunk. None: no correction."""
+    """Prior of the bag correction that is added to a compact network after training, unless it was trained with one:
+    the number of expected cells by which the correction is shrunk. None: no correction."""
     whitening: float = 0.5
-    """Whitening of a compact network's embedding after training, so that no few directions decide which cells are
-    near: 0 leaves the embedding as it is, 1 makes all directions equal. Predictions do not change."""
+    """Whitening of a compact network's embedding after training, so that no few directions dominate the distances:
+    0 does not change the embedding, 1 equalises all directions. Predictions do not change."""
     validation_fraction: float = 0.04
-    """Fraction of cells held out of training, to report on while it runs."""
+    """Fraction of cells held out of training for the reports."""
     report_every: int = 500
     """Steps between two reports on held-out cells."""
     checkpoint_minutes: float = 5.0
-    """Minutes between two states from which a stopped run can continue."""
+    """Minutes between two saved states, from which a stopped run can continue."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         integers = ("steps", "bags_per_step", "block_size", "window_blocks", "report_every", "max_masked_tokens")
-        fractions = ("balance", "hidden_gene_fraction", "panel_fraction", "thin_fraction", "near_fraction", "whitening")
+        fractions = ("balance", "masked_gene_fraction", "panel_fraction", "thin_fraction", "near_fraction", "whitening")
         inner = ("mask_fraction", "validation_fraction")
         is_prior = self.prior_cells is None or self.prior_cells > 0
         _check(
@@ -83,7 +83,7 @@ class PretrainConfig:
                 "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in fractions},
                 "at least 0 and below 1": {"ema_decay": 0 <= self.ema_decay < 1},
                 "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
-                "two rising fractions": {"mask_range": _are_rising(self.mask_range)},
+                "two increasing fractions between 0 and 1": {"mask_range": _is_range(self.mask_range)},
                 "'uniform' or 'counts'": {"binning": self.binning in get_args(Binning)},
             },
         )
@@ -93,47 +93,46 @@ class PretrainConfig:
 class FinetuneConfig:
     """Settings of :func:`scanpy_sct.train.finetune`.
 
-    `steps` is the budget: with it the result depends on data and seed alone. `minutes` is a guard for slow machines:
-    where it ends the training, the result depends on the machine too.
+    The result depends on data and seed only, unless `minutes` ends the training.
     """
 
     spatial: bool = False
-    """Let the network read the coordinates of the cells, if it does not yet."""
+    """Let the network read the coordinates of the cells."""
     steps: int = 300
-    """Optimiser steps, one bag each; the weights that predict held-out cells best are kept."""
+    """Largest number of optimiser steps, one bag each."""
     minutes: float | None = None
-    """Stop after so many minutes, whatever the step."""
+    """Time limit."""
     learning_rate: float = 1e-3
     warmup_steps: int = 20
     pull: float = 20.0
-    """Weight decay towards the weights of the model: each step takes back this fraction, times the learning rate, of
-    what has changed. Without it, held-out cells are soon predicted worse."""
+    """Weight decay towards the weights of the model: each step reverts this fraction, times the learning rate, of the
+    changes. Without it, predictions of held-out cells soon become worse."""
     gradient_clip: float = 1.0
     bag_size: int = 50
-    """Cells of a bag. Fewer need less memory, which matters for the released network."""
+    """Cells of a bag; fewer need less memory, which matters for the released network."""
     mask_range: tuple[float, float] = (0.1, 0.5)
-    """Fraction of entries masked in a training bag, drawn evenly."""
+    """Range from which the fraction of masked entries of a training bag is drawn."""
     mask_fraction: float = 0.25
-    """Fraction of entries masked for the test on held-out cells."""
-    hidden_gene_fraction: float = 0.0
+    """Fraction of entries masked in the validation on held-out cells."""
+    masked_gene_fraction: float = 0.0
     """Fraction of bags in which a quarter of the genes is masked in all cells."""
     panel_fraction: float = 0.0
-    """Fraction of bags that see only a random panel of genes, the others being unmeasured."""
+    """Fraction of bags with a random panel of genes; the other genes are unmeasured."""
     thin_fraction: float = 0.0
     """Fraction of bags whose counts are thinned to between a fifth and all of their depth."""
     near_fraction: float = 0.7
-    """Fraction of bags made of cells close to one another, in space or in expression; the others are random."""
+    """Fraction of bags of neighbouring cells, in space or in expression; the others are random."""
     max_masked_tokens: int = 200_000
-    """Masked tokens of a bag that count in the loss; of more, so many are drawn."""
+    """Largest number of masked tokens of a bag in the loss; of more, this number is drawn."""
     validation_fraction: float = 0.1
-    """Fraction of cells held out to judge by."""
+    """Fraction of cells held out for validation."""
     validate_every: int = 50
-    """Steps between two tests on held-out cells."""
+    """Steps between two validations on held-out cells."""
     patience: int = 4
-    """Stop after so many tests in a row without improvement."""
+    """Stop after this number of validations in a row without improvement."""
 
     def __post_init__(self) -> None:
-        fractions = ("hidden_gene_fraction", "panel_fraction", "thin_fraction", "near_fraction")
+        fractions = ("masked_gene_fraction", "panel_fraction", "thin_fraction", "near_fraction")
         inner = ("mask_fraction", "validation_fraction")
         integers = ("steps", "validate_every", "patience", "max_masked_tokens")
         _check(
@@ -145,12 +144,12 @@ class FinetuneConfig:
                 "positive or None": {"minutes": self.minutes is None or self.minutes > 0},
                 "between 0 and 1": {name: 0 <= getattr(self, name) <= 1 for name in fractions},
                 "above 0 and below 1": {name: 0 < getattr(self, name) < 1 for name in inner},
-                "two rising fractions": {"mask_range": _are_rising(self.mask_range)},
+                "two increasing fractions between 0 and 1": {"mask_range": _is_range(self.mask_range)},
             },
         )
 
 
-def _are_rising(mask_range: tuple[float, float]) -> bool:
+def _is_range(mask_range: tuple[float, float]) -> bool:
     low, high = mask_range
     return 0 < low <= high < 1
 

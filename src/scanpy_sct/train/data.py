@@ -18,7 +18,7 @@ from scanpy_sct.train.config import FinetuneConfig, PretrainConfig
 logger = logging.getLogger(__name__)
 
 MIN_PANEL, MAX_PANEL = 300, 5000
-HIDDEN_GENES = 0.25
+MASKED_GENES = 0.25
 MIN_DEPTH = 0.2
 UNMEASURED_TARGETS = 0.1
 """Fraction of the entries outside a drawn panel that are predicted."""
@@ -26,21 +26,21 @@ UNMEASURED_TARGETS = 0.1
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cells of one file or object: counts for the genes of the vocabulary, and where the cells lie."""
+    """Cells of one file or object: counts for the genes of the vocabulary, and coordinates."""
 
     name: str
     log_counts: sparse.csr_matrix
-    """(n_cells, n_genes): log1p of counts, or what else the network's bins are cut from."""
+    """(n_cells, n_genes): log1p of counts, or the other values that the network bins."""
     measured: np.ndarray
     """(n_genes,) bool."""
     samples: np.ndarray
     """(n_cells,) number of the sample of each cell."""
     points: np.ndarray
-    """(n_cells, dimensions): cells close to one another here make good bags; coordinates, else by expression."""
+    """(n_cells, dimensions): coordinates, else principal components of expression; bags gather neighbours in it."""
     held_out: np.ndarray
     """(n_cells,) bool: cells never trained on."""
     hidden: sparse.csr_matrix | None = None
-    """(n_cells, n_genes) bool: entries that are neither seen nor predicted; `log_counts` lacks them."""
+    """(n_cells, n_genes) bool: entries that are neither visible nor predicted; `log_counts` lacks them."""
 
     def at_genes(self, gene_index: np.ndarray) -> Dataset:
         """Keep only some genes of the vocabulary."""
@@ -49,15 +49,9 @@ class Dataset:
             self, log_counts=self.log_counts[:, gene_index], measured=self.measured[gene_index], hidden=hidden
         )
 
-    def always_masked(self, rows: np.ndarray) -> np.ndarray:
-        """Return ``hidden`` for some cells, dense (len(rows), n_genes) bool."""
-        if self.hidden is None:
-            return np.zeros((len(rows), len(self.measured)), dtype=bool)
-        return self.hidden[rows].toarray()
-
 
 def as_dataset(block: CellBlock, name: str, held_out: np.ndarray, seed: int) -> Dataset:
-    """Keep of ``block`` what training needs; cells without coordinates are placed by their expression."""
+    """Return the training data of a block; without coordinates, points are computed from expression."""
     points = block.coordinates
     if points is None:
         points = similarity_points(block.log_values, seed)
@@ -67,14 +61,14 @@ def as_dataset(block: CellBlock, name: str, held_out: np.ndarray, seed: int) -> 
 
 @dataclass(frozen=True)
 class TrainingBag:
-    """Tokens of one bag, and the true bins of those that are predicted."""
+    """Tokens of one bag, and the true bins of its targets."""
 
     tokens: np.ndarray
     """(cells, genes) uint8."""
     token_index: np.ndarray
-    """Predicted tokens: index into the flattened tokens."""
+    """Token index of the targets."""
     bins: np.ndarray
-    """True bin of each of them."""
+    """True bin of each target."""
     points: np.ndarray
     """(cells, dimensions): the `points` of these cells."""
 
@@ -86,7 +80,7 @@ def draw_bag(
     rng: np.random.Generator,
     size: int,
 ) -> TrainingBag:
-    """Draw a data set (by the root of its size), cells, a depth, a panel and what is masked, and make the tokens."""
+    """Draw a data set (with the square root of its size as weight) and a training bag of it."""
     dataset, usable = _draw_dataset(datasets, rng, held_out=False)
     rows = _draw_cells(dataset, usable, size, rng, near=rng.random() < config.near_fraction)
     return mask_for_training(dataset, rows, rules, config, rng)
@@ -95,10 +89,7 @@ def draw_bag(
 def draw_validation_bag(
     datasets: Sequence[Dataset], rules: TokenRules, config: FinetuneConfig, rng: np.random.Generator, size: int
 ) -> TrainingBag:
-    """Draw a held-out cell and its nearest neighbours, trained on or not; only held-out cells are predicted.
-
-    So a held-out cell is judged with the context cells with which it will be used.
-    """
+    """Draw a held-out cell and its nearest neighbours, trained on or not; only held-out cells are targets."""
     dataset, usable = _draw_dataset(datasets, rng, held_out=True)
     first = rng.choice(usable)
     rows = _nearest(dataset, first, np.flatnonzero(dataset.samples == dataset.samples[first]), size)
@@ -113,7 +104,7 @@ def mask_for_training(
     config: PretrainConfig | FinetuneConfig,
     rng: np.random.Generator,
 ) -> TrainingBag:
-    """Draw a depth, a panel and what is masked in a bag, and make its tokens."""
+    """Draw a depth, a panel and the masked entries of a bag, and make its tokens."""
     counts = dataset.log_counts[rows]
     if rng.random() < config.thin_fraction:
         counts = _thin(counts, rng.uniform(MIN_DEPTH, 1), rng)
@@ -121,8 +112,8 @@ def mask_for_training(
     if rng.random() < config.panel_fraction:
         panel = _draw_panel(panel, rng)
     masked = draw_masked(dataset.measured, len(rows), rng.uniform(*config.mask_range), rng)
-    if rng.random() < config.hidden_gene_fraction:
-        masked |= (rng.random(len(panel)) < HIDDEN_GENES) & dataset.measured
+    if rng.random() < config.masked_gene_fraction:
+        masked |= (rng.random(len(panel)) < MASKED_GENES) & dataset.measured
     # Genes outside the panel are unmeasured: masked in every cell.
     targets = masked | (dataset.measured & ~panel & (rng.random(masked.shape) < UNMEASURED_TARGETS))
     return _make_bag(replace(dataset, measured=panel), rows, counts, masked, targets, rules, config, rng)
@@ -136,7 +127,7 @@ def mask_for_validation(
     config: PretrainConfig | FinetuneConfig,
     rng: np.random.Generator,
 ) -> TrainingBag:
-    """Mask ``masked`` (len(rows), n_genes) in a bag, and predict the part of it that is in held-out cells."""
+    """Mask ``masked`` (len(rows), n_genes) in a bag; its entries in held-out cells are the targets."""
     targets = masked & dataset.held_out[rows][:, None]
     return _make_bag(dataset, rows, dataset.log_counts[rows], masked, targets, rules, config, rng)
 
@@ -156,8 +147,8 @@ def _make_bag(
     config: PretrainConfig | FinetuneConfig,
     rng: np.random.Generator,
 ) -> TrainingBag:
-    """Make tokens of ``counts`` without what is ``masked``, and keep the true bins of ``targets``, (cells, genes)."""
-    always = dataset.always_masked(rows)
+    """Make the tokens of ``counts`` with ``masked`` entries, and the true bins of ``targets``, both (cells, genes)."""
+    always = np.zeros_like(masked) if dataset.hidden is None else dataset.hidden[rows].toarray()
     everything = np.ones_like(dataset.measured)
     truth = make_tokens(counts, counts, always, everything, rules).tokens
     tokens = make_tokens(counts, counts, masked | always | ~dataset.measured, dataset.measured, rules).tokens

@@ -1,4 +1,4 @@
-"""Continue the training of a checkpoint on the data at hand."""
+"""Continue the training of a checkpoint on your own data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
-from scanpy_sct.model import CompactNetwork, make_network
+from scanpy_sct.model import CompactNetwork, ReleasedNetwork, make_network
+from scanpy_sct.model.compact import BY_GENE
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.device import choose_device
@@ -25,7 +26,7 @@ from scanpy_sct.run.inputs import genes_to_read, network_coordinates, token_rule
 from scanpy_sct.run.options import as_seed
 from scanpy_sct.train.config import FinetuneConfig
 from scanpy_sct.train.data import Dataset, as_dataset
-from scanpy_sct.train.part import trainable_part, write_back
+from scanpy_sct.train.optimise import make_fabric
 from scanpy_sct.train.tuning import Tuning
 from scanpy_sct.workflow import open_cells
 
@@ -50,17 +51,16 @@ def finetune(
     precision: str = "32-true",
     rng: int | np.random.Generator | None = 0,
 ) -> Checkpoint:
-    """Continue the training of a checkpoint on the data at hand, by predicting masked entries of it.
+    """Continue the training of a checkpoint on your own data, by predicting masked entries.
 
-    One cell in ten is held out to judge by, and the weights that predict these cells best are returned; if nothing
-    better is found, those of the model. Of a compact network the parts that describe cells are trained, on the measured
-    genes: about a minute on one core. Predictions of genes that were not measured become no better by it. Of a
-    released network all weights are trained, for which a GPU is advisable.
+    A fraction of the cells is held out, and the weights that predict them best are returned: those of the model, if
+    training improves nothing. In a compact network, the parts that describe cells are trained on the measured genes,
+    which takes about a minute on one core and does not improve predictions of unmeasured genes. In a released network,
+    all weights are trained, which needs a GPU in practice.
 
-    With `config.spatial` the network also learns to read coordinates, of which it makes nothing at first. They are put
-    on one scale: 1 is the median distance of the cells of a sample to their nearest neighbour, and the middle of a
-    sample is 0. The checkpoint records this (`coordinates="spacing"`). A network that reads coordinates already keeps
-    its scale.
+    With `config.spatial` the network also learns to read coordinates. They are scaled: 1 is the median distance of the
+    cells of a sample to their nearest neighbour, and 0 the middle of a sample; the checkpoint records this as
+    `coordinates="spacing"`. A network that already reads coordinates keeps its scale.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def finetune(
     data
         Cells x genes: counts, or log-normalised values. An AnnData, an h5ad or zarr file, or several of them.
     config
-        Recipe; by default that of :class:`scanpy_sct.train.FinetuneConfig`.
+        Training settings; by default :class:`scanpy_sct.train.FinetuneConfig`.
     output
-        Folder in which the result is saved, too.
+        Folder in which the result is also saved.
     layer, library_key, gene_names
         As in :func:`scanpy_sct.tl.impute`, the same for all data.
     hide
-        Entries that must have no influence, as in :func:`scanpy_sct.tl.impute`: they are removed when the data are
-        read, and neither seen nor predicted. Only for a single object.
+        Entries without any influence, as in :func:`scanpy_sct.tl.impute`: they are removed when the data are read, and
+        are neither visible nor predicted. For a single object only.
     device
         As in :func:`scanpy_sct.tl.impute`.
     precision
@@ -86,13 +86,13 @@ def finetune(
 
     Returns
     -------
-    The new checkpoint, named `<model>-finetuned`. It has no label head, since its embedding differs from that of the
-    model; fit a new one with :func:`scanpy_sct.train.fit_label_head`.
+    The new checkpoint, named `<model>-finetuned`. It has no label head, since the embedding has changed; fit a new one
+    with :func:`scanpy_sct.train.fit_label_head`.
 
     Raises
     ------
     ValueError, KeyError, TypeError
-        When an argument or the data cannot be used; before anything is computed.
+        If an argument or the data are invalid; before anything is computed.
     FloatingPointError
         If the loss or a gradient becomes NaN or infinite.
 
@@ -109,9 +109,15 @@ def finetune(
     objects = _as_objects(data, hide)
     given = load_model(model)
     _check_possible(given, config)
-    fabric = _fabric(choose_device(device), precision)
+    target = choose_device(device)
+    devices = 1 if target.index is None or target.type == "cpu" else [target.index]
+    fabric = make_fabric(accelerator=target.type, devices=devices, precision=precision)
+    network = _reading_coordinates(given) if config.spatial else copy.deepcopy(given.network)
+    is_new = network.config.reads_coordinates and not given.config.reads_coordinates
     checkpoint = replace(
-        _reading_coordinates(given) if config.spatial else replace(given, network=copy.deepcopy(given.network)),
+        given,
+        network=network,
+        coordinates="spacing" if is_new else given.coordinates,
         name=f"{given.name}-finetuned",
         label_head=None,
         revision=None,
@@ -127,7 +133,7 @@ def finetune(
     return read_checkpoint(save_checkpoint(output, checkpoint))
 
 
-def _as_objects(data: object, hide: object) -> list[AnnData | str | PathLike[str]]:
+def _as_objects(data: object, hide: object) -> list[Any]:
     from anndata import AnnData
 
     objects = [data] if isinstance(data, AnnData | str | PathLike) else list(data)
@@ -135,7 +141,7 @@ def _as_objects(data: object, hide: object) -> list[AnnData | str | PathLike[str
         msg = "data is empty; give at least one AnnData or file."
         raise ValueError(msg)
     if hide is not None and len(objects) > 1:
-        msg = f"hide names entries of a single object, and data has {len(objects)}; remove the entries beforehand."
+        msg = f"hide is for a single object, and data has {len(objects)}; remove the entries beforehand."
         raise ValueError(msg)
     return objects
 
@@ -143,26 +149,16 @@ def _as_objects(data: object, hide: object) -> list[AnnData | str | PathLike[str
 def _check_possible(given: Checkpoint, config: FinetuneConfig) -> None:
     if config.thin_fraction and given.tokens.scale != "log1p_counts":
         msg = (
-            f"thin_fraction={config.thin_fraction} needs a model whose bins are those of counts; {given.name!r} bins "
+            f"thin_fraction={config.thin_fraction} needs a model that bins counts; {given.name!r} bins "
             f"{given.tokens.scale}. Use thin_fraction=0."
         )
         raise ValueError(msg)
 
 
-def _fabric(device: torch.device, precision: str) -> Fabric:
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        msg = 'Training needs lightning-fabric: pip install "scanpy_sct[train]"'
-        raise ImportError(msg) from error
-    devices = 1 if device.index is None or device.type == "cpu" else [device.index]
-    return Fabric(accelerator=device.type, devices=devices, precision=precision)
-
-
-def _reading_coordinates(given: Checkpoint) -> Checkpoint:
-    """Copy a checkpoint and let its network read coordinates, of which it makes nothing yet."""
+def _reading_coordinates(given: Checkpoint) -> CompactNetwork | ReleasedNetwork:
+    """Return a copy of the network that reads coordinates, initially without effect."""
     if given.config.reads_coordinates:
-        return replace(given, network=copy.deepcopy(given.network))
+        return copy.deepcopy(given.network)
     name = "reads_coordinates" if isinstance(given.network, CompactNetwork) else "use_spatial_information"
     with torch.random.fork_rng(devices=[]):
         network = make_network(replace(given.config, **{name: True}), given.network.n_genes).eval()
@@ -170,7 +166,7 @@ def _reading_coordinates(given: Checkpoint) -> Checkpoint:
     with torch.no_grad():
         for name in found.missing_keys:
             network.get_parameter(name).zero_()
-    return replace(given, network=network, coordinates="spacing")
+    return network
 
 
 def _read(checkpoint: Checkpoint, item: object, options: ReadOptions, *, spatial: bool) -> CellBlock:
@@ -178,7 +174,7 @@ def _read(checkpoint: Checkpoint, item: object, options: ReadOptions, *, spatial
     adata = read_cells(Path(item)) if isinstance(item, str | PathLike) else item
     _, reader = open_cells(adata, checkpoint, options)
     if spatial and reader.coordinates is None:
-        msg = "config.spatial=True needs coordinates in .obsm['spatial'], and there are none; use spatial=False."
+        msg = "config.spatial=True needs coordinates in .obsm['spatial'], which data lacks; use spatial=False."
         raise ValueError(msg)
     if reader.n_cells < MIN_CELLS:
         msg = f"data has an object of {reader.n_cells} cells; at least {MIN_CELLS} are needed."
@@ -203,4 +199,20 @@ def _train(fabric: Fabric, checkpoint: Checkpoint, datasets: list[Dataset], conf
     gene_index = genes_to_read(checkpoint, measured, np.zeros_like(measured))
     part, rules = trainable_part(network, gene_index), token_rules(checkpoint, gene_index)
     Tuning(fabric, part, [dataset.at_genes(gene_index) for dataset in datasets], rules, config, seed).fit()
-    write_back(part, network, gene_index)
+    trained = part.state_dict()
+    with torch.no_grad():
+        for name, values in network.state_dict().items():
+            values[torch.from_numpy(gene_index) if name in BY_GENE else ...] = trained[name].to(values.device)
+
+
+def trainable_part(network: CompactNetwork, gene_index: np.ndarray) -> CompactNetwork:
+    """Return a copy of the network for some genes in which only the parts that describe cells are trainable.
+
+    Bag profile, bag correction and bin values are the same for all tissues, and are not trained.
+    """
+    part = network.at_genes(torch.from_numpy(gene_index))
+    part.profile.requires_grad_(False)
+    if part.correction is not None:
+        part.correction.requires_grad_(False)
+    part.embedder.bin_values.requires_grad_(False)
+    return part

@@ -1,4 +1,4 @@
-"""The last steps of the recipe of a compact checkpoint, which need no training: bag correction and whitening."""
+"""Last steps of a compact checkpoint, without training: bag correction and whitening of the embedding."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from scanpy_sct.train.sources import Source
 
 logger = logging.getLogger(__name__)
 
-CELLS_A_SOURCE = 400
+CELLS_PER_SOURCE = 400
 """Cells of each source from which the whitening is estimated."""
-CELLS_A_RUN = 20
-"""Neighbouring cells that are read together for it."""
-CELLS_A_DIMENSION = 2
-"""Fewer cells for each dimension of the embedding do not determine its directions."""
+CELLS_PER_RUN = 20
+"""Consecutive cells that are read together for it."""
+CELLS_PER_DIMENSION = 2
+"""Fewest cells per dimension of the embedding from which the whitening can be estimated."""
 SMALLEST_VARIANCE = 1e-6
-"""Of the largest: smaller variances are rounding errors, and are not enlarged further."""
+"""Fraction of the largest variance; smaller variances are rounding errors and are clipped."""
 
 
 def finish_checkpoint(
     checkpoint: Checkpoint, sources: Sequence[Source], config: PretrainConfig, device: str = "auto"
 ) -> Checkpoint:
-    """Add the bag correction to a pretrained compact network and whiten its embedding; others stay as they are."""
+    """Add a bag correction to a pretrained compact network and whiten its embedding; return others unchanged."""
     if not isinstance(checkpoint.config, CompactConfig):
         return checkpoint
     if config.prior_cells is not None and not checkpoint.config.bag_correction:
@@ -47,25 +47,21 @@ def finish_checkpoint(
 
 
 def check_enough_cells(sources: Sequence[Source], config: PretrainConfig) -> None:
-    """Raise a ValueError, before training, if the embedding of a compact network could not be whitened after it."""
+    """Raise a ValueError before training if there are too few cells to whiten the embedding after it."""
     if not isinstance(config.network, CompactConfig) or not config.whitening:
         return
-    n_cells = sum(min(len(source.samples), CELLS_A_SOURCE) for source in sources)
-    n_needed = CELLS_A_DIMENSION * config.network.cell_dim
+    n_cells = sum(min(len(source.samples), CELLS_PER_SOURCE) for source in sources)
+    n_needed = CELLS_PER_DIMENSION * config.network.cell_dim
     if n_cells < n_needed:
         msg = (
             f"data has {n_cells} cells to whiten an embedding of {config.network.cell_dim} dimensions (at most "
-            f"{CELLS_A_SOURCE} of a file count), and at least {n_needed} are needed; give more cells, or whitening=0."
+            f"{CELLS_PER_SOURCE} per file are used), and {n_needed} are needed; give more cells, or whitening=0."
         )
         raise ValueError(msg)
 
 
 def with_bag_correction(checkpoint: Checkpoint, prior_cells: float) -> Checkpoint:
-    """Let the bag correct each gene.
-
-    A network trained without the correction is right where the bag says nothing, so that the correction can be added
-    afterwards; ``prior_cells`` expected cells shrink it.
-    """
+    """Add the bag correction, shrunk by ``prior_cells`` expected cells, to a network that was trained without it."""
     config = replace(checkpoint.config, bag_correction=True)
     with torch.random.fork_rng(devices=[]):
         network = make_network(config, checkpoint.network.n_genes)
@@ -78,19 +74,19 @@ def with_bag_correction(checkpoint: Checkpoint, prior_cells: float) -> Checkpoin
 def with_whitened_embedding(
     checkpoint: Checkpoint, sources: Sequence[Source], config: PretrainConfig, device: str = "auto"
 ) -> Checkpoint:
-    """Change the scale of the cell embedding, so that no few directions decide which cells are near.
+    """Whiten the cell embedding, so that no few directions dominate the distances between cells.
 
-    The largest directions of a cell embedding serve the predictions of the network, which need not be what separates
-    cell types. The embedding is multiplied by ``C ** (-whitening / 2)``, C being its second moments about the mean over
-    cells of the sources, each source counting alike (ZCA whitening at 1: Bell and Sejnowski, Vision Research 1997). The
-    map is the same for all cells, so that embeddings of different objects stay comparable, and the rest of the network
-    is multiplied by its inverse: predictions stay as they are.
+    The directions of largest variance serve the predictions of the network, and need not separate cell types. The
+    embedding is multiplied by ``C ** (-whitening / 2)``, where C is its covariance over cells of the sources, which are
+    weighted equally (ZCA whitening at 1: Bell and Sejnowski, Vision Research 1997). The same matrix is used for all
+    cells, so that embeddings of different objects are comparable; the layer that reads the embedding is multiplied by
+    the inverse, so that predictions do not change.
     """
     dim = checkpoint.config.cell_dim
     options = ComputeOptions(bags="random", device=device, seed=config.seed)
     blocks = [_some_cells(source, np.random.default_rng([config.seed, 9, n])) for n, source in enumerate(sources)]
     n_cells = sum(block.n_cells for block in blocks)
-    if n_cells < CELLS_A_DIMENSION * dim:
+    if n_cells < CELLS_PER_DIMENSION * dim:
         logger.warning("The embedding is not whitened: %d cells are too few for %d dimensions.", n_cells, dim)
         return checkpoint
     vectors = [embed_cells(checkpoint, block, options) for block in blocks if block.n_cells]
@@ -98,7 +94,7 @@ def with_whitened_embedding(
 
 
 def whitening_matrix(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
-    """Return the symmetric matrix (dim, dim) by which embeddings are multiplied; each element counts alike."""
+    """Return the symmetric whitening matrix (dim, dim) of embeddings of several sources, weighted equally."""
     mean = np.mean([each.mean(0, dtype=np.float64) for each in vectors], axis=0)
     moments = np.mean([(each - mean).T @ (each - mean) / len(each) for each in vectors], axis=0)
     variances, directions = np.linalg.eigh(moments)
@@ -107,13 +103,13 @@ def whitening_matrix(vectors: Sequence[np.ndarray], power: float) -> np.ndarray:
 
 
 def rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
-    """Multiply the embedding of a copy by ``matrix``, and the layer that reads it by the inverse."""
+    """Return a copy whose embedding is multiplied by ``matrix``, and the layer that reads it by the inverse."""
     network = copy.deepcopy(checkpoint.network).cpu()
     forth, back = torch.from_numpy(matrix), torch.from_numpy(np.linalg.inv(matrix))
     with torch.no_grad():
         factors = network.embedder.gene_factors
         factors.copy_(factors.double() @ forth)
-        # The layer that reads it sees the vector of the cell, its deviation from the mean of the bag, and the depth.
+        # That layer reads the embedding, its deviation from the mean of the bag, and the depth.
         for first in (0, len(forth)):
             columns = network.cell_transformer.input.weight[:, first : first + len(forth)]
             columns.copy_(columns.double() @ back)
@@ -121,11 +117,11 @@ def rescaled(checkpoint: Checkpoint, matrix: np.ndarray) -> Checkpoint:
 
 
 def _some_cells(source: Source, rng: np.random.Generator) -> CellBlock:
-    """Read cells with counts from all over a source, in short runs, as cells of one sample."""
+    """Read cells with counts from random short runs of a source, as cells of one sample."""
     n_cells = len(source.samples)
-    starts = np.arange(0, n_cells, CELLS_A_RUN)
-    drawn = np.sort(rng.permutation(starts)[: CELLS_A_SOURCE // CELLS_A_RUN])
-    log_counts = sparse.vstack([source.read(start, min(start + CELLS_A_RUN, n_cells)) for start in drawn]).tocsr()
+    starts = np.arange(0, n_cells, CELLS_PER_RUN)
+    drawn = np.sort(rng.permutation(starts)[: CELLS_PER_SOURCE // CELLS_PER_RUN])
+    log_counts = sparse.vstack([source.read(start, min(start + CELLS_PER_RUN, n_cells)) for start in drawn]).tocsr()
     log_counts = log_counts[np.diff(log_counts.indptr) > 0]
     n_kept = log_counts.shape[0]
     return CellBlock(

@@ -1,4 +1,4 @@
-"""Held-out cells while a network is trained: how well it predicts them, beside simple baselines and with parts off."""
+"""Validation on held-out cells during pretraining: the network, ablations and simple baselines."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ N_NEIGHBORS = 10
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Bags to judge a network by."""
+    """Bags of held-out cells, for validation."""
 
     bags: list[TrainingBag]
     detection_rates: np.ndarray
-    """(n_genes,) how often each gene is detected in the training data."""
+    """(n_genes,) detection rate in the training data."""
 
 
 def held_out_bags(
     sources: Sequence[Source], held_out: Sequence[np.ndarray], rules: TokenRules, config: PretrainConfig
 ) -> list[TrainingBag]:
-    """Draw the same few bags for the same seed: held-out cells, which are predicted, among cells like them."""
+    """Draw bags of held-out cells, which are the targets, with context cells that are similar to them."""
     bags: list[TrainingBag] = []
     for number in range(N_BAGS * MAX_TRIES):
         rng = np.random.default_rng([config.seed, 2, number])
@@ -51,7 +51,7 @@ def held_out_bags(
         start = cell - cell % config.block_size
         dataset = read_block(sources[source], held_out[source], start, start + config.block_size)
         bag = _bag_around(dataset, cell - start, rules, config, rng)
-        # A cell alone, or targets that are all alike, test nothing.
+        # A single cell, or targets that are all equal, cannot be evaluated.
         if len(bag.tokens) > 1 and 0 < (bag.bins > 0).mean() < 1:
             bags.append(bag)
         if len(bags) == N_BAGS:
@@ -62,7 +62,7 @@ def held_out_bags(
 def _bag_around(
     dataset: Dataset, cell: int, rules: TokenRules, config: PretrainConfig, rng: np.random.Generator
 ) -> TrainingBag:
-    # Entries are masked first, since masked entries must not decide which cells are similar.
+    # Masked before neighbours are searched, since masked entries must not inform which cells are similar.
     masked = draw_masked(dataset.measured, len(dataset.samples), config.mask_fraction, rng)
     if not dataset.points.any():
         visible = without_masked(dataset.log_counts, masked)
@@ -72,7 +72,7 @@ def _bag_around(
 
 
 def _neighbouring_cells(dataset: Dataset, first: int) -> np.ndarray:
-    """Rows of up to 16 held-out cells, and of other cells up to 50, of one sample and near the first."""
+    """Return rows of up to 16 held-out cells and of others, 50 in all, of one sample and nearest to ``first``."""
     distance = ((dataset.points - dataset.points[first]) ** 2).sum(1)
     rows = np.flatnonzero(dataset.samples == dataset.samples[first])
     rows = rows[np.argsort(distance[rows], kind="stable")]
@@ -82,28 +82,18 @@ def _neighbouring_cells(dataset: Dataset, first: int) -> np.ndarray:
 
 @torch.no_grad()
 def validate(network: Network, test: HeldOut, device: torch.device) -> dict[str, float]:
-    """Loss, and average precision of "is it detected", over held-out bags: means over bags.
+    """Return loss and average precision of "is it detected", means over held-out bags.
 
-    Parameters
-    ----------
-    network
-        The network; it is left in evaluation mode.
-    test
-        Held-out bags, from :func:`held_out_bags`.
-    device
-        Where the network is.
+    `loss_` and `auprc_` are those of the network in three variants:
 
-    Returns
-    -------
-    `loss_` and `auprc_` of the network in these variants:
+    * `network`: the whole network;
+    * `ablated`: the output of its transformer (attention among the cells of a bag in a compact network, the bottleneck
+      transformer in a released one) is replaced by its mean;
+    * `alone`: every cell in a bag of its own.
 
-    * `network`: all of it;
-    * `ablated`: with the output of its transformer replaced by the mean, where it has one: attention among the cells of
-      the bag in a compact network, the bottleneck transformer in a released one;
-    * `alone`: every cell in a bag of its own;
-
-    and `auprc_` of `gene_constant` (detection rates in the training data, the same for all cells), `bag_mean` (fraction
-    of the bag's other cells that express the gene) and `knn` (of the 10 among them that are most similar).
+    `auprc_` also has the baselines `gene_constant` (detection rates in the training data), `bag_mean` (fraction of the
+    bag's other cells in which the gene is detected) and `knn` (the same in the 10 most similar of them). The network is
+    left in evaluation mode.
     """
     from sklearn.metrics import average_precision_score
 
@@ -122,7 +112,7 @@ def validate(network: Network, test: HeldOut, device: torch.device) -> dict[str,
 
 
 def _variants(network: Network, bag: TrainingBag, device: torch.device) -> Iterator[tuple[str, Tensor]]:
-    """Logits (tokens, n_bins) of the network, whole and with parts taken away."""
+    """Yield the logits (tokens, n_bins) of the whole network and of its ablations."""
     bags, token_index = as_tensors(bag, device)
     yield "network", network.bin_logits(bags, token_index)
     if len(layers := transformer_layers(network)):
@@ -134,13 +124,13 @@ def _variants(network: Network, bag: TrainingBag, device: torch.device) -> Itera
 
 
 def transformer_layers(network: Network) -> nn.ModuleList:
-    """Return the layers of attention among cells of a compact network, else those of the bottleneck transformer."""
+    """Return the layers of the cell transformer (compact) or of the bottleneck transformer (released)."""
     return getattr(network, "cell_transformer", network).layers
 
 
 @contextmanager
 def ablated(layers: nn.ModuleList) -> Iterator[None]:
-    """Replace the output of transformer layers by its mean over what they attend to, for a while."""
+    """Replace the output of transformer layers by its mean over the sequence, within the context."""
     handle = layers[-1].register_forward_hook(
         lambda module, inputs, output: output.mean(1, keepdim=True).expand_as(output)
     )
@@ -151,17 +141,17 @@ def ablated(layers: nn.ModuleList) -> Iterator[None]:
 
 
 def _baselines(bag: TrainingBag, detection_rates: np.ndarray, n_bins: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Score how likely detection is at each target, from what is visible in the bag."""
+    """Yield scores of detection at each target, from the visible entries of the bag."""
     cells, genes = np.divmod(bag.token_index, bag.tokens.shape[1])
     visible, detected = bag.tokens < n_bins, (bag.tokens > 0) & (bag.tokens < n_bins)
     prior = detection_rates[genes]
     yield "gene_constant", prior
-    # Targets are masked, so that no cell counts itself; the prior, with the weight of one cell, breaks ties.
+    # Targets are masked, so that no cell counts itself; the prior, with the weight of one cell, resolves ties.
     yield "bag_mean", (detected.sum(0)[genes] + prior) / (visible.sum(0)[genes] + 1)
-    seen = (bag.tokens * visible).astype(np.float32)
-    seen /= np.maximum(np.linalg.norm(seen, axis=1, keepdims=True), 1e-12)
-    similarity = seen @ seen.T
+    values = (bag.tokens * visible).astype(np.float32)
+    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    similarity = values @ values.T
     np.fill_diagonal(similarity, -1)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(N_NEIGHBORS, len(seen) - 1)]
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(N_NEIGHBORS, len(values) - 1)]
     n_detected = detected[nearest[cells], genes[:, None]].sum(1)
     yield "knn", (n_detected + prior) / (visible[nearest[cells], genes[:, None]].sum(1) + 1)

@@ -1,4 +1,4 @@
-"""Pretraining: take bags, mask, predict, step; report and save on the way."""
+"""The pretraining loop: draw bags, mask, predict, step, report, save."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ if TYPE_CHECKING:
     from scanpy_sct.model.network import Network
 
 EXPLODED = 2.0
-"""Training stops where the loss on held-out cells is so many times its lowest value."""
+"""Training stops if the loss on held-out cells reaches this multiple of its lowest value."""
 
 
 class Pretraining:
-    """A network, its optimiser, and the bags it learns from; :meth:`fit` does the work.
+    """Pretraining of a network; :meth:`fit` runs it.
 
-    Every bag draws from its own random generator, made of the seed, the number of the step and its own number within
-    the step: a run that was stopped and resumed, or shared among several processes, sees the same bags as one that
-    was not.
+    The random generator of a bag depends on the seed, the step and the number of the bag within the step only: a
+    resumed or distributed run draws the same bags as an uninterrupted one.
     """
 
     def __init__(
@@ -57,9 +56,9 @@ class Pretraining:
         self.own_streams = range(fabric.global_rank, config.bags_per_step, fabric.world_size)
 
     def fit(self, test: HeldOut | None) -> None:
-        """Train to the last step, from the state in the folder on; then put the averaged weights in place.
+        """Train from the saved state to the last step, then load the averaged weights into the network.
 
-        ``test`` has the held-out cells to report on, in the first process.
+        The first process reports on the held-out cells of ``test``.
         """
         fabric, is_first = self.fabric, self.fabric.is_global_zero
         parts = {"model": self.optimisation.model, "optimizer": self.optimisation.optimizer}
@@ -68,7 +67,7 @@ class Pretraining:
         progress = load_state(fabric, self.folder, parts)
         with (
             closing(Log(self.folder, progress.step, is_writer=is_first)) as log,
-            _bar(self.config, progress, shown=is_first) as bar,
+            _bar(self.config, progress, is_shown=is_first) as bar,
         ):
             try:
                 self._train(parts, progress, test, log, bar)
@@ -97,11 +96,11 @@ class Pretraining:
             if is_due or is_last:
                 save_state(fabric, self.folder, parts, progress)
                 saved = time.monotonic()
-            # Waiting for the reader counts; reports and saving do not.
+            # The time of reports and saving is not counted.
             started = time.monotonic()
 
     def _bags(self, first: int) -> Iterator[list[tuple[Dataset, np.ndarray]]]:
-        """Yield the bags of this process, step by step."""
+        """Yield the bags of this process for each step."""
         config = self.config
         streams = [
             BagStream(self.sources, self.held_out, config, number, config.bags_per_step).bags(first)
@@ -131,7 +130,7 @@ class Pretraining:
     def _average(self, step: int) -> None:
         if not self.config.ema_decay:
             return
-        # A long memory begins short, or the start would weigh on the average for long.
+        # A smaller decay at first, so that the initial weights do not dominate the average.
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
@@ -164,8 +163,8 @@ def _parameter_groups(network: Network, config: PretrainConfig) -> list[dict[str
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _bar(config: PretrainConfig, progress: Progress, *, shown: bool) -> Any:
+def _bar(config: PretrainConfig, progress: Progress, *, is_shown: bool) -> Any:
     from tqdm.auto import tqdm
 
-    is_hidden = not (shown and settings.progress)
-    return tqdm(total=config.steps, initial=progress.step, desc="sct pretrain", unit="step", disable=is_hidden)
+    disable = not (is_shown and settings.progress)
+    return tqdm(total=config.steps, initial=progress.step, desc="sct pretrain", unit="step", disable=disable)

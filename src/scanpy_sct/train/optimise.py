@@ -1,4 +1,4 @@
-"""One optimiser step, the same for both kinds of network, and for pretraining and finetuning."""
+"""The optimiser step of pretraining and finetuning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BETAS = (0.9, 0.98)
 
 
 class MaskedLoss(nn.Module):
-    """Loss of a network on a bag: the one call that distributed strategies wrap."""
+    """Loss of a network on a bag: the module that distributed strategies wrap."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -37,19 +37,7 @@ class MaskedLoss(nn.Module):
 
 
 class Optimisation:
-    """A network with its optimiser; :meth:`step` is the training step.
-
-    Parameters
-    ----------
-    fabric
-        Where to compute, and with whom to share the bags.
-    network
-        What is trained.
-    groups
-        Parameters, as the optimiser takes them.
-    config
-        Learning rate, its course, and the limit of the gradient.
-    """
+    """A network with its optimiser; ``groups`` are the trained parameters, as the optimiser takes them."""
 
     def __init__(
         self, fabric: Fabric, network: Network, groups: list[Any], config: PretrainConfig | FinetuneConfig
@@ -64,18 +52,15 @@ class Optimisation:
         return self.optimizer.param_groups[0]["lr"]
 
     def loss(self, bag: TrainingBag) -> Tensor:
-        """Loss of one bag."""
+        """Return the loss on one bag."""
         bags, token_index = as_tensors(bag, self.fabric.device, coordinates=self.reads_coordinates)
         bins = torch.from_numpy(bag.bins).to(self.fabric.device).long()
         return self.model(bags.tokens, bags.coordinates, token_index, bins)
 
     def step(self, bags: Sequence[TrainingBag], number: int) -> float:
-        """Take step ``number``; its loss is the mean over the bags of all processes.
+        """Take step ``number`` and return the mean loss over the bags of all processes.
 
-        Raises
-        ------
-        FloatingPointError
-            If the loss or a gradient is not finite, in all processes together.
+        A loss or gradient that is not finite raises a FloatingPointError, in all processes.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number, self.config)
@@ -102,14 +87,14 @@ class Optimisation:
 
 
 def as_tensors(bag: TrainingBag, device: torch.device, *, coordinates: bool = False) -> tuple[Bags, Tensor]:
-    """Return what the network reads, and the index of the tokens that it predicts, on ``device``."""
+    """Return the bag and the token index of its targets, on ``device``."""
     points = torch.from_numpy(bag.points.astype(np.float32))[None].to(device) if coordinates else None
     tokens = torch.from_numpy(bag.tokens)[None].to(device)
     return Bags(tokens, points), torch.from_numpy(bag.token_index).to(device)
 
 
 def learning_rate(step: int, config: PretrainConfig | FinetuneConfig) -> float:
-    """Linear warm-up, then half a cosine down to 2 % of the peak."""
+    """Return the learning rate: linear warm-up, then cosine decay to 2 % of the peak."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
@@ -118,7 +103,17 @@ def learning_rate(step: int, config: PretrainConfig | FinetuneConfig) -> float:
 
 
 def cross_entropy(logits: Tensor, bins: Tensor) -> Tensor:
-    """Mean cross-entropy of ``bins`` (tokens,) by ``logits`` (tokens, n_bins)."""
-    # Bins first: to normalise over short rows is slow.
+    """Return the mean cross-entropy of ``bins`` (tokens,) under ``logits`` (tokens, n_bins)."""
+    # Bins first: normalising over short rows is slow.
     logits = logits.float().T.contiguous()
     return (logits.logsumexp(0) - logits.gather(0, bins[None])[0]).mean()
+
+
+def make_fabric(**options: Any) -> Fabric:
+    """Return a Lightning Fabric; a missing package raises an ImportError with the command that installs it."""
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        msg = 'Training needs lightning-fabric: pip install "scanpy_sct[train]"'
+        raise ImportError(msg) from error
+    return Fabric(**options)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint, TokenSettings
 from scanpy_sct.checkpoints.folder import check_replaceable, save_checkpoint
-from scanpy_sct.model import CompactConfig, Network
+from scanpy_sct.model import CompactConfig
 from scanpy_sct.train.card import model_card
 from scanpy_sct.train.census import CensusCells
 from scanpy_sct.train.config import PretrainConfig
 from scanpy_sct.train.finish import check_enough_cells, finish_checkpoint
 from scanpy_sct.train.held_out import HeldOut, held_out_bags
 from scanpy_sct.train.loop import Pretraining
+from scanpy_sct.train.optimise import make_fabric
 from scanpy_sct.train.sources import open_sources
 from scanpy_sct.train.start import Start, find_start, hold_out, new_network, token_rules
 from scanpy_sct.train.state import check_same_run, last_report
@@ -29,7 +30,7 @@ START_FILE = "start.npz"
 PRECISIONS = ("32-true", "bf16-mixed")
 MAY_CHANGE = {"name", "steps", "learning_rate", "warmup_steps", "gradient_clip", "report_every", "checkpoint_minutes"}
 MAY_CHANGE |= {"prior_cells", "whitening"}
-"""Settings with which a run may be continued that differ from those of its start."""
+"""Settings that may change when a run is continued."""
 
 
 def pretrain(
@@ -47,23 +48,23 @@ def pretrain(
 ) -> Path:
     """Train a network by predicting masked entries of single cells and sections.
 
-    Files are read block by block, in an order that follows from the seed: memory does not grow with them. Every few
-    minutes the state is written to the folder `<output>.training`; the same call continues from there, and comes to the
-    same weights as a run that was never stopped. The log is written there, too (`log.csv`, and for TensorBoard where
-    that is installed), with held-out cells judged beside simple baselines.
+    Files are read block by block, in an order that depends on the seed only: memory does not grow with them. The state
+    is saved every few minutes to the folder `<output>.training`; the same call continues from there, and gives the same
+    weights as an uninterrupted run. The log in that folder (`log.csv`, and TensorBoard if it is installed) compares the
+    network with simple baselines on held-out cells.
 
     After training, a compact network gets a bag correction and a whitened embedding (`config.prior_cells`,
-    `config.whitening`). The folder has a model card that says how it was made.
+    `config.whitening`). The folder has a model card with data and settings.
 
     Parameters
     ----------
     data
-        h5ad or zarr files of counts, Ensembl ids or symbols, stored by cells. Bags stay within `obs["sample"]` where a
-        file has it, and gather neighbours on the tissue where a file has `obsm["spatial"]`, else cells of similar
-        expression. Genes that a file lacks are unmeasured in it. Parts of CELLxGENE Census, as
-        :class:`scanpy_sct.train.CensusCells`, may stand among them.
+        h5ad or zarr files of counts, stored by cells, with Ensembl ids or symbols; or parts of CELLxGENE Census, as
+        :class:`scanpy_sct.train.CensusCells`. Bags stay within `obs["sample"]` if a file has it, and gather neighbours
+        on the tissue if it has `obsm["spatial"]`, else cells of similar expression. Genes that a file lacks are
+        unmeasured in it.
     config
-        Network and recipe; by default those of `sct-mini`.
+        Network and settings; by default the recipe of `sct-mini`.
     output
         Folder of the checkpoint.
     vocabulary
@@ -71,8 +72,8 @@ def pretrain(
         released network.
     device, precision, devices, strategy, num_nodes
         As Lightning Fabric's `accelerator`, `precision` ("32-true" or "bf16-mixed"), `devices`, `strategy` and
-        `num_nodes`. Several processes share the bags of each step: the result is that of one process, but for rounding.
-        Under `torchrun` or SLURM leave `devices` at what each node has.
+        `num_nodes`. Several processes divide the bags of each step, with the result of one process except for rounding.
+        With `torchrun` or SLURM, `devices` is the number per node.
     license
         Licence of the weights, for the checkpoint.
 
@@ -84,7 +85,7 @@ def pretrain(
     ------
     ValueError
         If `data` is empty or cannot be read, `config.bags_per_step` cannot be divided among the processes, or the
-        folder of the state holds a run with other data or settings.
+        state folder belongs to a run with other data or settings.
     FloatingPointError
         If the loss or a gradient becomes NaN or infinite, or the loss on held-out cells doubles; the same call then
         continues from the state of the last good report.
@@ -95,8 +96,11 @@ def pretrain(
         raise ValueError(msg)
     check_replaceable(folder)
     _check_possible(config, precision)
-    fabric = _launch(device, precision, devices, strategy, num_nodes)
-    check_shareable(config.bags_per_step, fabric.world_size)
+    fabric = make_fabric(
+        accelerator=device, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=precision
+    )
+    fabric.launch()
+    check_divisible(config.bags_per_step, fabric.world_size)
     training = folder.with_name(folder.name + ".training")
     training.mkdir(parents=True, exist_ok=True)
 
@@ -109,7 +113,14 @@ def pretrain(
         test = HeldOut(held_out_bags(sources, held_out, rules, config), start.detection_rates)
     Pretraining(fabric, network, sources, held_out, rules, config, training).fit(test)
     if fabric.is_global_zero:
-        trained = _as_checkpoint(network, start, config, license)
+        trained = Checkpoint(
+            name=config.name,
+            network=network.cpu().eval(),
+            tokens=TokenSettings(binning=config.binning),
+            mask_fraction=config.mask_fraction,
+            genes=start.genes,
+            license=license,
+        )
         checkpoint = finish_checkpoint(trained, sources, config, fabric.device.type)
         card = model_card(checkpoint, sources, config, last_report(training))
         save_checkpoint(folder, checkpoint, dtype="float16", readme=card)
@@ -117,8 +128,8 @@ def pretrain(
     return folder
 
 
-def check_shareable(bags_per_step: int, n_processes: int) -> None:
-    """Raise a ValueError for a number of bags that processes cannot share evenly."""
+def check_divisible(bags_per_step: int, n_processes: int) -> None:
+    """Raise a ValueError if the bags of a step cannot be divided evenly among processes."""
     if bags_per_step % n_processes:
         msg = (
             f"bags_per_step={bags_per_step} cannot be divided among {n_processes} processes; "
@@ -133,21 +144,10 @@ def _check_possible(config: PretrainConfig, precision: str) -> None:
         raise ValueError(msg)
     if config.network.reads_coordinates:
         msg = (
-            "config.network reads coordinates, which files of single cells lack; pretrain without them, and let the "
-            "network learn to read them with sct.train.finetune(config=FinetuneConfig(spatial=True))."
+            "config.network reads coordinates, which files of single cells lack; pretrain without them, then use "
+            "sct.train.finetune(config=FinetuneConfig(spatial=True))."
         )
         raise ValueError(msg)
-
-
-def _launch(device: str, precision: str, devices: int | str, strategy: str, num_nodes: int) -> Fabric:
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        msg = 'Training needs lightning-fabric: pip install "scanpy_sct[train]"'
-        raise ImportError(msg) from error
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=precision)
-    fabric.launch()
-    return fabric
 
 
 def _start(
@@ -157,7 +157,7 @@ def _start(
     vocabulary: Sequence[str] | None,
     fabric: Fabric,
 ) -> Start:
-    """Find what the network starts from, once for all processes and starts of a run; refuse another run's folder."""
+    """Compute the start of the network once for all processes and restarts; refuse the folder of another run."""
     file = training / START_FILE
     if fabric.is_global_zero:
         facts = {"architecture": "compact" if isinstance(config.network, CompactConfig) else "released"}
@@ -170,14 +170,3 @@ def _start(
             find_start(data, config, vocabulary).save(file)
     fabric.barrier()
     return Start.load(file)
-
-
-def _as_checkpoint(network: Network, start: Start, config: PretrainConfig, license: str) -> Checkpoint:
-    return Checkpoint(
-        name=config.name,
-        network=network.cpu().eval(),
-        tokens=TokenSettings(binning=config.binning),
-        mask_fraction=config.mask_fraction,
-        genes=start.genes,
-        license=license,
-    )

@@ -1,4 +1,4 @@
-"""Where training cells come from: files that are read block by block, never whole."""
+"""Sources of training cells: files that are read block by block."""
 
 from __future__ import annotations
 
@@ -28,22 +28,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 N_FIRST_ROWS = 2_000
-"""Rows from which is found whether a file holds counts, and which of several columns of one gene is used."""
+"""Rows that determine whether a file has counts, and which of several columns of one gene is used."""
 MIN_GENES = 50
 
 
 class Source(Protocol):
-    """Cells that can be read in contiguous blocks.
-
-    All but the expression is held in memory, a few dozen bytes a cell. Anything with these members can be trained on.
-    """
+    """Cells that can be read in contiguous blocks; everything but the expression is in memory."""
 
     name: str
-    """Its name in messages and logs."""
+    """Name in messages and logs."""
     measured: np.ndarray
     """Whether each gene of the vocabulary was measured, (n_genes,) bool."""
     samples: np.ndarray
-    """Number of the sample of each cell, (n_cells,) integers."""
+    """Sample of each cell, (n_cells,) integers."""
     coordinates: np.ndarray | None
     """Coordinates of each cell, (n_cells, 2), or None."""
 
@@ -54,23 +51,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file on disk; see :class:`Source`. Made by :func:`open_source`."""
+    """A file, opened by :func:`open_source`."""
 
     name: str
     measured: np.ndarray
     samples: np.ndarray
     coordinates: np.ndarray | None
     matrix: Any
-    """The matrix on disk: a slice of rows is read when it is taken."""
+    """The matrix on disk: slices of rows are read on access."""
     genes: GeneMatch
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Read a block, move its columns to their genes, and take the logarithm of the counts."""
+        """Read a block; return `log1p` of the counts for the genes of the vocabulary."""
         rows = read_matrix(ad.AnnData(self.matrix[start:stop]))
         if find_scale(rows) != "counts":
-            msg = (
-                f"{self.name}: cells {start} to {stop} do not hold counts (integers); X must hold counts in all cells."
-            )
+            msg = f"{self.name}: X of cells {start} to {stop} are not counts (integers), which training needs."
             raise ValueError(msg)
         return pick_genes(TokenValues.found_in(rows, "counts", "log1p_counts").of(rows), self.genes, len(self.measured))
 
@@ -81,23 +76,23 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     Parameters
     ----------
     path
-        `.h5ad` or `.zarr`, cells x genes, human; genes by Ensembl id or symbol in the index of `.var`.
+        `.h5ad` or `.zarr`, cells x genes, human; Ensembl ids or symbols in the index of `.var`.
     vocabulary
         Ensembl id of each gene, `""` where there is none, (n_genes,).
     library_key
-        Column of `.obs` that names the sample of each cell; without it, the file is one sample.
+        Column of `.obs` with the sample of each cell; without it, the file is one sample.
 
     Raises
     ------
     FileNotFoundError
         The file does not exist.
     ValueError
-        The matrix is stored by columns or does not hold counts, the genes are those of a mouse, or fewer than 50 (or
+        The matrix is stored by columns or does not have counts, the genes are those of a mouse, or fewer than 50 (or
         half of a smaller vocabulary) are known.
     """
     group = _open(path)
     with warnings.catch_warnings():
-        # Cells are not looked up by name here, and of several columns of one gene one is chosen below.
+        # Names of cells are not used, and one of several columns of a gene is chosen below.
         warnings.filterwarnings("ignore", message=".*names are not unique")
         shell = ad.AnnData(**{name: ad.io.read_elem(group[name]) for name in ("obs", "var")})
     if "spatial" in group.get("obsm", {}):
@@ -105,7 +100,7 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     matrix = _stored_matrix(group["X"], path)
     first = read_matrix(ad.AnnData(matrix[: min(N_FIRST_ROWS, shell.n_obs)]))
     if find_scale(first) != "counts":
-        msg = f"{path}: X does not hold counts (integers), which training needs; write a file with the counts in X."
+        msg = f"{path}: X does not have counts (integers), which training needs; write a file with counts in X."
         raise ValueError(msg)
     totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
     names = pd.Series(shell.var_names.astype(str))
@@ -116,14 +111,14 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
         msg = f"{path}: {error}"
         raise ValueError(msg) from error
     measured = np.zeros(len(vocabulary), dtype=bool)
-    measured[genes.positions] = True
+    measured[genes.gene_index] = True
     samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
     logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
     return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes)
 
 
 def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: np.ndarray) -> list[Source]:
-    """Open files (see :func:`open_source`) and parts of the Census, in their order."""
+    """Open files (see :func:`open_source`) and parts of the Census, in order."""
     sources: list[Source] = []
     for item in data:
         if isinstance(item, CensusCells):
@@ -150,8 +145,8 @@ def _stored_matrix(stored: Any, path: Path) -> Any:
     kind = stored.attrs.get("encoding-type", "array")
     if kind == "csc_matrix":
         msg = (
-            f"{path}: X is stored by genes (CSC), and cannot be read cell by cell. "
-            "Store it by cells: adata.X = adata.X.tocsr(); adata.write_h5ad(...)."
+            f"{path}: X is stored by genes (CSC) and cannot be read by cells. "
+            "Convert it: adata.X = adata.X.tocsr(); adata.write_h5ad(...)."
         )
         raise ValueError(msg)
     return ad.io.sparse_dataset(stored) if kind == "csr_matrix" else stored

@@ -1,4 +1,4 @@
-"""What a new network starts from: its genes in their order, and what the training data tell of them."""
+"""Initial values of a new network: its genes in order, their bin frequencies and co-expression."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
     from scanpy_sct.model.network import Network
 
 MAX_SAMPLED_CELLS = 30_000
-"""Cells from which order and frequencies of the genes are estimated."""
+"""Cells from which frequencies and co-expression are estimated."""
 N_DIRECTIONS = 32
-"""Dimensions of the co-expression by which genes are ordered."""
+"""Dimensions of co-expression by which the genes of the released architecture are ordered."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Facts of the training data, for the genes in their order."""
+    """Genes of a new network, with estimates from the training data."""
 
     genes: np.ndarray
     """(n_genes,) Ensembl ids, `""` for padding."""
     frequencies: np.ndarray
-    """(n_genes, n_bins) how often each gene shows each bin."""
+    """(n_genes, n_bins) frequency of each bin."""
     factors: np.ndarray
-    """(n_genes, dimensions) co-expression."""
+    """(n_genes, dimensions) co-expression vectors."""
 
     @property
     def detection_rates(self) -> np.ndarray:
-        """How often each gene is detected, (n_genes,)."""
+        """Detection rate of each gene, (n_genes,)."""
         return 1 - self.frequencies[:, 0]
 
     def save(self, file: Path) -> None:
-        """Write a file that is complete or absent."""
+        """Write the file atomically."""
         partial = file.with_suffix(".partial.npz")
         np.savez(partial, **asdict(self))
         partial.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> Start:
-        """Read what :meth:`save` wrote."""
+        """Read a file of :meth:`save`."""
         with np.load(file) as stored:
             return cls(**stored)
 
@@ -63,10 +63,10 @@ class Start:
 def find_start(
     data: Sequence[str | PathLike[str] | CensusCells], config: PretrainConfig, vocabulary: Sequence[str] | None
 ) -> Start:
-    """Read some cells, and find what a network of ``config`` starts from.
+    """Estimate the initial values of a network of ``config`` from a sample of cells.
 
-    Genes are sorted. Those of the released architecture are put in the order of their co-expression, since its
-    convolutions read neighbouring genes together, and padded to a length that its encoder can halve.
+    Genes are sorted by Ensembl id. Those of the released architecture are ordered by co-expression, since its
+    convolutions combine neighbouring genes, and padded to a length that its encoder can halve.
     """
     given = pd.unique(pd.Series(released_vocabulary() if vocabulary is None else vocabulary, dtype=str))
     genes = np.sort(np.asarray(given[given != ""], dtype=str))
@@ -88,7 +88,7 @@ def find_start(
 
 
 def new_network(start: Start, config: PretrainConfig) -> Network:
-    """Make a network; a compact one starts from gene frequencies and co-expression."""
+    """Make a network; a compact one is initialised with bin frequencies and co-expression."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = make_network(config.network, len(start.genes))
@@ -102,13 +102,13 @@ def new_network(start: Start, config: PretrainConfig) -> Network:
 
 
 def token_rules(genes: np.ndarray, config: PretrainConfig) -> TokenRules:
-    """Token rules of a network trained here."""
+    """Return the token rules of a network of ``config``."""
     network = config.network
     return TokenRules(genes, mask=network.mask_token, pad=network.pad_token, binning=config.binning)
 
 
 def hold_out(sources: Sequence[Source], config: PretrainConfig) -> list[np.ndarray]:
-    """Draw the cells of each source that are never trained on, (n_cells,) bool; at least one in all."""
+    """Draw the held-out cells of each source, (n_cells,) bool; at least one in total."""
     drawn = [
         np.random.default_rng([config.seed, 8, number]).random(len(source.samples)) < config.validation_fraction
         for number, source in enumerate(sources)
@@ -116,6 +116,6 @@ def hold_out(sources: Sequence[Source], config: PretrainConfig) -> list[np.ndarr
     if not any(mask.any() for mask in drawn):
         next((mask for mask in drawn if len(mask)), np.zeros(1))[0] = True
     if all(mask.all() for mask in drawn):
-        msg = "data has no cells to train on besides those held out; give more cells, or a smaller validation_fraction."
+        msg = "data has no cells besides the held-out ones; give more cells, or a smaller validation_fraction."
         raise ValueError(msg)
     return drawn

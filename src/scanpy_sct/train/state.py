@@ -1,8 +1,7 @@
-"""Files of a training run: its state, to continue from, and its log."""
+"""Files of a training run: its state and its log."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -11,26 +10,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
-
 STATE_FILE, GOOD_FILE, LOG_FILE = "training_state.ckpt", "good_state.ckpt", "log.csv"
 
 
 @dataclass
 class Progress:
-    """How far a run has come, kept with its weights."""
+    """Progress of a run, saved with its weights."""
 
     step: int = 0
     """Steps done."""
     cells: int = 0
-    """Cells seen."""
+    """Cells trained on."""
     minutes: float = 0.0
-    """Time spent, over all starts of the run."""
+    """Training time, over all restarts."""
     loss_sum: float = 0.0
     """Sum of the losses since the last report."""
     n_losses: int = 0
@@ -39,7 +39,7 @@ class Progress:
 
 
 def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Progress, name: str = STATE_FILE) -> None:
-    """Write the state beside the old one, then replace it in one step: a killed process leaves a complete one."""
+    """Replace the saved state atomically, so that a killed process leaves a complete one."""
     partial = folder / (name + ".partial")
     fabric.save(partial, {**parts, "progress": asdict(progress)})
     if fabric.is_global_zero:
@@ -48,7 +48,7 @@ def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Pr
 
 
 def go_back(folder: Path) -> str:
-    """Replace the last state by the last good one; return a sentence that says from where the run continues."""
+    """Restore the state of the last good report; return a sentence for the error message."""
     if not (folder / GOOD_FILE).exists():
         (folder / STATE_FILE).unlink(missing_ok=True)
         return "No report was good yet: the same call starts from the beginning."
@@ -58,13 +58,7 @@ def go_back(folder: Path) -> str:
 
 
 def check_same_run(folder: Path, facts: dict[str, Any]) -> None:
-    """Check that a run was started with the same data and settings; record those of a new run.
-
-    Raises
-    ------
-    ValueError
-        Something differs that cannot change within a run.
-    """
+    """Save the data and settings of a new run; raise a ValueError if those of a continued run differ."""
     file = folder / RUN_FILE
     facts = json.loads(json.dumps(facts))
     if not file.exists():
@@ -78,14 +72,14 @@ def check_same_run(folder: Path, facts: dict[str, Any]) -> None:
     ]
     if changed:
         msg = (
-            f"{folder} holds a run with other settings ({'; '.join(changed)[:500]}). Choose another output, or delete "
-            "this folder to start from the beginning."
+            f"{folder} has a run with other settings ({'; '.join(changed)[:500]}). Choose another output, or delete "
+            "this folder to start again."
         )
         raise ValueError(msg)
 
 
 def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:
-    """Load the stored state, if there is one, into ``parts``."""
+    """Load the saved state into ``parts``, if there is one."""
     file = folder / STATE_FILE
     if not file.exists():
         return Progress()
@@ -95,18 +89,16 @@ def load_state(fabric: Fabric, folder: Path, parts: dict[str, Any]) -> Progress:
     return progress
 
 
-def last_report(folder: Path) -> dict[str, str] | None:
-    """Return the last row of the log, None where there is none."""
-    if not (folder / LOG_FILE).exists():
-        return None
-    with (folder / LOG_FILE).open(newline="") as handle:
-        return list(csv.DictReader(handle))[-1]
+def last_report(folder: Path) -> dict[str, Any] | None:
+    """Return the last row of the log, None if there is none."""
+    file = folder / LOG_FILE
+    return pd.read_csv(file).iloc[-1].to_dict() if file.exists() else None
 
 
 class Log:
-    """One row of numbers for each report, in log.csv and, where tensorboard is installed, for TensorBoard.
+    """Write one row per report to log.csv and, if it is installed, to TensorBoard.
 
-    Rows behind ``first_step`` are dropped: a run that was killed writes them again.
+    Rows after ``first_step`` are dropped, since a run that was killed writes them again.
     """
 
     def __init__(self, folder: Path, first_step: int, *, is_writer: bool) -> None:
@@ -120,41 +112,29 @@ class Log:
             self.board = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1)
 
     def add(self, row: dict[str, float]) -> None:
-        """Write a row; ``row`` always has the same names, ``step`` among them."""
+        """Write a row; all rows have the same names, ``step`` among them."""
         if not self.is_writer:
             return
-        is_new = not self.file.exists()
-        with self.file.open("a", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(
-                {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
-            )
+        strings = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
+        pd.DataFrame([strings]).to_csv(self.file, mode="a", header=not self.file.exists(), index=False)
         logger.info(" ".join(f"{name}={value:.4g}" for name, value in row.items()))
         if self.board is not None:
             for name, value in row.items():
                 self.board.add_scalar(name, value, int(row["step"]))
 
     def close(self) -> None:
-        """Finish the file for TensorBoard."""
+        """Close the TensorBoard file."""
         if self.board is not None:
             self.board.close()
 
     def _drop_after(self, first_step: int) -> None:
         if not self.file.exists():
             return
-        with self.file.open(newline="") as handle:
-            rows = list(csv.DictReader(handle))
-        kept = [row for row in rows if int(row["step"]) <= first_step]
-        if len(kept) == len(rows):
-            return
-        if not kept:
-            self.file.unlink()
-            return
+        rows = pd.read_csv(self.file, dtype=str)
+        kept = rows[rows["step"].astype(int) <= first_step]
         partial = self.file.with_suffix(".partial")
-        with partial.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=list(kept[0]))
-            writer.writeheader()
-            writer.writerows(kept)
-        partial.replace(self.file)
+        if len(kept):
+            kept.to_csv(partial, index=False)
+            partial.replace(self.file)
+        else:
+            self.file.unlink()

@@ -1,10 +1,9 @@
-"""The order in which cells are trained on: contiguous blocks of files, shuffled by a seeded plan.
+"""The order of training: contiguous blocks of files in a seeded, shuffled order.
 
-An *epoch* visits every block of every file at least once, those of small files more often. Visits are shuffled and
-dealt out in *windows* of a few blocks; a window is read, its cells are divided into bags, and the bags are shuffled.
-So every cell of a block is in at least one bag each time its block is visited, memory holds two windows (the one in
-use, and the next, which is read meanwhile), and the cells of any step follow from the seed and the number of the step
-alone.
+An *epoch* visits every block of every file at least once, those of small files more often. The shuffled visits are
+grouped into *windows* of a few blocks; a window is read, its cells are divided into bags, and the bags are shuffled. So
+every cell is in a bag each time its block is visited, memory holds two windows (the current one, and the next, which is
+read in the background), and the bags of a step depend on the seed and the number of the step only.
 """
 
 from __future__ import annotations
@@ -33,28 +32,15 @@ class Block:
 
 
 class Visits:
-    """Endless sequence of blocks: epoch after epoch, each in an order of its own.
+    """Endless sequence of blocks: shuffled epochs.
 
-    Parameters
-    ----------
-    n_cells
-        Cells of each source.
-    block_size
-        Cells of a block; the last of a source may be smaller.
-    balance
-        A source of n cells is visited as if it had n ** ``balance`` (times a constant): 1 leaves the data as they are,
-        0 shows all sources equally often. The largest source is visited once an epoch.
-    seed
-        Decides the order.
+    A source of n cells is visited as if it had n ** ``balance`` cells (times a constant): 1 visits every block equally
+    often, 0 visits every source equally often. Blocks of the largest source are visited once an epoch.
     """
 
     def __init__(self, n_cells: Sequence[int], block_size: int, balance: float, seed: int) -> None:
         self.seed = seed
-        self.blocks = [
-            Block(source, start, min(start + block_size, n))
-            for source, n in enumerate(n_cells)
-            for start in range(0, n, block_size)
-        ]
+        self.blocks = _divide(n_cells, block_size)
         sizes = np.asarray(n_cells, dtype=float)
         self._source = np.array([block.source for block in self.blocks])
         self._times = ((sizes.max() / sizes) ** (1 - balance))[self._source]
@@ -70,7 +56,7 @@ class Visits:
         return self.blocks[self._epoch[1][number - self._start(epoch)]]
 
     def _visits_of(self, epoch: int) -> np.ndarray:
-        """Return numbers of the blocks of an epoch; a block that is due 2.4 times an epoch has 2 or 3 visits."""
+        """Return the block numbers of an epoch; a block with 2.4 visits per epoch is visited 2 or 3 times."""
         times = np.floor((epoch + 1) * self._times + 1e-9) - np.floor(epoch * self._times + 1e-9)
         return np.repeat(np.arange(len(self.blocks)), times.astype(int))
 
@@ -85,10 +71,7 @@ class Visits:
 
 @dataclass(frozen=True)
 class Window:
-    """Blocks to be read together, known before anything is read.
-
-    The size of the bags and whether they gather similar cells are drawn for each block.
-    """
+    """Blocks to be read together; bag size and whether bags gather similar cells are drawn for each block."""
 
     blocks: tuple[Block, ...]
     bag_sizes: tuple[int, ...]
@@ -98,18 +81,10 @@ class Window:
 
 
 class BagStream:
-    """Bags of cells in the order of training; several streams share the windows among them.
+    """Bags of cells in the order of training.
 
-    Parameters
-    ----------
-    sources
-        Where cells come from.
-    held_out
-        Cells never to be trained on, one (n_cells,) bool a source.
-    config
-        Sizes of blocks, windows and bags, and the seed.
-    number, n_streams
-        This stream takes windows ``number``, ``number + n_streams``, and so on.
+    ``held_out`` has the cells of each source that are never trained on, (n_cells,) bool. This stream reads the windows
+    ``number``, ``number + n_streams``, and so on.
     """
 
     def __init__(
@@ -126,17 +101,17 @@ class BagStream:
         self.visits = Visits(n_cells, config.block_size, config.balance, config.seed)
 
     def bags(self, first: int = 0) -> Iterator[tuple[Dataset, np.ndarray]]:
-        """Yield a block and the rows of a bag in it, endlessly; the ``first`` bags are skipped without being read."""
+        """Yield blocks with the rows of a bag, endlessly; the first ``first`` bags are skipped without being read."""
         windows = self._windows(first)
         with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read, *next(windows))
+            pending = reader.submit(self._read, *next(windows))
             while True:
-                bags = coming.result()
-                coming = reader.submit(self._read, *next(windows))
+                bags = pending.result()
+                pending = reader.submit(self._read, *next(windows))
                 yield from bags
 
     def _windows(self, n_skipped: int) -> Iterator[tuple[Window, int]]:
-        """Yield windows, and how many of their bags are skipped."""
+        """Yield windows with the number of their skipped bags."""
         for number in count(self.number, self.n_streams):
             window = self.plan(number)
             if n_skipped < window.n_bags:
@@ -144,7 +119,7 @@ class BagStream:
             n_skipped = max(n_skipped - window.n_bags, 0)
 
     def plan(self, number: int) -> Window:
-        """Plan a window from samples and held-out cells alone, without reading."""
+        """Plan a window from samples and held-out cells, without reading expression."""
         config, rng = self.config, np.random.default_rng([self.config.seed, 5, number])
         first = number * config.window_blocks
         blocks = tuple(self.visits[visit] for visit in range(first, first + config.window_blocks))
@@ -152,7 +127,9 @@ class BagStream:
         near = tuple(bool(is_near) for is_near in rng.random(len(blocks)) < config.near_fraction)
         n_bags = 0
         for block, size in zip(blocks, sizes, strict=True):
-            _, n_cells = np.unique(self._samples(block)[~self._held_out(block)], return_counts=True)
+            samples = self.sources[block.source].samples[block.start : block.stop]
+            is_held_out = self.held_out[block.source][block.start : block.stop]
+            _, n_cells = np.unique(samples[~is_held_out], return_counts=True)
             n_bags += int(np.ceil(n_cells / size).sum())
         return Window(blocks, sizes, near, n_bags, number)
 
@@ -172,22 +149,25 @@ class BagStream:
         dataset = read_block(source, held_out, block.start, block.stop)
         if not near or source.coordinates is not None:
             return dataset
-        # Held-out cells must not influence training, so they do not shape the bags of other cells either.
+        # Held-out cells must not influence training, hence not the similarity of other cells.
         usable = ~dataset.held_out
         similar = similarity_points(dataset.log_counts[usable], self.config.seed)
         points = np.zeros((len(usable), similar.shape[1]))
         points[usable] = similar
         return replace(dataset, points=points)
 
-    def _samples(self, block: Block) -> np.ndarray:
-        return self.sources[block.source].samples[block.start : block.stop]
 
-    def _held_out(self, block: Block) -> np.ndarray:
-        return self.held_out[block.source][block.start : block.stop]
+def _divide(n_cells: Sequence[int], block_size: int) -> list[Block]:
+    """Divide sources into blocks; the last block of a source may be smaller."""
+    return [
+        Block(source, start, min(start + block_size, n))
+        for source, n in enumerate(n_cells)
+        for start in range(0, n, block_size)
+    ]
 
 
 def read_block(source: Source, held_out: np.ndarray, start: int, stop: int) -> Dataset:
-    """Read cells ``start`` to ``stop`` of a source, fewer at its end; without coordinates, all at one point."""
+    """Read cells ``start`` to ``stop`` of a source, fewer at its end; without coordinates, points are zero."""
     stop = min(stop, len(source.samples))
     log_counts = source.read(start, stop)
     points = np.zeros((stop - start, 1)) if source.coordinates is None else source.coordinates[start:stop]
@@ -197,12 +177,8 @@ def read_block(source: Source, held_out: np.ndarray, start: int, stop: int) -> D
 def sample_blocks(
     sources: Sequence[Source], held_out: Sequence[np.ndarray], block_size: int, max_cells: int, seed: int
 ) -> list[Dataset]:
-    """Read one block of every source, then more at random, up to ``max_cells`` or a little more; in their order."""
-    blocks = [
-        Block(source, start, min(start + block_size, len(mask)))
-        for source, mask in enumerate(held_out)
-        for start in range(0, len(mask), block_size)
-    ]
+    """Read one block of every source, then random blocks up to about ``max_cells``, in the order of the sources."""
+    blocks = _divide([len(mask) for mask in held_out], block_size)
     drawn = np.random.default_rng([seed, 7]).permutation(len(blocks))
     is_first = ~pd.Series([blocks[number].source for number in drawn]).duplicated().to_numpy()
     drawn = np.concatenate([drawn[is_first], drawn[~is_first]])

@@ -1,4 +1,4 @@
-"""Training that continues from given weights: pulled back to them, judged on held-out cells."""
+"""Training that continues from given weights, with weight decay towards them and early stopping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALIDATION_BAGS = 8
 
 
 class Tuning:
-    """Training that is pulled back to where it started and judged on held-out cells; the best weights are kept."""
+    """Train with weight decay towards the initial weights; keep the weights that predict held-out cells best."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Tuning:
         ]
 
     def fit(self) -> None:
-        """Train until the budget is used up or nothing gets better; leave the best weights."""
+        """Train until the last step, the time limit or no further improvement; restore the best weights."""
         config, started = self.config, time.monotonic()
         best, best_step, weights = self._validate(), 0, self._weights()
         first, losses = best, []
@@ -66,7 +66,7 @@ class Tuning:
                 break
         self._restore(weights)
         if best_step == 0:
-            logger.warning("No better weights than those at the start were found: they stay.")
+            logger.warning("Training did not improve the predictions of held-out cells: the weights are unchanged.")
 
     def _step(self, step: int) -> float:
         config, rng = self.config, np.random.default_rng([self.seed, 1, step])
@@ -77,7 +77,7 @@ class Tuning:
 
     @torch.no_grad()
     def _pull_back(self, fraction: float) -> None:
-        # Weight decay towards the weights of the model instead of zero (L2-SP; Li, Grandvalet & Davoine 2018).
+        # Weight decay towards the initial weights instead of zero (L2-SP; Li, Grandvalet & Davoine 2018).
         for parameter, start in zip(self.trained, self.start, strict=True):
             parameter.lerp_(start, fraction)
 

@@ -1,4 +1,4 @@
-"""Facts of the training data that are found before training: co-expression of genes, and how often each shows a bin."""
+"""Estimates from the training data: co-expression of genes and frequencies of their bins."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.sparse_tools import log_normalise, with_data
 from scanpy_sct.train.data import Dataset
 
-GENES_A_LEAF = 4
+GENES_PER_LEAF = 4
 CHUNK = 1000
 PSEUDO_CELLS = 2.0
 
 
 def coexpression_vectors(datasets: Sequence[Dataset], n_components: int, seed: int) -> np.ndarray:
-    """Describe genes by the cells that express them: truncated SVD of standardised, depth-normalised log values.
+    """Return co-expression vectors (n_genes, n_components), zero for genes that are never detected.
 
-    Returns (n_genes, n_components); genes that no cell shows are all zero.
+    They are the gene loadings of a truncated SVD of standardised, depth-normalised log values.
     """
     from sklearn.decomposition import TruncatedSVD
 
@@ -36,18 +36,18 @@ def coexpression_vectors(datasets: Sequence[Dataset], n_components: int, seed: i
 
 
 def coexpression_order(vectors: np.ndarray) -> np.ndarray:
-    """Order genes so that neighbours are expressed by the same cells: repeated halving along the widest direction."""
+    """Order genes so that neighbours are co-expressed, by repeated halving along the direction of largest variance."""
     length = np.linalg.norm(vectors, axis=1)
-    seen = np.flatnonzero(length > 0)
+    detected = np.flatnonzero(length > 0)
     directions = vectors / np.maximum(length, 1e-12)[:, None]
-    parts = divide(directions, seen, max(1, len(seen) // GENES_A_LEAF))
+    parts = divide(directions, detected, max(1, len(detected) // GENES_PER_LEAF))
     return np.concatenate([*parts, np.flatnonzero(length == 0)])
 
 
 def bin_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarray:
-    """Frequency of each bin of each gene in the training cells that measured it, (n_genes, n_bins).
+    """Return the frequency of each bin of each gene in the training cells that measured it, (n_genes, n_bins).
 
-    Shrunk with the weight of two cells towards the frequencies over all genes.
+    It is shrunk towards the frequencies over all genes, with the weight of two cells.
     """
     n_bins = rules.n_bins
     counts = np.zeros((len(rules.vocabulary), n_bins))
@@ -55,11 +55,10 @@ def bin_frequencies(datasets: Sequence[Dataset], rules: TokenRules) -> np.ndarra
         rows = np.flatnonzero(~dataset.held_out)
         for start in range(0, len(rows), CHUNK):
             cells = dataset.log_counts[rows[start : start + CHUNK]]
-            nothing = np.zeros(cells.shape, dtype=bool)
-            tokens = make_tokens(cells, cells, nothing, dataset.measured, rules).tokens
-            counts += (
-                np.stack([(tokens == number).sum(0) for number in range(n_bins)], axis=1) * dataset.measured[:, None]
-            )
-    # No bin is impossible, even if these cells do not show it.
+            masked = np.zeros(cells.shape, dtype=bool)
+            tokens = make_tokens(cells, cells, masked, dataset.measured, rules).tokens
+            in_bin = np.stack([(tokens == number).sum(0) for number in range(n_bins)], axis=1)
+            counts += in_bin * dataset.measured[:, None]
+    # No frequency is zero, also for bins that these cells lack.
     overall = (counts.sum(0) + 1) / (counts.sum() + n_bins)
     return (counts + PSEUDO_CELLS * overall) / (counts.sum(1, keepdims=True) + PSEUDO_CELLS)
