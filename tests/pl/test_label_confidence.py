@@ -45,3 +45,9 @@ def test_own_axes_and_no_threshold(annotated):
 def test_without_a_result(annotated):
     with pytest.raises(KeyError, match=r"key='other'.*available: 'sct_label'.*sct.tl.annotate"):
         sct.pl.label_confidence(annotated, key="other")
+
+
+def test_an_integer_threshold_is_plotted(annotated):
+    annotated.uns["sct_label"]["params"]["threshold"] = 1
+    ax = sct.pl.label_confidence(annotated)
+    assert any(line.get_linestyle() == ":" and line.get_xdata()[0] == 1 for line in ax.lines)

@@ -70,7 +70,7 @@ def label_confidence(
     style |= {"flierprops": {"marker": ".", "markersize": 3, "alpha": 0.5}, "widths": 0.6}
     ax.boxplot(groups, orientation="horizontal", tick_labels=names, **style | kwargs)
     threshold = adata.uns.get(key, {}).get("params", {}).get("threshold")
-    if isinstance(threshold, float):
+    if threshold is not None:
         ax.axvline(threshold, color="grey", linewidth=1, linestyle=":")
     ax.set(xlabel="probability of the label", xlim=(0, 1.02))
     if show:
