@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.evaluate._arguments import check_number
+from scanpy_sct.evaluate._arguments import check_number, read_strings
 from scanpy_sct.evaluate.embedding_methods import EmbeddingInput, check_vectors, stored_embeddings
 from scanpy_sct.evaluate.embedding_metrics import N_FOLDS, Cells
 from scanpy_sct.evaluate.registry import NEEDS, choose, registered
-from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import read_coordinates, read_samples
 from scanpy_sct.run.options import as_seed
@@ -157,8 +157,8 @@ def embedding(
 
 
 def _vectors(chosen: Method, given: EmbeddingInput) -> np.ndarray:
-    """Run a method on a copy of its own."""
-    return check_vectors(chosen.function(given.own()), chosen.name, given.source.n_obs)
+    """Run a method; a copy of `given` has its own `.adata`, and shares what was read before."""
+    return check_vectors(chosen.function(copy(given)), chosen.name, given.source.n_obs)
 
 
 def _score(cells: Cells, vectors: np.ndarray, chosen: list[Method]) -> list[dict[str, str | float]]:
@@ -192,7 +192,7 @@ def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
     """Return the number of the label of each cell, -1 for none, (n_cells,)."""
     if key is None:
         return None
-    names = _column(adata, key, "labels_key")
+    names = read_strings(adata, key, "labels_key")
     sizes = names.value_counts()
     frequent = sizes.index[sizes >= N_FOLDS]
     if len(frequent) < 2:
@@ -211,17 +211,8 @@ def _read_batches(adata: AnnData, key: str | None) -> np.ndarray | None:
     """Return the number of the batch of each cell, (n_cells,)."""
     if key is None:
         return None
-    names = _column(adata, key, "batch_key")
-    n_missing = int(names.isna().sum())
-    if n_missing or names.nunique() < 2:
-        found = f"is missing for {n_missing} of {adata.n_obs} cells" if n_missing else "holds one batch only"
-        hint = "Name the batch of every cell, or leave these cells out" if n_missing else "Leave `batch_key` out"
-        msg = f"adata.obs[{key!r}] (batch_key) {found}. {hint}."
+    names = read_strings(adata, key, "batch_key", complete=True)
+    if names.nunique() < 2:
+        msg = f"adata.obs[{key!r}] (batch_key) has one batch only; leave `batch_key` out."
         raise ValueError(msg)
     return pd.Categorical(names).codes.astype(np.int64)
-
-
-def _column(adata: AnnData, key: str, argument: str) -> pd.Series:
-    """Read a column of names; what is missing stays missing."""
-    values = read_column(adata.obs, key, argument, "adata.obs").astype(object)
-    return values.where(values.isna(), values.astype(str))

@@ -14,7 +14,7 @@ from scanpy_sct.evaluate.methods.sct import training_detection
 from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.registry import choose
 from scanpy_sct.evaluate.source import read_source
-from scanpy_sct.evaluate.tasks import build_task, check_task, parse_task
+from scanpy_sct.evaluate.tasks import build_task, parse_task
 from scanpy_sct.read.gene_table import released_vocabulary
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.run.options import as_seed
@@ -166,9 +166,7 @@ def imputation(
         checkpoint=checkpoint,
         seed=seed,
     )
-    for name in tasks:
-        check_task(name, source)
-    # Whatever else the data do not allow shows when a task is built: now, not after hours of those before it. None is
+    # What the data do not allow raises an error when a task is built: now, not after hours of those before it. None is
     # kept, since the tables of several may not fit into memory.
     for name in tasks[1:]:
         build_task(name, source)

@@ -26,6 +26,17 @@ class Estimate(NamedTuple):
     upper: float
 
 
+Row = tuple[str, str, Estimate, int]
+"""Stratum, metric, estimate and number of entries of the stratum."""
+
+
+def resample(samples: np.ndarray, n_bootstrap: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the resamplings of a task: group of each cell, (n_cells,), and weights, (n_bootstrap, n_groups)."""
+    rng = np.random.default_rng(seed)
+    group = group_cells(samples, rng)
+    return group, draw_weights(int(group.max()) + 1, n_bootstrap, rng)
+
+
 def group_cells(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Choose what a bootstrap draws: samples if there are at least five, else 50 random groups of cells.
 
