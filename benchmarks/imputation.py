@@ -41,10 +41,7 @@ METHOD_CODE = {
     **dict.fromkeys(("sct", "sct_network"), MODEL_CODE),
     "training_rates": ("evaluate/methods/sct.py",),
 }
-OTHER_CODE = (
-    *(f"evaluate/methods/{name}.py" for name in ("constant", "low_rank", "neighbors", "poisson", "rates")),
-    HERE / "methods",
-)
+OTHER_CODE = ("evaluate/methods/baselines.py", "evaluate/methods/rates.py", HERE / "methods")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from scanpy_sct.evaluate import tasks as module
 from scanpy_sct.evaluate.source import Source, read_source
-from scanpy_sct.evaluate.tasks import Task, build_task, check_task, parse_task
+from scanpy_sct.evaluate.tasks import Task, build_task, parse_task
 from scanpy_sct.read.genes import released_vocabulary
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
@@ -268,19 +268,19 @@ def test_other_names_are_refused(name, words):
 
 def test_data_that_cannot_serve_a_task(adata, vocabulary):
     with pytest.raises(ValueError, match=r"'panel_79'.*79 genes"):
-        check_task("panel_79", read_source(adata, vocabulary))
+        build_task("panel_79", read_source(adata, vocabulary))
     rare = ad.AnnData(sparse.csr_matrix(np.eye(N_CELLS, N_GENES, dtype=np.float32)), var=adata.var)
     with pytest.raises(ValueError, match="'genes'"):
-        check_task("genes", read_source(rare, vocabulary))
+        build_task("genes", read_source(rare, vocabulary))
     # Nothing would stay visible of a cell that expresses one gene, so that all cells are left whole.
     with pytest.raises(ValueError, match=r"'entries_99'.*masks no entry.*a smaller one"):
         build_task("entries_99", read_source(rare[:3], vocabulary))
     rare.X = sparse.csr_matrix(np.arange(N_GENES) == 10, dtype=np.float32)[np.zeros(N_CELLS, dtype=int)]  # unknown gene
-    with pytest.raises(ValueError, match="adata holds no expression"):
+    with pytest.raises(ValueError, match="adata has no expression"):
         read_source(rare, vocabulary)
     log_normalise(adata)
     with pytest.raises(ValueError, match=r"'thinning'.*needs counts.*log"):
-        check_task("thinning", read_source(adata, vocabulary))
+        build_task("thinning", read_source(adata, vocabulary))
 
 
 def test_too_few_cells(adata, vocabulary):

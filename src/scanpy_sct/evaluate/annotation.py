@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.annotate.markers import marker_table
 from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate.annotation_methods import (
+    MARKERS,
     Context,
-    check_shared_genes,
     choose,
     is_calibrated,
+    knn,
     learns,
-    markers_for_methods,
+    logistic_regression,
+    shared_genes,
 )
 from scanpy_sct.evaluate.annotation_metrics import METRICS, compare, estimate, unknown_auroc
 from scanpy_sct.evaluate.annotation_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
@@ -142,7 +145,8 @@ def annotation(
     keys = (labels_key, donor_key, layer, gene_names)
     query = plain_copy(adata, "adata", *keys)
     known = None if reference is None else plain_copy(reference, "reference", *keys, optional=True)
-    query.uns.update(markers_for_methods(markers))
+    if markers is not None:
+        query.uns[MARKERS] = marker_table(markers).drop_duplicates()
     context = Context(
         checkpoint=load_optional(model),
         library_key=None if donor_key is None else DONOR,
@@ -157,7 +161,8 @@ def annotation(
         labelled, argument = (query, "adata") if known is None else (known, "reference")
         check_learnable(labelled, f"{argument}.obs[{labels_key!r}]")
     splits = make_splits(query, known, any_learns, seed)
-    check_shared_genes(chosen, splits[0].reference, splits[0].query)
+    if any(each.function in (logistic_regression, knn) for each in chosen):
+        shared_genes(splits[0].reference, splits[0].query)
     groups = _groups(query, seed)
     rows = [row for method in chosen for row in _evaluate(method, splits, groups, n_bootstrap, seed)]
     for method in chosen if leave_one_type_out else []:

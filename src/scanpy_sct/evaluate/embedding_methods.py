@@ -19,7 +19,6 @@ from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import log_normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from os import PathLike
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint

@@ -165,7 +165,7 @@ def check_prediction(observed: Observed, answer: Prediction | np.ndarray) -> Pre
         if values is None:
             continue
         if values.shape != (n_targets,):
-            msg = f"`{name}` must have one value for each of the {n_targets} target entries, found {values.shape}."
+            msg = f"`{name}` must have one value for each of {n_targets} target entries, found shape {values.shape}."
             raise ValueError(msg)
         n_missing = n_targets - int(np.isfinite(values).sum())
         if n_missing:

@@ -150,7 +150,8 @@ def _genes(source: Source, name: str, _: int) -> Task:
 def _panel(source: Source, name: str, n_genes: int) -> Task:
     """Keep the most variable genes, as if no others had been measured."""
     if n_genes >= len(source.gene_index):
-        msg = f"Task {name!r} of `tasks` leaves nothing to predict: adata has {len(source.gene_index)} model genes."
+        n_known = len(source.gene_index)
+        msg = f"Task {name!r} of `tasks` leaves nothing to predict: adata has {n_known} genes of the model."
         raise ValueError(msg)
     counts = source.cells.token_values[:, source.gene_index].expm1()
     panel = choose_panel(counts, n_genes)
@@ -208,7 +209,8 @@ def _task(
     """Read again what is left visible.
 
     `matrix` (n_cells, n_vars) are the data without masked entries, `kept` (n_vars,) the columns that count as
-    measured, `genes` the ones of `source.gene_index` that take part. For `masked`, `targets` and `test` see `Observed` and `Task`.
+    measured, `genes` the ones of `source.gene_index` that take part. See `Observed` for `masked` and `targets`, `Task`
+    for `test`.
     """
     visible = AnnData(X=matrix[:, kept], obs=source.obs.copy(), var=pd.DataFrame(index=source.names[kept]))
     if source.cells.coordinates is not None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scanpy_sct.evaluate.observed import Prediction
     from scanpy_sct.evaluate.tasks import Task
 
+    Index = tuple[np.ndarray, int, np.ndarray, int]
+    """Unit (gene or cell) of each entry, number of units, group of each entry, number of groups."""
     Sums = tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray]]
     """Name of a metric, and the first two arguments of :func:`~scanpy_sct.evaluate.metrics.bootstrap.estimate`."""
 
@@ -60,7 +62,7 @@ class Entries:
         by_entry = [field.name for field in fields(self) if field.name not in ("n_bins", "weights")]
         return replace(self, **{name: getattr(self, name)[chosen] for name in by_entry})
 
-    def of_frequent(self, unit: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple]:
+    def of_frequent(self, unit: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], Index]:
         """Keep the entries of genes (cells) with enough detected entries; `unit` is the gene (cell) of each entry.
 
         Returns their measured and predicted values, and the other arguments of
@@ -168,7 +170,7 @@ def _cell_correlations(entries: Entries) -> Iterator[Sums]:
             yield f"cell_{label}", bootstrap.sums_by(group_of_cell, [of_cells, None], (n_groups,)), bootstrap.ratio
 
 
-def _pearson_and_spearman(pair: tuple[np.ndarray, np.ndarray], index: tuple) -> dict[str, np.ndarray]:
+def _pearson_and_spearman(pair: tuple[np.ndarray, np.ndarray], index: Index) -> dict[str, np.ndarray]:
     """Compute the sums for correlations of values and of ranks; arguments are those of `pearson_sums`."""
     sums = correlation.pearson_sums(*pair, *index)
     ranked = correlation.ranks_of_both(*pair, *index[:2], sums)
