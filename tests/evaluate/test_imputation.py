@@ -96,15 +96,15 @@ def test_methods_are_told_what_there_is(adata):
     """The sample, the place, the label and the genes of each cell."""
     adata.obsm["spatial"] = np.random.default_rng(0).random((N_CELLS, 2))
     adata.obs["type"] = np.where(np.arange(N_CELLS) % 2, "T cell", "B cell")
-    told = []
+    renamed = []
 
     def listen(observed):
-        told.append(observed)
+        renamed.append(observed)
         return np.zeros(observed.n_targets)
 
     keys = {"library_key": "section", "labels_key": "type"}
     imputation(adata, methods=[listen, "cell_type_mean"], model=None, n_bootstrap=0, **keys)
-    (observed,) = told
+    (observed,) = renamed
     np.testing.assert_array_equal(observed.samples, adata.obs["section"] == "b")
     np.testing.assert_array_equal(observed.labels, adata.obs["type"])
     np.testing.assert_array_equal(observed.coordinates, adata.obsm["spatial"])
@@ -114,14 +114,14 @@ def test_methods_are_told_what_there_is(adata):
 
 
 def test_the_model_is_handed_on(pbmc, model):
-    told = []
+    renamed = []
 
     def listen(observed):
-        told.append(observed)
+        renamed.append(observed)
         return np.zeros(observed.n_targets)
 
     imputation(pbmc[:60], methods=listen, model=model, n_bootstrap=0)
-    (observed,) = told
+    (observed,) = renamed
     assert observed.checkpoint is model
     assert len(observed.gene_index) == 509
     assert (model.genes[observed.gene_index] != "").all()

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ["split", "method", "metric", "value", "lower", "upper", "n_cells"]
 MIN_LEFT_OUT = 5
-"""A type with fewer cells to annotate is not left out in turn."""
+"""A type with fewer cells to annotate is not left out."""
 
 
 def annotation(
@@ -95,7 +95,7 @@ def annotation(
     markers
         Marker genes of the types, as in :func:`scanpy_sct.tl.annotate`; the types have the names of the labels.
     leave_one_type_out
-        Take each type out of the reference in turn, and measure whether its cells are recognised as unknown. The run
+        Remove one type at a time from the reference, and measure whether its cells are recognised as unknown. The run
         time grows with the number of types.
     layer
         Layer to read, also in `reference`; None: `.X`.
@@ -119,8 +119,8 @@ def annotation(
     - `accuracy_at_90`, `accuracy_at_75`, `accuracy_at_50`: accuracy among the 90, 75 and 50 % of these cells whose
       labels are most certain;
     - `unknown_auroc`: area under the ROC curve with which one minus the probability of the best label separates cells
-      of types that the method lacks from those of types it knows; 0.5 by chance. With `leave_one_type_out`, for each
-      type that has at least five cells to annotate, and their mean.
+      of types that the method lacks from those of types it knows; 0.5 for random scores. With `leave_one_type_out`, for
+      each type that has at least five cells to annotate, and their mean.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def _leave_types_out(
 
 
 def _predict(method: Method, splits: list[Split], groups: np.ndarray, seed: int) -> pd.DataFrame:
-    """Let a method annotate the cells of splits; it gets copies, so that no method can change what another reads."""
+    """Annotate the cells of splits; a method gets copies, so that it cannot change what another one reads."""
     parts = []
     for split in splits:
         logger.info("Annotating %d cells from %d by %s.", split.query.n_obs, split.reference.n_obs, method.name)
@@ -226,7 +226,7 @@ def _predict(method: Method, splits: list[Split], groups: np.ndarray, seed: int)
 
 
 def _check_table(table: pd.DataFrame, name: str, n_cells: int) -> None:
-    """Raise an error for what is not a table of probabilities."""
+    """Raise an error unless it is a table of probabilities."""
     if not isinstance(table, pd.DataFrame) or len(table) != n_cells or table.shape[1] < 1:
         found = getattr(table, "shape", type(table).__name__)
         msg = f"Method {name!r} must return a DataFrame of {n_cells} cells x labels, found {found}."

@@ -143,8 +143,8 @@ def shared_genes(reference: AnnData, query: AnnData) -> pd.Index:
         msg = (
             f"Methods 'logistic_regression' and 'knn' need at least {MIN_SHARED_GENES} genes with the same names in "
             f"adata and the labelled cells; found {len(names)} (adata: {examples[0]}, ...; labelled cells: "
-            f"{examples[1]}, ...). Pass the column of .var with the same kind of names as `gene_names=`, or leave these "
-            "methods out."
+            f"{examples[1]}, ...). Name the column of .var with the same kind of names with `gene_names=`, or leave "
+            "these methods out."
         )
         raise ValueError(msg)
     return names

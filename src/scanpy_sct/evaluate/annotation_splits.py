@@ -44,7 +44,7 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         donors = query.obs[DONOR].to_numpy()
         names = np.unique(donors)
         if len(names) < 2:
-            msg = "donor_key names a single donor, and each is annotated from the others; give reference=, or omit it."
+            msg = "donor_key has a single donor, and each is annotated from the others; pass `reference=`, or omit it."
             raise ValueError(msg)
         parts = [donors == name for name in names]
         splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]
@@ -52,12 +52,12 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         half = rank_within_labels(query.obs[LABEL].to_numpy(), seed) % 2 == 1
         splits = [Split("halves", query[~half], query[half], np.flatnonzero(half))]
     for split in splits:
-        check_learnable(split.reference, f"what is left to annotate {split.name} from")
+        check_learnable(split.reference, f"the cells to annotate {split.name} from")
     return splits
 
 
 def without(split: Split, left_out: str) -> Split | None:
-    """Take a type out of the reference; None where it is not there, or fewer than two labels would be left."""
+    """Remove a type from the reference; None where it is not there, or fewer than two labels remain."""
     is_left_out = (split.reference.obs[LABEL] == left_out).to_numpy()
     counts = split.reference.obs[LABEL][~is_left_out].value_counts()
     if not is_left_out.any() or (counts >= MIN_CELLS).sum() < 2:
@@ -98,5 +98,5 @@ def plain_copy(
 
 
 def check_learnable(cells: AnnData, name: str) -> None:
-    """Raise an error for labels that cannot be learnt, by the rules of `annotate`."""
+    """Raise an error for labels that `annotate` cannot learn."""
     check_labels(cells.obs[LABEL], name, np.ones(cells.n_obs, dtype=bool))

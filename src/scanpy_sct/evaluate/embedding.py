@@ -75,7 +75,7 @@ def embedding(
     layer
         Layer to read; None: `.X`.
     library_key
-        Column of `.obs` with samples: cells of different ones share no bag, and are not neighbours on the tissue.
+        Column of `.obs` with samples: cells of different ones are never in one bag, nor neighbours on the tissue.
     gene_names
         Column of `.var` with gene names; None: `.var_names`.
     n_clusters
@@ -83,14 +83,14 @@ def embedding(
     n_bootstrap
         Resamplings for intervals; 0: none.
     rng
-        Seed or generator. All methods are judged on the same folds and the same resamplings.
+        Seed or generator. All methods are evaluated on the same folds and resamplings.
 
     Returns
     -------
     One row for each method and metric, with the columns `method`, `metric`, `value`, `lower` and `upper` (95 %
-    bootstrap interval over cells; NaN for all but the first two metrics, since clusters and neighbour graphs of a
-    resampling, which holds the same cells several times, differ from those of other cells) and `n_cells`, the number of
-    cells behind the value. Higher is better unless stated otherwise.
+    bootstrap interval over cells; NaN for all but the first two metrics, since a resampling contains cells several
+    times, which changes clusters and neighbour graphs) and `n_cells`, the number of cells behind the value. Higher is
+    better unless stated otherwise.
 
     ========================= =========================================================================================
     metric                    meaning
@@ -119,7 +119,7 @@ def embedding(
     -----
     Labels were often made by clustering a PCA of the very same cells, which favours PCA. PCA is fitted to the data at
     hand and uses all of its genes; `sct` is not fitted, and uses the genes that the model knows. Coherent domains alone
-    are no merit (a single domain would be coherent): read them beside `domain_ari`. Cells of one tissue are not
+    prove nothing (a single domain is coherent): read them beside `domain_ari`. Cells of one tissue are not
     independent, so that intervals are too narrow for other donors.
 
     Examples
@@ -146,7 +146,7 @@ def embedding(
     given = EmbeddingInput(adata, options, cells.batches, model, seed)
     stored = stored_embeddings(adata)
     chosen = choose("embedding", methods, given.has, more=stored)
-    # What can be checked at no cost is checked before anything is computed.
+    # Stored embeddings are checked before anything is computed.
     ready = {each.name: _vectors(each, given) for each in chosen if stored.get(each.name) is each}
     rows = []
     for each in chosen:
@@ -189,7 +189,7 @@ def _choose_metrics(metrics: str | Iterable[str], cells: Cells) -> list[Method]:
 
 
 def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
-    """Return the number of the label of each cell, -1 for none, (n_cells,)."""
+    """Return the code of the label of each cell, -1 for none, (n_cells,)."""
     if key is None:
         return None
     names = read_strings(adata, key, "labels_key")
@@ -208,7 +208,7 @@ def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
 
 
 def _read_batches(adata: AnnData, key: str | None) -> np.ndarray | None:
-    """Return the number of the batch of each cell, (n_cells,)."""
+    """Return the code of the batch of each cell, (n_cells,)."""
     if key is None:
         return None
     names = read_strings(adata, key, "batch_key", complete=True)

@@ -72,7 +72,7 @@ class EmbeddingInput:
         return matrix
 
     def has(self, need: str) -> bool:
-        """Tell whether a need of a method is met; data that cannot be read raise their errors here."""
+        """Whether a need of a method is met; data that cannot be read raise their errors here."""
         match need:
             case "checkpoint":
                 return self.model is not None and self.opened is not None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N_FOLDS = 5
-"""A label of fewer cells cannot be in every fold, and counts as none."""
+"""Cells of a label with fewer cells count as unlabelled: it cannot be in every fold."""
 
 N_SPATIAL_NEIGHBORS = 10
 """Neighbours on the tissue; smaller samples have no domains."""
@@ -40,10 +40,10 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What is known of the cells beside their vectors."""
+    """Labels, batches and coordinates of the cells, beside their vectors."""
 
     labels: np.ndarray | None
-    """int (n_cells,): number of the label, -1 where there is none; None: no labels."""
+    """int (n_cells,): code of the label, -1 where it is missing; None: no labels."""
     batches: np.ndarray | None
     """int (n_cells,)."""
     samples: np.ndarray
@@ -62,7 +62,7 @@ class Cells:
 
     @cached_property
     def sections(self) -> list[np.ndarray]:
-        """Rows of each sample that is large enough to look for domains in it."""
+        """Rows of each sample with enough cells for domains."""
         fewest = max(N_SPATIAL_NEIGHBORS, self.n_clusters or 0)
         rows = [np.flatnonzero(self.samples == sample) for sample in np.unique(self.samples)]
         return [section for section in rows if len(section) > fewest]
@@ -120,7 +120,7 @@ def kmeans(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, 
 @metric("domain_pas", "domain_chaos", "domain_neighbors", "domain_neighbors_chance", needs="sections")
 @metric("domain_nmi", "domain_ari", needs=("labels", "sections", "regions"))
 def domains(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, Score]:
-    """Cluster each sample by itself, and look at the clusters on the tissue; means over cells of all samples."""
+    """Cluster each sample by itself, and measure the clusters on the tissue; means over cells of all samples."""
     found: dict[str, list[tuple[float, int]]] = {}
     for rows in cells.sections:
         clusters = _clusters(vectors[rows], _n_domains(cells, rows), cells.seed)
@@ -139,7 +139,7 @@ def domains(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str,
 
 
 def continuity(clusters: np.ndarray, coordinates: np.ndarray) -> dict[str, float]:
-    """Measure how clusters lie together on the tissue of one sample.
+    """Measure how coherent clusters are on the tissue of one sample.
 
     Parameters
     ----------

@@ -119,7 +119,12 @@ class Observed:
         -------
         float32 array (n_targets,), in row-major order (that of `numpy.nonzero(targets)`).
         """
-        return at_entries(self.targets, dense)
+        parts = [np.empty(0, dtype=np.float32)]
+        for start in range(0, len(self.targets), _CELLS_AT_ONCE):
+            rows = slice(start, start + _CELLS_AT_ONCE)
+            chosen = self.targets[rows]
+            parts.append(np.broadcast_to(dense(rows), chosen.shape)[chosen].astype(np.float32))
+        return np.concatenate(parts)
 
     def by_cell(self, values: np.ndarray) -> np.ndarray:
         """Repeat a value of each cell, (n_cells,), for all its target entries; float32 (n_targets,)."""
@@ -137,24 +142,11 @@ class Prediction(NamedTuple):
     """float32 (n_targets,): expected value on the log scale of the input; None: computed from the other two."""
 
 
-def at_entries(chosen: np.ndarray, dense: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """Collect the entries of a table at `chosen`, bool (n_cells, n_genes), as :meth:`Observed.at_targets` does."""
-    parts = [np.empty(0, dtype=np.float32)]
-    for start in range(0, len(chosen), _CELLS_AT_ONCE):
-        rows = slice(start, start + _CELLS_AT_ONCE)
-        parts.append(np.broadcast_to(dense(rows), chosen[rows].shape)[chosen[rows]].astype(np.float32))
-    return np.concatenate(parts)
-
-
 def check_prediction(observed: Observed, answer: Prediction | np.ndarray) -> Prediction:
     """Check what a method returned; a bare array is taken as `count`, a negative expectation as 0.
 
-    Raises
-    ------
-    TypeError
-        It is neither a `Prediction` nor an array.
-    ValueError
-        It has another length than there are target entries, is NaN or infinite somewhere, or not a probability.
+    Raises a TypeError if it is neither a `Prediction` nor an array, a ValueError if its length is not the number of
+    target entries, or if values are missing, infinite or not probabilities.
     """
     if not isinstance(answer, Prediction | np.ndarray):
         msg = f"A method must return an array or a Prediction, found {type(answer).__name__}."

@@ -14,7 +14,7 @@ Task = Literal["imputation", "embedding", "annotation"]
 Kind = Literal[Task, "embedding metric"]
 Function = Callable[..., Any]
 Has = Callable[[str], bool]
-"""Tells whether a need is met."""
+"""Whether a need is met."""
 
 _PACKAGE = "package:"
 NEEDS = {
@@ -55,7 +55,7 @@ _registered: dict[tuple[Kind, str], Method] = {}
 def method(
     name: str, *, task: Task = "imputation", needs: str | Iterable[str] = (), replace: bool = False
 ) -> Callable[[Function], Function]:
-    """Register a function as a method that an evaluation knows by name.
+    """Register a function as a method that an evaluation finds by name.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ def method(
           returns a DataFrame of probabilities, cells x labels. A method that needs "markers" finds them in
           `.uns["markers"]` of the cells to annotate, and uses no labelled cells.
 
-        A method should draw all its random numbers from the seed it is given.
+        A method should draw all its random numbers from the given seed.
     needs
-        What the method cannot do without: "checkpoint", "training_frequencies", "labels", "batches", "coordinates",
+        What the method requires: "checkpoint", "training_frequencies", "labels", "batches", "coordinates",
         "expression", "counts", "reference", "markers", "measured_markers", "label_head", or "package:NAME" for an
         optional package, named as pip does.
     replace
@@ -165,14 +165,8 @@ def find_method(
 ) -> Method:
     """Find a method by its name, or make one of a function.
 
-    A registered function keeps its name and needs; any other function has its own name and needs nothing.
-
-    Raises
-    ------
-    ValueError
-        There is no method of that name, or a function has the name of another method.
-    TypeError
-        It is neither a string nor a function.
+    A registered function keeps its name and needs; any other function has its own name and needs nothing. Raises a
+    ValueError for unknown names and for functions with the name of another method, a TypeError for anything else.
     """
     known = {**(more or {}), **registered(kind)}
     if isinstance(requested, str):
@@ -202,23 +196,8 @@ def choose(
 ) -> list[Method]:
     """Find the requested methods or metrics; "all" is every registered one whose needs are met.
 
-    Parameters
-    ----------
-    kind
-        What is looked for.
-    requested
-        Names, functions or "all".
-    has
-        Tells whether a need is met.
-    more
-        Methods that only this call knows, by name.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Something that is unknown or requested twice, or whose needs are not met.
-    ImportError
-        A package is missing.
+    `more` are methods for this call only, by name. Raises a ValueError or TypeError for what is unknown, requested
+    twice or lacks what it needs, and an ImportError where a package is missing.
     """
     if isinstance(requested, str) and requested == "all":
         return able(registered(kind).values(), has)

@@ -89,13 +89,8 @@ def read_source(
 ) -> Source:
     """Read a data set once for all tasks; it is never changed.
 
-    Raises
-    ------
-    KeyError
-        `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
-    ValueError
-        Fewer than three cells, no expression, or data that cannot be read (see
-        :class:`scanpy_sct.read.reader.CellReader`).
+    Raises the errors of :class:`scanpy_sct.read.reader.CellReader`, a KeyError for an unknown `labels_key`, and a
+    ValueError for fewer than three cells or no expression.
     """
     options = options or ReadOptions()
     reader = CellReader(adata, vocabulary, TOKEN_SCALE, options)

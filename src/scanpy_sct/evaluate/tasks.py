@@ -16,7 +16,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.evaluate.masking import choose_panel, mask_entries, thin_counts
-from scanpy_sct.evaluate.observed import Observed, at_entries
+from scanpy_sct.evaluate.observed import Observed
 from scanpy_sct.evaluate.source import TOKEN_SCALE, Source
 from scanpy_sct.plan.bags import plan_bags, similarity_points
 from scanpy_sct.read.options import ReadOptions
@@ -40,7 +40,7 @@ _VISIBLE_FRACTION_OF_MOLECULES = 0.9
 # Of more target entries, some are drawn: these are enough. A panel leaves most of a data set to predict.
 _MOST_ENTRIES = 5_000_000
 _MOST_ENTRIES_OF_PANEL = 2_000_000
-# These strings seed what is masked and what is drawn: other strings would give other tasks.
+# These strings seed which entries are masked and which of them are drawn: other strings would give other tasks.
 _MASK, _DRAW = "what is hidden", "what is asked"
 
 
@@ -66,13 +66,7 @@ class Task:
 
 
 def parse_task(name: str) -> tuple[str, int]:
-    """Split the name of a task into its kind and its number (0 where it has none).
-
-    Raises
-    ------
-    ValueError
-        No such task.
-    """
+    """Split the name of a task into its kind and its number (0 where it has none); a ValueError for other names."""
     found = re.fullmatch(r"(entries|panel)_(\d+)|(genes|thinning)", name) if isinstance(name, str) else None
     if found is None:
         msg = (
@@ -94,12 +88,8 @@ def build_task(name: str, source: Source) -> Task:
     """Mask a part of the data; the same seed masks the same part, whatever else is computed.
 
     Masked values are removed before the data are read again, so that nothing computed from them can reach a method.
-    Only log-normalised values, which were divided by the total of the whole cell, still reveal this total.
-
-    Raises
-    ------
-    ValueError
-        The data do not allow the task: no counts to thin, or too few genes.
+    Only log-normalised values, which were divided by the total of the whole cell, still reveal this total. Raises a
+    ValueError where the data do not allow the task: no counts to thin, or too few genes.
     """
     kind, number = parse_task(name)
     return _BUILDERS[kind](source, name, number)
@@ -108,7 +98,7 @@ def build_task(name: str, source: Source) -> Task:
 def _entries(source: Source, name: str, percent: int) -> Task:
     """Mask a percentage of the measured entries, zeros and others alike.
 
-    A cell of which nothing would stay visible is left whole and not tested.
+    A cell of which nothing would stay visible is not masked and not tested.
     """
     measured = np.zeros(source.matrix.shape[1], dtype=bool)
     measured[source.columns] = True
@@ -246,7 +236,7 @@ def _task(
     truth = None
     if test is None:
         log_values = source.cells.log_values[:, gene_index]
-        truth = at_entries(targets, lambda rows: log_values[rows].toarray())
+        truth = observed.at_targets(lambda rows: log_values[rows].toarray())
     rates = source.n_detected[genes] / source.n_cells
     return Task(name, observed, truth, test, rates, int(source.generator(f"{name}: resampling").integers(2**31)))
 

@@ -82,23 +82,23 @@ def test_guesses_know_more_than_the_gene(observed, counts, name):
     """Cells of one program and depth are alike, so that every method beats the constant guess."""
     from sklearn.metrics import average_precision_score
 
-    expressed = counts[observed.masked] > 0
-    constant_ = average_precision_score(expressed, predict("gene_mean", observed).detection)
+    detected = counts[observed.masked] > 0
+    constant_ = average_precision_score(detected, predict("gene_mean", observed).detection)
     # 20 components would describe the noise of 70 cells.
     guess = predict(name, observed, **({"n_components": 3} if name == "svd" else {}))
-    assert average_precision_score(expressed, guess.detection) > constant_ + 0.01
+    assert average_precision_score(detected, guess.detection) > constant_ + 0.01
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_cells_and_genes_without_anything_visible(observe, observed, counts, name):
     """An empty cell, a gene that nobody shows, and a gene that nobody expresses."""
-    counts, hidden = counts.copy(), observed.masked.copy()
-    counts[[3, 4, 5]], counts[:, 7], hidden[:, 8] = 0, 0, True
+    counts, masked = counts.copy(), observed.masked.copy()
+    counts[[3, 4, 5]], counts[:, 7], masked[:, 8] = 0, 0, True
     more = {"coordinates": observed.coordinates, "labels": observed.labels}
-    guess = predict(name, observe(counts, hidden, **more))
+    guess = predict(name, observe(counts, masked, **more))
     for part in guess:
         assert np.isfinite(part).all()
-    genes = np.nonzero(hidden)[1]
+    genes = np.nonzero(masked)[1]
     for part in guess:
         np.testing.assert_array_equal(part[np.isin(genes, [7, 8])], 0)
 
@@ -138,9 +138,9 @@ def test_bag_mean(observed, mean_oracle):
 
 
 def test_bag_mean_of_a_gene_that_no_cell_of_the_bag_shows_is_that_of_all(observe):
-    counts, hidden = np.arange(24).reshape(8, 3), np.zeros((8, 3), dtype=bool)
-    hidden[[0, 4], 1] = True  # all of bag 0
-    guess = bag_mean(observe(counts, hidden))
+    counts, masked = np.arange(24).reshape(8, 3), np.zeros((8, 3), dtype=bool)
+    masked[[0, 4], 1] = True  # all of bag 0
+    guess = bag_mean(observe(counts, masked))
     np.testing.assert_allclose(guess.count, np.full(2, counts[[1, 2, 3, 5, 6, 7], 1].mean()))
     np.testing.assert_allclose(guess.detection, 1)
 
@@ -180,9 +180,9 @@ def test_poisson_bag_and_the_cell_itself_makes_no_difference(observed, pooled_or
 def test_poisson_bag_without_a_prior_says_never_where_the_bag_has_none(observe):
     counts = np.ones((8, 3), dtype=int)
     counts[::4, 0] = 0  # gene 0 is missing from bag 0
-    hidden = np.zeros((8, 3), dtype=bool)
-    hidden[[0, 1], 0] = True
-    nothing, something = poisson_bag(observe(counts, hidden), 0)
+    masked = np.zeros((8, 3), dtype=bool)
+    masked[[0, 1], 0] = True
+    nothing, something = poisson_bag(observe(counts, masked), 0)
     assert nothing == 0
     # One other cell of bag 1 shows the gene: 1 count at depth 3; the cell itself shows 2 counts.
     assert something == pytest.approx(2 / 3)
@@ -192,10 +192,10 @@ def test_expected_counts_do_not_depend_on_how_much_is_hidden(observe):
     rates = np.random.default_rng(0).gamma(1, 2, 500)
     counts = np.random.default_rng(1).poisson(rates, (400, 500))
     for fraction in (0.1, 0.8):
-        hidden = mask_entries(*counts.shape, fraction)
-        guess = poisson_dataset(observe(counts, hidden))
+        masked = mask_entries(*counts.shape, fraction)
+        guess = poisson_dataset(observe(counts, masked))
         # A cell that shows a gene is the deeper for it, which matters a little where few genes are seen.
-        assert guess.sum() == pytest.approx(counts[hidden].sum(), rel=0.03)
+        assert guess.sum() == pytest.approx(counts[masked].sum(), rel=0.03)
 
 
 def near(data, cell):
@@ -256,13 +256,13 @@ def test_spatial_mean_in_a_small_sample(observed, pooled_oracle):
 
 
 def test_svd_fills_in_means_and_goes_back_to_counts(observed):
-    counts, hidden = observed.counts.toarray().astype(float), observed.masked
+    counts, masked = observed.counts.toarray().astype(float), observed.masked
     depth = counts.sum(axis=1, keepdims=True)
-    log = np.ma.array(np.log1p(counts / depth * 1e4), mask=hidden)
+    log = np.ma.array(np.log1p(counts / depth * 1e4), mask=masked)
     left, size, right = np.linalg.svd(log.filled(log.mean(axis=0)), full_matrices=False)
     rebuilt = (left[:, :5] * size[:5]) @ right[:5]
     expected = np.expm1(np.maximum(rebuilt, 0)) * depth / 1e4
-    np.testing.assert_allclose(svd(observed, n_components=5), expected[hidden], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(svd(observed, n_components=5), expected[masked], rtol=1e-3, atol=1e-5)
 
 
 def test_svd_of_all_components_gives_visible_counts_back(thinned, counts):

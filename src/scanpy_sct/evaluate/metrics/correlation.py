@@ -88,7 +88,7 @@ def ranks_of_both(
 
 
 def ranks(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
-    """Rank of each value, finite float32, among those of its unit, from 1; ties share the mean of their ranks."""
+    """Rank of each value, finite float32, among those of its unit, from 1; ties have the mean of their ranks."""
     # Where nothing is negative, zeros need no sorting: they tie at the bottom.
     some = values != 0 if values.size and values.min() >= 0 else np.ones(len(values), dtype=bool)
     n_zeros = np.bincount(unit[~some], minlength=n_units)

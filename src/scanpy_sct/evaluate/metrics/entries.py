@@ -45,8 +45,8 @@ class Entries:
     true_bin: np.ndarray
     """int: bin of the measured value in its cell, 0 where not detected."""
     called_bin: np.ndarray
-    """int: bin that is predicted."""
-    level_bin: np.ndarray
+    """int: predicted bin, 0 where the entry is called not detected."""
+    mean_bin: np.ndarray
     """int: bin of the predicted conditional mean."""
     n_bins: int
     weights: np.ndarray
@@ -98,7 +98,7 @@ def compare(task: Task, prediction: Prediction, n_bootstrap: int) -> Entries:
     rate = float(prediction.detection.mean(dtype=np.float64))
     if not task.masks_genes:
         rate = observed.log_values.nnz / max(int((~observed.masked).sum()), 1)
-    level_bin = expression_bins(prediction.value / np.maximum(prediction.detection, 1e-6), cell, edges)
+    mean_bin = expression_bins(prediction.value / np.maximum(prediction.detection, 1e-6), cell, edges)
     group_of_cell, weights = bootstrap.resample(observed.samples, n_bootstrap, task.seed)
     return Entries(
         truth=task.truth,
@@ -108,8 +108,8 @@ def compare(task: Task, prediction: Prediction, n_bootstrap: int) -> Entries:
         gene=gene,
         group=group_of_cell[cell],
         true_bin=np.where(task.truth > 0, expression_bins(task.truth, cell, edges), 0),
-        called_bin=np.where(rate_matched(prediction.detection, rate), level_bin, 0),
-        level_bin=level_bin,
+        called_bin=np.where(rate_matched(prediction.detection, rate), mean_bin, 0),
+        mean_bin=mean_bin,
         n_bins=edges.shape[1],
         weights=weights,
     )
@@ -140,7 +140,7 @@ def _bin_mcc(entries: Entries) -> Iterator[Sums]:
 
 
 def _level_mcc(entries: Entries) -> Iterator[Sums]:
-    yield "level_mcc", confusion_sums(entries.true_bin, entries.level_bin, entries.n_bins, *entries.groups), mcc_score
+    yield "level_mcc", confusion_sums(entries.true_bin, entries.mean_bin, entries.n_bins, *entries.groups), mcc_score
 
 
 def _rmse(entries: Entries) -> Iterator[Sums]:
