@@ -143,7 +143,7 @@ def read(folder: Path, spec: DataSet) -> ad.AnnData:
 
 
 def blank_unlabelled(adata: ad.AnnData, labels_key: str) -> None:
-    """Put NaN where the label of a cell says that it has none."""
+    """Return labels, NaN for the labels that stand for none."""
     labels = adata.obs[labels_key].astype(str)
     adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
 

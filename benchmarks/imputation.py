@@ -31,7 +31,7 @@ PLAN = (
     (("entries_50", "entries_90"), WHOLE, ("poisson_dataset", "knn_poisson", "svd", "sct_network", "sct")),
 )
 SPATIAL = ("her2st G, H", "heart CN73", "her2st H1")
-# Code on which the numbers depend: a change to it makes what is in the cache worthless.
+# Code on which the numbers depend: a change to it invalidates the cache.
 TASK_CODE = ("read", "plan/bags.py", "plan/bins.py", "evaluate/masking.py", "evaluate/source.py", "evaluate/tasks.py")
 TASK_CODE += ("evaluate/observed.py", "evaluate/metrics", "sparse_tools.py")
 PREDICTION = ("model", "checkpoints", "plan", "run")

@@ -24,10 +24,9 @@ def mask_entries(
 ) -> np.ndarray:
     """Choose the entries to mask, independently of their values; bool (n_cells, n_genes).
 
-    Every measured entry, zero or not, is masked with probability `fraction`. One random number is drawn for every
-    entry, measured or not: which entries of a gene are masked does not depend on which other genes are measured.
-
-    `fraction` of the entries of the genes in `measured`, bool (n_genes,) or None for all, are masked.
+    Every entry of the genes in `measured`, bool (n_genes,) or None for all, is masked with probability `fraction`. One
+    random number is drawn for every entry, measured or not: which entries of a gene are masked does not depend on which
+    other genes are measured.
     """
     generator = np.random.default_rng(rng)
     masked = np.zeros((n_cells, n_genes), dtype=bool)
@@ -42,7 +41,7 @@ def choose_panel(counts: sparse.csr_matrix, n_genes: int) -> np.ndarray:
     cells = AnnData(log_normalise(counts[counts.getnnz(axis=1) > 0].astype(np.float64)))
     cells.uns["log1p"] = {"base": None}  # as scanpy records it
     found = sc.pp.highly_variable_genes(cells, flavor="seurat", inplace=False)
-    # Taken by rank, as many genes as requested: scanpy takes none that it could not compare with others.
+    # By rank, so that there are as many genes as requested: scanpy leaves out genes that it cannot compare with others.
     order = np.argsort(-found["dispersions_norm"].fillna(-np.inf).to_numpy(), kind="stable")
     panel = np.zeros(counts.shape[1], dtype=bool)
     panel[order[:n_genes]] = True
