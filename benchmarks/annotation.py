@@ -71,7 +71,7 @@ BY_MARKERS = ("sct_markers", "ulm")
 LEFT_OUT_BY = ("sct", "logistic_regression", "knn")
 NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
 # Code and packages on which the numbers depend: a change to them invalidates the cache.
-TASK_CODE = ("read", "evaluate/annotation.py")
+TASK_CODE = ("read", "evaluate/_arguments.py", "evaluate/annotation.py")
 TASK_CODE += tuple(f"evaluate/annotation_{part}.py" for part in ("methods", "metrics", "splits"))
 MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed", "impute", "annotate", "tl/_annotate.py")
 OTHER_CODE = (HERE / "methods" / "celltypist.py", HERE / "methods" / "ulm.py")

@@ -33,7 +33,7 @@ PLAN = (
 SPATIAL = ("her2st G, H", "heart CN73", "her2st H1")
 # Code on which the numbers depend: a change to it invalidates the cache.
 TASK_CODE = ("read", "plan/bags.py", "plan/bins.py", "evaluate/masking.py", "evaluate/source.py", "evaluate/tasks.py")
-TASK_CODE += ("evaluate/observed.py", "evaluate/metrics", "sparse_tools.py")
+TASK_CODE += ("evaluate/_arguments.py", "evaluate/observed.py", "evaluate/metrics", "sparse_tools.py")
 PREDICTION = ("model", "checkpoints", "plan", "run")
 MODEL_CODE = (*PREDICTION, "impute", "tl/_impute.py", "evaluate/methods/sct.py")
 METHOD_CODE = {

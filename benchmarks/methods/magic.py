@@ -75,7 +75,7 @@ def _counts_from_roots(observed: Observed, roots: sparse.csr_matrix) -> np.ndarr
 
 
 def _smooth_visible(values: sparse.csr_matrix, masked: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
-    """Average the visible values alone, by the weights of the graph; `means` where no cell within reach shows the gene."""
+    """Average the visible values alone, by the weights of the graph; `means` where all near cells lack the gene."""
     steps = diffusion_step(values, seed)
     smoothed = diffuse(steps, values.toarray())
     if not masked.any():

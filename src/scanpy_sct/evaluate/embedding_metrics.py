@@ -70,9 +70,11 @@ class Cells:
     @cached_property
     def regions(self) -> list[np.ndarray]:
         """Those of `sections` that hold at least two labels, so that clusters can agree with them."""
-        if self.labels is None:
-            return []
-        return [rows for rows in self.sections if len(np.unique(self.labels[rows][self.labels[rows] >= 0])) > 1]
+        return [] if self.labels is None else [rows for rows in self.sections if self.n_labels(rows) > 1]
+
+    def n_labels(self, rows: np.ndarray) -> int:
+        """Count the labels of some cells."""
+        return len(np.unique(self.labels[rows][self.labels[rows] >= 0]))
 
 
 @metric("knn_accuracy", "knn_macro_f1", "majority_accuracy", needs="labels")
@@ -126,8 +128,8 @@ def domains(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str,
         clusters = _clusters(vectors[rows], _n_domains(cells, rows), cells.seed)
         for name, value in continuity(clusters, cells.coordinates[rows]).items():
             found.setdefault(name, []).append((value, len(rows)))
-        labels = None if cells.labels is None else cells.labels[rows]
-        if labels is not None and len(np.unique(labels[labels >= 0])) > 1:
+        if cells.labels is not None and cells.n_labels(rows) > 1:
+            labels = cells.labels[rows]
             known = labels >= 0
             for name, of in _agreement("domain").items():
                 found.setdefault(name, []).append((of(labels[known], clusters[known]), int(known.sum())))
@@ -184,9 +186,8 @@ def _n_domains(cells: Cells, rows: np.ndarray) -> int:
         return cells.n_clusters
     if cells.labels is None:
         return _DEFAULT_DOMAINS
-    here = np.unique(cells.labels[rows][cells.labels[rows] >= 0])
-    n_labels = len(here) if len(here) > 1 else len(np.unique(cells.labels[cells.labelled]))
-    return min(n_labels, len(rows))
+    n_labels = cells.n_labels(rows)
+    return min(n_labels if n_labels > 1 else cells.n_labels(cells.labelled), len(rows))
 
 
 def _clusters(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
