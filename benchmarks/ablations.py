@@ -1,4 +1,4 @@
-"""Train the recipe of sct-mini with one thing changed at a time, for a short while, and judge on data not trained on.
+"""Train the recipe of sct-mini with one thing changed at a time, for a short while, and evaluate on held-out data.
 
     python benchmarks/ablations.py
 
@@ -76,7 +76,7 @@ def main() -> None:
     rows = []
     for name, config in variants(options.steps).items():
         if name in options.only:
-            rows.append(judged(config, files, options.data).assign(variant=name))
+            rows.append(evaluated(config, files, options.data).assign(variant=name))
             table = pd.concat(rows)
             table.assign(steps=options.steps, **circumstances()).to_csv(options.output, index=False)
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
@@ -84,7 +84,7 @@ def main() -> None:
         print(as_markdown(wide.loc[part["variant"].unique()], f"{task}, {metric}"), end="\n\n")
 
 
-def judged(config: PretrainConfig, files: list[Path], data: Path) -> pd.DataFrame:
+def evaluated(config: PretrainConfig, files: list[Path], data: Path) -> pd.DataFrame:
     """Train a variant, or find it trained, and measure it on each data set."""
     checkpoint = sct.load_model(pretrained(files, replace(config, name="variant")))
     tables = []

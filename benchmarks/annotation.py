@@ -70,8 +70,8 @@ BY_MARKERS = ("sct_markers", "ulm")
 # CellTypist is not trained once more for every type that is left out.
 LEFT_OUT_BY = ("sct", "logistic_regression", "knn")
 NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
-# Code and packages on which the numbers depend: a change to them makes what is in the cache worthless.
-TASK_CODE = ("read", "evaluate/annotation.py")
+# Code and packages on which the numbers depend: a change to them invalidates the cache.
+TASK_CODE = ("read", "evaluate/_arguments.py", "evaluate/annotation.py")
 TASK_CODE += tuple(f"evaluate/annotation_{part}.py" for part in ("methods", "metrics", "splits"))
 MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed", "impute", "annotate", "tl/_annotate.py")
 OTHER_CODE = (HERE / "methods" / "celltypist.py", HERE / "methods" / "ulm.py")
@@ -228,7 +228,7 @@ def measure(
         labels_key="name",
         methods=method,
         model=checkpoint if is_model else None,
-        # Types are left out of one split only: the others differ by chance alone.
+        # Types are left out of one split only: the others differ by the seed alone.
         leave_one_type_out=task.leave_one_type_out and method in LEFT_OUT_BY and seed == 0,
         rng=seed,
         **task.read(options.data),

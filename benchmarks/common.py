@@ -1,4 +1,4 @@
-"""What all benchmarks share: where data are, what was run when and with what, and a cache of results."""
+"""Data sets, versions and the cache of results of all benchmarks."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def hash_of_data(name: str, data: Path) -> str:
 
 
 def hash_of_code(*parts: str | Path) -> str:
-    """Hash what source files do; comments and docstrings may change.
+    """Hash the statements of source files; comments and docstrings may change.
 
-    Parts are folders and files, of the package unless the path is absolute. One that does not exist is an error: what
-    it was renamed to would be missing from the hash.
+    Parts are folders and files, of the package unless the path is absolute. A missing one raises an error:
+    under its new name the file would not be in the hash.
     """
     files = []
     for part in parts:
@@ -66,7 +66,7 @@ def hash_of_code(*parts: str | Path) -> str:
 
 
 def _statements(source: str) -> str:
-    """Write code anew without comments, docstrings and line breaks of its author."""
+    """Return code without comments, docstrings and line breaks of its author."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
@@ -81,7 +81,7 @@ def _is_text(node: ast.stmt) -> bool:
 def cached(
     label: str, depends_on: dict[str, object], compute: Callable[[], pd.DataFrame] | None, fresh: bool
 ) -> pd.DataFrame | None:
-    """Return what was computed before for the same `depends_on`, or compute and keep it; None if it must not be."""
+    """Return what was computed before for the same `depends_on`, or compute and keep it; None without `compute`."""
     key = hashlib.sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest()[:16]
     file = sct.settings.cache_dir / "benchmarks" / f"{label}-{key}.csv"
     if compute is None and not file.exists():

@@ -27,7 +27,8 @@ METHODS = ("sct", "pca", "pca_unscaled", "scvi")
 # On a CPU scVI takes long on more than a thousand cells.
 SCVI_ON = ("heart CN73", "her2st G2", "her2st H1")
 # Code and packages on which the numbers depend: a change to them makes what is in the cache worthless.
-TASK_CODE = ("read", "evaluate/embedding.py", "evaluate/embedding_methods.py", "evaluate/embedding_metrics.py")
+TASK_CODE = ("read", "evaluate/_arguments.py", "evaluate/embedding.py")
+TASK_CODE += ("evaluate/embedding_methods.py", "evaluate/embedding_metrics.py")
 TASK_CODE += (HERE / "methods" / "scib.py",)
 MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed")
 METHOD_CODE = {"sct": MODEL_CODE, "scvi": (HERE / "methods" / "scvi.py",)}
@@ -143,7 +144,7 @@ def read(folder: Path, spec: DataSet) -> ad.AnnData:
 
 
 def blank_unlabelled(adata: ad.AnnData, labels_key: str) -> None:
-    """Put NaN where the label of a cell says that it has none."""
+    """Return labels, NaN for the labels that stand for none."""
     labels = adata.obs[labels_key].astype(str)
     adata.obs[labels_key] = labels.where(~labels.isin(NO_LABEL), np.nan)
 

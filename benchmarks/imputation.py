@@ -31,9 +31,9 @@ PLAN = (
     (("entries_50", "entries_90"), WHOLE, ("poisson_dataset", "knn_poisson", "svd", "sct_network", "sct")),
 )
 SPATIAL = ("her2st G, H", "heart CN73", "her2st H1")
-# Code on which the numbers depend: a change to it makes what is in the cache worthless.
+# Code on which the numbers depend: a change to it invalidates the cache.
 TASK_CODE = ("read", "plan/bags.py", "plan/bins.py", "evaluate/masking.py", "evaluate/source.py", "evaluate/tasks.py")
-TASK_CODE += ("evaluate/observed.py", "evaluate/metrics", "sparse_tools.py")
+TASK_CODE += ("evaluate/_arguments.py", "evaluate/observed.py", "evaluate/metrics", "sparse_tools.py")
 PREDICTION = ("model", "checkpoints", "plan", "run")
 MODEL_CODE = (*PREDICTION, "impute", "tl/_impute.py", "evaluate/methods/sct.py")
 METHOD_CODE = {
@@ -41,10 +41,7 @@ METHOD_CODE = {
     **dict.fromkeys(("sct", "sct_network"), MODEL_CODE),
     "training_rates": ("evaluate/methods/sct.py",),
 }
-OTHER_CODE = (
-    *(f"evaluate/methods/{name}.py" for name in ("constant", "low_rank", "neighbors", "poisson", "rates")),
-    HERE / "methods",
-)
+OTHER_CODE = ("evaluate/methods/baselines.py", "evaluate/methods/rates.py", HERE / "methods")
 
 
 def main() -> None:

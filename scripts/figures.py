@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from page_parts import by_data_set
 
-# Colours of Okabe and Ito, which people with any kind of colour vision can tell apart; markers say the same once more.
+# Colours of Okabe and Ito, which people with any kind of colour vision can tell apart; markers repeat them.
 KINDS = {"spatial": ("#D55E00", "o"), "similar": ("#0072B2", "s"), "random": ("#009E73", "^")}
 METHODS = {
     "sct": ("#D55E00", "o"),
@@ -36,9 +36,9 @@ def draw_bags(bags: pd.DataFrame, file: Path) -> None:
     save(draw, rows["data_set"].unique(), sorted(rows["size"].unique()), "cells in a bag", file)
 
 
-def draw_panels(hidden: pd.DataFrame, file: Path) -> None:
+def draw_panels(imputation: pd.DataFrame, file: Path) -> None:
     """Draw average precision against the number of genes in a panel, one line a method."""
-    by_size = {size: by_data_set(hidden, task, "average_precision") for size, task in PANELS.items()}
+    by_size = {size: by_data_set(imputation, task, "average_precision") for size, task in PANELS.items()}
     by_size = {size: wide for size, wide in by_size.items() if len(wide)}
 
     def draw(axis, name: str) -> None:

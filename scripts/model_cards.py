@@ -87,8 +87,8 @@ a tissue, not cell types.
 
 ## Ablations and experiments
 
-Every network of these tables was trained once, for a short while and with one seed: small differences may be due to
-chance. The page "Ablations and experiments" of the documentation has more of them.
+Every network of these tables was trained once, for a short while and with one seed: small differences may be
+noise. The page "Ablations and experiments" of the documentation has more of them.
 
 {ablations}
 
@@ -148,7 +148,7 @@ compare weights. It was trained on no spot of the data sets below.
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
 {bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
 `sct-mini`. Held-out spots are predicted every {every:,} steps; the weights that predict them best are kept. Most of
-these spots were part of the training of `sct-mini`, so that they say little about new sections. In each bag {low} to
+these spots were part of the training of `sct-mini`, so that they are no measure of new sections. In each bag {low} to
 {high} of the entries are masked. In {genes} of the bags a quarter of the genes is masked in all
 spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
 others any spots.
@@ -158,7 +158,7 @@ others any spots.
 Reading coordinates has changed little so far. These are sections that neither checkpoint was trained on. 15 % of the
 measured entries are masked in the first two tables, one gene in ten in every spot in the third. All rows see the same
 visible values ({when}). "alone" is the network alone, "blended" is what `sct.tl.impute` makes of it by default: a blend
-with a low-rank reconstruction of the data, which says nothing about genes that are masked everywhere. The other rows
+with a low-rank reconstruction of the data, which cannot predict genes that are masked everywhere. The other rows
 are baselines; `benchmarks/README.md` describes them.
 
 {tables}

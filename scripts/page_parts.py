@@ -57,7 +57,7 @@ def measured(name: str) -> pd.DataFrame | None:
 
 
 def require(name: str, command: str) -> pd.DataFrame:
-    """Read a table of benchmarks/results, or say how to make it."""
+    """Read a table of benchmarks/results; where it is missing, raise an error that names the script."""
     found = measured(name)
     if found is None:
         msg = f"benchmarks/results/{name} does not exist: run {command}"

@@ -78,7 +78,7 @@ def main() -> None:
 
 def mini_card(checkpoint: Checkpoint) -> str:
     refuse_other_recipe(checkpoint)
-    hidden = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", checkpoint)
+    of_entries = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", checkpoint)
     embedding = of_these_weights("embedding.csv", "python benchmarks/embedding.py", checkpoint)
     annotation = of_these_weights("annotation.csv", "python benchmarks/annotation.py", checkpoint)
     bags = measured("bags.csv")
@@ -92,10 +92,10 @@ def mini_card(checkpoint: Checkpoint) -> str:
         **pretraining_facts(last),
         prior=PRETRAINING.prior_cells,
         whitening=PRETRAINING.whitening,
-        seed=hidden["seed"].iloc[0],
-        when=when(hidden),
-        tables=tables(hidden, tuple(table for table in ENTRIES if table[:2] in SHOWN)),
-        genes_tables=tables(hidden, GENES[:2]),
+        seed=of_entries["seed"].iloc[0],
+        when=when(of_entries),
+        tables=tables(of_entries, tuple(table for table in ENTRIES if table[:2] in SHOWN)),
+        genes_tables=tables(of_entries, GENES[:2]),
         bags="" if bags is None else BAGS.format(table=bags_table(bags)),
         embedding=embedding_table(embedding),
         mixing=mixing_sentence(embedding),
@@ -110,7 +110,7 @@ def mini_card(checkpoint: Checkpoint) -> str:
 def spatial_card(checkpoint: Checkpoint) -> str:
     start = sct.load_model(FOLDER / "sct-mini")
     of_data = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", start)
-    of_places = of_these_weights("imputation-spatial.csv.gz", BENCHMARK, checkpoint)
+    of_spatial = of_these_weights("imputation-spatial.csv.gz", BENCHMARK, checkpoint)
     config = FINETUNING
     return SPATIAL.format(
         facts=checkpoint.describe(),
@@ -123,8 +123,8 @@ def spatial_card(checkpoint: Checkpoint) -> str:
         warmup=config.warmup_steps,
         every=config.validate_every,
         **fractions(config),
-        when=when(of_places),
-        tables="\n\n".join(sections_table(of_data, of_places, *table) for table in SECTIONS),
+        when=when(of_spatial),
+        tables="\n\n".join(sections_table(of_data, of_spatial, *table) for table in SECTIONS),
         benchmark=BENCHMARK,
         labels=labels_sentence(checkpoint),
         levels=bins_sentence(checkpoint),
@@ -192,18 +192,18 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
 
 
-def sections_table(of_data: pd.DataFrame, of_places: pd.DataFrame, task: str, metric: str, title: str) -> str:
+def sections_table(of_data: pd.DataFrame, of_spatial: pd.DataFrame, task: str, metric: str, title: str) -> str:
     """Baselines and both checkpoints, on the data sets that the spatial one was measured on."""
-    spatial = by_data_set(of_places, task, metric)
+    spatial = by_data_set(of_spatial, task, metric)
     plain = by_data_set(of_data, task, metric)[spatial.columns]
     baselines = plain.loc[[name for name in BASELINES if name in plain.index]]
     return marked(pd.concat([baselines, ways(plain, "sct-mini", task), ways(spatial, "sct-mini-spatial", task)]), title)
 
 
 def ways(wide: pd.DataFrame, name: str, task: str) -> pd.DataFrame:
-    """Rows of a checkpoint, named so that they tell checkpoint and way of predicting."""
+    """Rows of a checkpoint, named by checkpoint and way of predicting."""
     if task == "genes":
-        # Nothing to blend: the rows of both ways say the same, and one of them is enough.
+        # Nothing to blend: the rows of both ways are the same, and one of them is enough.
         return wide.loc[[method for method in WAYS if method in wide.index][:1]].rename(lambda _: f"`{name}`")
     wide = wide.loc[[method for method in WAYS if method in wide.index]]
     return wide.rename(lambda method: f"`{name}`, {WAYS[method]}")

@@ -104,7 +104,7 @@ How to use it:
   genes are here, whatever the method: look at `.var["sct_recovery"]` before you plot one of them.
 
 A low recovery may also mean that there was little to recover: single counts of a gene that varies at random cannot be
-predicted by any method, and yet its mean may be right. `.var["sct_source"]` says whether the network or the data have
+predicted by any method, and yet its mean may be right. `.var["sct_source"]` tells whether the network or the data have
 the larger weight in the prediction; requested genes that were not measured have neither recovery nor source.
 
 Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.py` ({when}).

@@ -11,7 +11,7 @@ from scanpy_sct.evaluate import Observed, method
 # Dense tables with all cells are made for this many genes at a time.
 _GENES_AT_ONCE = 1024
 
-# Constants of ALRA, as its paper gives them: singular values to look at, the share of them that is taken for signal
+# Constants of ALRA, as its paper gives them: singular values to look at, the fraction of them that is taken for signal
 # or noise, by how many standard deviations a gap must exceed those of the noise, and the quantile of each gene.
 _N_VALUES = 100
 _NOISE_FROM = 0.8
@@ -47,8 +47,8 @@ def alra(observed: Observed) -> np.ndarray:
 def choose_rank(sizes: np.ndarray) -> int:
     """Choose how many singular vectors stand out from the noise, as ALRA does.
 
-    The last fifth of the gaps between successive singular values is taken for noise. The rank is the place of the last
-    gap that exceeds their mean by more than six standard deviations; 1 where none does.
+    The last fifth of the gaps between successive singular values is taken for noise. The rank is the index, from 1, of
+    the last gap that exceeds their mean by more than six standard deviations; 1 where none does.
 
     Parameters
     ----------

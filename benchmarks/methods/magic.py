@@ -31,11 +31,11 @@ def magic(observed: Observed) -> np.ndarray:
     rescaled, so that the expected counts of its visible entries sum to what was counted there. This does not change the
     mean squared error of that task, which normalises every cell, and makes its Poisson loss a fair one.
 
-    The graph takes masked entries for zeros. Only visible entries are smoothed over it: each masked entry gets a
+    The graph reads masked entries as zeros. Only visible entries are smoothed over it: each masked entry gets a
     weighted mean of the cells in which the gene is visible, and has no weight itself.
     """
-    shares = _divide_rows(observed.counts, observed.depth)
-    return _counts_from_roots(observed, shares.sqrt())
+    fractions = _divide_rows(observed.counts, observed.depth)
+    return _counts_from_roots(observed, fractions.sqrt())
 
 
 @method("magic_reversed", needs="package:magic-impute", replace=True)
@@ -75,7 +75,7 @@ def _counts_from_roots(observed: Observed, roots: sparse.csr_matrix) -> np.ndarr
 
 
 def _smooth_visible(values: sparse.csr_matrix, masked: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
-    """Average the visible values alone, by the weights of the graph; `means` where no cell in reach shows a gene."""
+    """Average the visible values alone, by the weights of the graph; `means` where all near cells lack the gene."""
     steps = diffusion_step(values, seed)
     smoothed = diffuse(steps, values.toarray())
     if not masked.any():

@@ -1,4 +1,4 @@
-"""Put what a method returns on the scale of the visible counts."""
+"""Rescale predictions to the visible counts."""
 
 from __future__ import annotations
 

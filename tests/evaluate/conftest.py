@@ -29,17 +29,17 @@ def quiet(monkeypatch):
 
 @pytest.fixture(scope="session")
 def observe() -> Callable[..., Observed]:
-    """Make an `Observed` of counts: four bags, one sample, unless told otherwise; masked entries are targets."""
+    """Make an `Observed` of counts: four bags, one sample, by default; masked entries are targets."""
 
-    def make(counts: np.ndarray, hidden: np.ndarray, unit: float = 1.0, **more) -> Observed:
-        seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), hidden)
+    def make(counts: np.ndarray, masked: np.ndarray, unit: float = 1.0, **more) -> Observed:
+        seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), masked)
         arguments = {
-            "targets": hidden,
+            "targets": masked,
             "samples": np.zeros(len(counts), dtype=int),
             "bags": np.arange(len(counts)) % 4,
             **more,
         }
-        return Observed(seen, (seen * unit).log1p(), hidden, **arguments)
+        return Observed(seen, (seen * unit).log1p(), masked, **arguments)
 
     return make
 
@@ -85,11 +85,11 @@ def pooled_oracle() -> Callable[..., np.ndarray]:
     """Expected count of each target entry, by the rates of the cells that `members_of(cell)` returns."""
 
     def expected(observed: Observed, members_of, prior_cells: float) -> np.ndarray:
-        counts, hidden = observed.counts.toarray().astype(float), observed.masked
+        counts, masked = observed.counts.toarray().astype(float), observed.masked
         depth = counts.sum(axis=1)
         result = []
         for cell, gene in zip(*np.nonzero(observed.targets), strict=True):
-            shows = {c for c in range(len(counts)) if not hidden[c, gene]}
+            shows = {c for c in range(len(counts)) if not masked[c, gene]}
             overall = sum(counts[c, gene] for c in shows) / sum(depth[c] for c in shows)
             members = [c for c in members_of(cell) if c in shows]
             prior = prior_cells * depth.mean()

@@ -51,9 +51,9 @@ def oracle(strength=0.9):
 @pytest.fixture(scope="module")
 def telling(cells):
     """The same cells, whose names end in their label."""
-    told = cells.copy()
-    told.obs_names = [f"{n}|{label}" for n, label in enumerate(told.obs["bulk_labels"].astype(str))]
-    return told
+    renamed = cells.copy()
+    renamed.obs_names = [f"{n}|{label}" for n, label in enumerate(renamed.obs["bulk_labels"].astype(str))]
+    return renamed
 
 
 def test_a_method_that_knows_scores_one(telling):
@@ -212,7 +212,7 @@ def test_methods_that_share_no_genes_are_refused_first(cells):
     def never(*_):
         pytest.fail("computed before everything was checked")
 
-    message = r"Methods 'knn', .* at least 2 genes .*found 0 \(adata: 'feature 0'.*; labelled cells: '.*`gene_names=`"
+    message = r"Methods .*'knn' need at least 2 .*found 0 \(adata: 'feature 0'.*; labelled cells: '.*`gene_names=`"
     options = {"reference": cells, "model": None}
     with pytest.raises(ValueError, match=message):
         annotation(as_ids(cells), "bulk_labels", methods=[never, "knn", "logistic_regression"], **options)
@@ -246,7 +246,7 @@ def test_markers_annotate_cells_of_one_label(cells, tiny_checkpoint):
 def test_no_expression_at_all(cells):
     empty = cells.copy()
     empty.X = empty.X * 0
-    with pytest.raises(ValueError, match="reference holds no expression"):
+    with pytest.raises(ValueError, match="reference has no expression"):
         annotation(cells, "bulk_labels", reference=empty, methods="knn", model=None)
 
 

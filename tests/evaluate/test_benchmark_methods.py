@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 
 from scanpy_sct.evaluate import embedding, registry
-from scanpy_sct.evaluate.methods.poisson import poisson_dataset
+from scanpy_sct.evaluate.methods.baselines import poisson_dataset
 from scanpy_sct.evaluate.observed import complete
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

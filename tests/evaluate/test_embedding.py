@@ -305,7 +305,7 @@ def test_a_function_gets_a_backed_object_in_memory(adata, tmp_path):
 
 def test_no_expression_at_all(adata):
     adata.X = adata.X * 0
-    with pytest.raises(ValueError, match="adata holds no expression"):
+    with pytest.raises(ValueError, match="adata has no expression"):
         embedding(adata, labels_key="region", methods=[must_not_run, "pca"])
 
 
@@ -331,14 +331,14 @@ def test_what_is_not_one_vector_a_cell_is_refused(adata):
         ({"batch_key": "type"}, KeyError, "batch_key='type' is not a column"),
         ({"library_key": "type"}, KeyError, "library_key='type' is not a column"),
         ({"labels_key": "unique"}, ValueError, "labels_key='unique' must name a column with at least two labels of 5"),
-        ({"batch_key": "one"}, ValueError, r"\(batch_key\) holds one batch only. Leave"),
-        ({"batch_key": "holes"}, ValueError, r"\(batch_key\) is missing for 3 of 120 cells. Name"),
+        ({"batch_key": "one"}, ValueError, r"\(batch_key\) has one batch only; leave"),
+        ({"batch_key": "holes"}, ValueError, r"\(batch_key\) is missing for 3 of 120 cells; leave"),
         ({"metrics": "knn"}, ValueError, "`metrics` must be some of knn_accuracy, .*; found 'knn'"),
         ({"metrics": []}, ValueError, "`metrics` must be .*; found none"),
         ({"metrics": "knn_accuracy"}, ValueError, "'knn_accuracy' of `metrics` needs labels: name .*labels_key"),
         ({"methods": "umap"}, ValueError, "`methods` must be some of .*apart, near.*sct, pca.*; found 'umap'"),
         ({"methods": []}, ValueError, "`methods` must be different ones of .*; found none"),
-        ({"methods": [must_not_run, 3]}, TypeError, "`methods` must hold names and functions, found int"),
+        ({"methods": [must_not_run, 3]}, TypeError, "`methods` must hold strings and functions, found int"),
         ({"methods": ["pca", "pca"]}, ValueError, "`methods` must be different ones"),
         (
             {"methods": [must_not_run, "sct"], "model": None},

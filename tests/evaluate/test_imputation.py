@@ -96,15 +96,15 @@ def test_methods_are_told_what_there_is(adata):
     """The sample, the place, the label and the genes of each cell."""
     adata.obsm["spatial"] = np.random.default_rng(0).random((N_CELLS, 2))
     adata.obs["type"] = np.where(np.arange(N_CELLS) % 2, "T cell", "B cell")
-    told = []
+    renamed = []
 
     def listen(observed):
-        told.append(observed)
+        renamed.append(observed)
         return np.zeros(observed.n_targets)
 
     keys = {"library_key": "section", "labels_key": "type"}
     imputation(adata, methods=[listen, "cell_type_mean"], model=None, n_bootstrap=0, **keys)
-    (observed,) = told
+    (observed,) = renamed
     np.testing.assert_array_equal(observed.samples, adata.obs["section"] == "b")
     np.testing.assert_array_equal(observed.labels, adata.obs["type"])
     np.testing.assert_array_equal(observed.coordinates, adata.obsm["spatial"])
@@ -114,14 +114,14 @@ def test_methods_are_told_what_there_is(adata):
 
 
 def test_the_model_is_handed_on(pbmc, model):
-    told = []
+    renamed = []
 
     def listen(observed):
-        told.append(observed)
+        renamed.append(observed)
         return np.zeros(observed.n_targets)
 
     imputation(pbmc[:60], methods=listen, model=model, n_bootstrap=0)
-    (observed,) = told
+    (observed,) = renamed
     assert observed.checkpoint is model
     assert len(observed.gene_index) == 509
     assert (model.genes[observed.gene_index] != "").all()
@@ -198,7 +198,7 @@ def test_user_errors_come_before_anything_is_computed(adata, kwargs, error, word
 
 
 def test_all_tasks_are_tried_before_any_method_runs(adata):
-    """That no gene is left to judge a panel by shows only when it is chosen."""
+    """A panel that leaves no gene to predict is known only when its genes are chosen."""
     dense = adata.X.toarray()
     dense[:, :30] = 0
     adata.X = sparse.csr_matrix(dense)
@@ -206,7 +206,7 @@ def test_all_tasks_are_tried_before_any_method_runs(adata):
     def never(observed):
         pytest.fail("a method ran before all tasks were tried")
 
-    with pytest.raises(ValueError, match=r"'panel_60' of `tasks` has nothing to judge by: .* 3 cells .*smaller panel"):
+    with pytest.raises(ValueError, match=r"'panel_60' of `tasks` has nothing to predict: .* 3 cells .*smaller panel"):
         imputation(adata, methods=never, tasks=["entries_15", "panel_60"], model=None)
 
 
@@ -263,7 +263,7 @@ def test_log_values_that_were_no_counts_are_natural_logarithms(adata):
 def test_no_expression_of_genes_that_the_model_knows(adata):
     adata.X = sparse.csr_matrix(np.eye(N_CELLS, N_GENES, dtype=np.float32) * (np.arange(N_GENES) < 3))
     adata.var_names = [*(f"unknown {number}" for number in range(3)), *adata.var_names[3:]]
-    with pytest.raises(ValueError, match=r"adata holds no expression: .*`layer=`"):
+    with pytest.raises(ValueError, match=r"adata has no expression: .*`layer=`"):
         imputation(adata, methods="gene_mean", model=None)
 
 

@@ -11,10 +11,10 @@ from scanpy_sct.evaluate.masking import choose_panel, mask_entries, thin_counts
 
 
 def test_the_share_is_right_in_every_gene_and_cell():
-    hidden = mask_entries(2000, 400, 0.15)
-    assert hidden.mean() == pytest.approx(0.15, abs=0.002)
-    assert np.abs(hidden.mean(axis=0) - 0.15).max() < 5 * np.sqrt(0.15 * 0.85 / 2000)
-    assert np.abs(hidden.mean(axis=1) - 0.15).max() < 5 * np.sqrt(0.15 * 0.85 / 400)
+    masked = mask_entries(2000, 400, 0.15)
+    assert masked.mean() == pytest.approx(0.15, abs=0.002)
+    assert np.abs(masked.mean(axis=0) - 0.15).max() < 5 * np.sqrt(0.15 * 0.85 / 2000)
+    assert np.abs(masked.mean(axis=1) - 0.15).max() < 5 * np.sqrt(0.15 * 0.85 / 400)
 
 
 def test_only_measured_genes_are_hidden_and_the_others_change_nothing():
@@ -34,17 +34,6 @@ def test_drawing_in_parts_changes_nothing(monkeypatch):
     whole = mask_entries(100, 50, 0.15)
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", 7)
     np.testing.assert_array_equal(mask_entries(100, 50, 0.15), whole)
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 15])
-def test_a_fraction_outside_0_and_1_is_refused(fraction):
-    with pytest.raises(ValueError, match="`fraction`"):
-        mask_entries(10, 10, fraction)
-
-
-def test_measured_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="`measured`"):
-        mask_entries(10, 10, 0.5, measured=np.ones(9, dtype=bool))
 
 
 @pytest.fixture
@@ -70,12 +59,6 @@ def test_a_panel_is_full_even_where_scanpy_ranks_no_gene(counts):
     assert choose_panel(counts, 140).sum() == 140
 
 
-@pytest.mark.parametrize("n_genes", [0, 100, 300])
-def test_a_panel_of_all_genes_is_refused(counts, n_genes):
-    with pytest.raises(ValueError, match=f"panel of {n_genes} genes"):
-        choose_panel(counts, n_genes)
-
-
 def test_thinning_deals_out_every_molecule(counts):
     before = counts.toarray()
     seen, kept = thin_counts(counts, 0.9, rng=3)
@@ -98,8 +81,6 @@ def test_parts_of_poisson_counts_are_independent():
 def test_only_counts_can_be_thinned(counts):
     with pytest.raises(ValueError, match=r"adata must hold counts .*`layer=`"):
         thin_counts(counts.log1p())
-    with pytest.raises(ValueError, match="`fraction`"):
-        thin_counts(counts, 90)
 
 
 def test_rounding_errors_cost_no_molecule(counts):

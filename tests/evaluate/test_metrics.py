@@ -20,12 +20,12 @@ def in_one_group(n: int) -> tuple[np.ndarray, int]:
     return np.zeros(n, dtype=int), 1
 
 
-def average_precision(expressed: np.ndarray, score: np.ndarray) -> float:
-    return precision_score(precision_sums(expressed, score, *in_one_group(len(score))))[0]
+def average_precision(detected: np.ndarray, score: np.ndarray) -> float:
+    return precision_score(precision_sums(detected, score, *in_one_group(len(score))))[0]
 
 
-def calibration_error(expressed: np.ndarray, probability: np.ndarray) -> float:
-    return calibration_score(calibration_sums(expressed, probability, *in_one_group(len(probability))))[0]
+def calibration_error(detected: np.ndarray, probability: np.ndarray) -> float:
+    return calibration_score(calibration_sums(detected, probability, *in_one_group(len(probability))))[0]
 
 
 def gene_pearson(truth: np.ndarray, value: np.ndarray, gene: np.ndarray) -> float:
@@ -39,39 +39,39 @@ def bin_mcc(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def test_average_precision():
-    expressed = np.array([True, False, True, False])
-    assert average_precision(expressed, np.array([4, 3, 2, 1])) == pytest.approx((1 + 2 / 3) / 2)
-    assert average_precision(expressed, np.zeros(4)) == pytest.approx(0.5)
+    detected = np.array([True, False, True, False])
+    assert average_precision(detected, np.array([4, 3, 2, 1])) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(detected, np.zeros(4)) == pytest.approx(0.5)
     assert np.isnan(average_precision(np.zeros(4, dtype=bool), np.zeros(4)))
 
 
 @pytest.mark.parametrize("rate", [0.002, 0.06, 0.5])
 @pytest.mark.parametrize("decimals", [2, 7])
 def test_average_precision_is_that_of_sklearn(rate, decimals):
-    """With many ties, and with more expressed entries than there are bins."""
+    """With many ties, and with more detected entries than there are bins."""
     rng = np.random.default_rng(0)
-    expressed = rng.random(200_000) < rate
-    score = (rng.normal(0, 1, len(expressed)) + 1.5 * expressed).round(decimals).astype(np.float32)
-    assert average_precision(expressed, score) == pytest.approx(average_precision_score(expressed, score), abs=1e-3)
+    detected = rng.random(200_000) < rate
+    score = (rng.normal(0, 1, len(detected)) + 1.5 * detected).round(decimals).astype(np.float32)
+    assert average_precision(detected, score) == pytest.approx(average_precision_score(detected, score), abs=1e-3)
 
 
 def test_average_precision_is_exact_for_few_entries():
     rng = np.random.default_rng(1)
-    expressed, score = rng.random(2000) < 0.3, rng.random(2000).astype(np.float32)
-    assert average_precision(expressed, score) == pytest.approx(average_precision_score(expressed, score))
+    detected, score = rng.random(2000) < 0.3, rng.random(2000).astype(np.float32)
+    assert average_precision(detected, score) == pytest.approx(average_precision_score(detected, score))
 
 
 def test_calibration_error():
-    expressed = np.array([True] * 3 + [False] * 7)
-    assert calibration_error(expressed, np.full(10, 0.3)) == pytest.approx(0)
-    assert calibration_error(expressed, np.full(10, 0.8)) == pytest.approx(0.5)
-    assert calibration_error(expressed, 1.0 - expressed) == pytest.approx(1)
-    assert calibration_error(expressed, 1.0 * expressed) == 0
+    detected = np.array([True] * 3 + [False] * 7)
+    assert calibration_error(detected, np.full(10, 0.3)) == pytest.approx(0)
+    assert calibration_error(detected, np.full(10, 0.8)) == pytest.approx(0.5)
+    assert calibration_error(detected, 1.0 - detected) == pytest.approx(1)
+    assert calibration_error(detected, 1.0 * detected) == 0
 
 
 @pytest.fixture
 def by_gene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Measured and predicted values, and genes: the prediction of gene 1 is constant, gene 3 is never expressed."""
+    """Measured and predicted values, and genes: the prediction of gene 1 is constant, gene 3 is never detected."""
     rng = np.random.default_rng(0)
     gene = rng.integers(4, size=2000)
     truth = (rng.poisson(1.0, 2000) * (gene < 3)).astype(np.float32)
@@ -215,13 +215,13 @@ def test_samples_are_drawn_again_where_there_are_enough():
 def test_resampling_sums_is_resampling_entries():
     """Average precision of drawn groups, once from sums and once from the entries themselves."""
     rng = np.random.default_rng(0)
-    expressed = rng.random(1000) < 0.3
-    score = (rng.random(1000) + 0.3 * expressed).astype(np.float32)
+    detected = rng.random(1000) < 0.3
+    score = (rng.random(1000) + 0.3 * detected).astype(np.float32)
     group = rng.integers(6, size=1000)
-    sums = precision_sums(expressed, score, group, 6)
+    sums = precision_sums(detected, score, group, 6)
     for weights in draw_weights(6, 5, rng):
         assert weights.sum() == 6
-        direct = average_precision_score(expressed, score, sample_weight=weights[group])
+        direct = average_precision_score(detected, score, sample_weight=weights[group])
         assert precision_score(np.tensordot(weights, sums, 1)[None])[0] == pytest.approx(direct)
 
 

@@ -33,20 +33,20 @@ def counts() -> np.ndarray:
     return rng.poisson(rates * rng.lognormal(0, 0.3, (N_CELLS, 1)))
 
 
-def make_task(name: str, counts: np.ndarray, hidden: np.ndarray) -> Task:
-    seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), hidden)
+def make_task(name: str, counts: np.ndarray, masked: np.ndarray) -> Task:
+    seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), masked)
     zeros = np.zeros(N_CELLS, dtype=int)
-    observed = Observed(seen, seen.log1p(), hidden, hidden, zeros, zeros)
-    truth = np.log1p(counts)[hidden].astype(np.float32)
+    observed = Observed(seen, seen.log1p(), masked, masked, zeros, zeros)
+    truth = np.log1p(counts)[masked].astype(np.float32)
     return Task(name, observed, truth, None, (counts > 0).mean(axis=0), seed=0)
 
 
 @pytest.fixture(scope="module", params=["entries_50", "genes"])
 def task(request, counts) -> Task:
-    hidden = mask_entries(N_CELLS, N_GENES, 0.5)
+    masked = mask_entries(N_CELLS, N_GENES, 0.5)
     if request.param == "genes":
-        hidden = np.tile(np.arange(N_GENES) % 2 == 0, (N_CELLS, 1))
-    return make_task(request.param, counts, hidden)
+        masked = np.tile(np.arange(N_GENES) % 2 == 0, (N_CELLS, 1))
+    return make_task(request.param, counts, masked)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def guess(task) -> Prediction:
 
 
 def means_of(function, truth: np.ndarray, value: np.ndarray, unit: np.ndarray) -> float:
-    """Mean of a correlation over the units with ten expressed entries; 0 where it is not defined."""
+    """Mean of a correlation over the units with ten detected entries; 0 where it is not defined."""
     found = []
     for number in np.unique(unit):
         mine = unit == number
@@ -149,8 +149,8 @@ def test_intervals_hold_the_value_and_are_the_same_twice(task, guess):
 
 def test_perfect_guesses_get_perfect_scores(task):
     """And what counts for bins is the order of the probabilities, not their size."""
-    expressed = (task.truth > 0).astype(np.float32)
-    found = as_series(measure(task, Prediction(np.expm1(task.truth), expressed, task.truth), 0))["all"]
+    detected = (task.truth > 0).astype(np.float32)
+    found = as_series(measure(task, Prediction(np.expm1(task.truth), detected, task.truth), 0))["all"]
     for metric in ("average_precision", "gene_pearson", "gene_spearman", "cell_pearson", "cell_spearman"):
         assert found[metric] == pytest.approx(1), metric
     assert found["calibration_error"] == found["rmse"] == 0
@@ -160,7 +160,7 @@ def test_perfect_guesses_get_perfect_scores(task):
         assert found["rmse_z"] == pytest.approx(0, abs=1e-3)
         assert found["js_divergence"] == pytest.approx(0, abs=1e-9)
     else:
-        timid = as_series(measure(task, Prediction(task.truth, expressed * 0.1, task.truth * 0.1), 0))["all"]
+        timid = as_series(measure(task, Prediction(task.truth, detected * 0.1, task.truth * 0.1), 0))["all"]
         assert timid["bin_mcc"] == pytest.approx(found["bin_mcc"])
 
 
@@ -172,9 +172,9 @@ def test_missing_predictions_are_refused(task):
 @pytest.fixture(scope="module")
 def thinned(counts) -> Task:
     seen, kept = thin_counts(sparse.csr_matrix(counts[:, 20:], dtype=np.float32), rng=1)
-    hidden = np.zeros(seen.shape, dtype=bool)
+    masked = np.zeros(seen.shape, dtype=bool)
     zeros = np.zeros(N_CELLS, dtype=int)
-    observed = Observed(seen, seen.log1p(), hidden, ~hidden, zeros, zeros)
+    observed = Observed(seen, seen.log1p(), masked, ~masked, zeros, zeros)
     return Task("thinning", observed, None, kept, (counts[:, 20:] > 0).mean(axis=0), seed=0)
 
 

@@ -6,7 +6,7 @@ from scipy import sparse
 
 from scanpy_sct.evaluate import observed as module
 from scanpy_sct.evaluate.masking import mask_entries
-from scanpy_sct.evaluate.observed import Observed, Prediction, at_entries, check_prediction, complete
+from scanpy_sct.evaluate.observed import Observed, Prediction, check_prediction, complete
 from scanpy_sct.sparse_tools import without_masked
 
 N_CELLS, N_GENES = 70, 40
@@ -19,10 +19,10 @@ def counts() -> np.ndarray:
     return rng.poisson(programs[rng.integers(3, size=N_CELLS)] * rng.lognormal(0, 0.5, (N_CELLS, 1)))
 
 
-def observe(counts: np.ndarray, hidden: np.ndarray, wanted: np.ndarray | None = None, unit: float = 1.0) -> Observed:
-    seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), hidden)
+def observe(counts: np.ndarray, masked: np.ndarray, targets: np.ndarray | None = None, unit: float = 1.0) -> Observed:
+    seen = without_masked(sparse.csr_matrix(counts, dtype=np.float32), masked)
     zeros = np.zeros(len(counts), dtype=int)
-    return Observed(seen, (seen * unit).log1p(), hidden, hidden if wanted is None else wanted, zeros, zeros)
+    return Observed(seen, (seen * unit).log1p(), masked, masked if targets is None else targets, zeros, zeros)
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +53,15 @@ def test_neighbors_are_the_nearest_by_normalised_expression(observed):
 @pytest.mark.parametrize("cells_at_once", [9, 512])
 def test_at_targets_takes_wanted_entries_row_by_row(counts, monkeypatch, cells_at_once):
     monkeypatch.setattr(module, "_CELLS_AT_ONCE", cells_at_once)
-    wanted = mask_entries(N_CELLS, N_GENES, 0.4, rng=2)
-    observed = observe(counts, np.zeros_like(wanted), wanted)
+    targets = mask_entries(N_CELLS, N_GENES, 0.4, rng=2)
+    observed = observe(counts, np.zeros_like(targets), targets)
     table = np.arange(N_CELLS * N_GENES).reshape(N_CELLS, N_GENES)
     taken = observed.at_targets(lambda rows: table[rows])
-    np.testing.assert_array_equal(taken, table[wanted])
+    np.testing.assert_array_equal(taken, table[targets])
     assert taken.dtype == np.float32
     assert observed.n_targets == len(taken)
-    np.testing.assert_array_equal(observed.at_targets(lambda rows: table[:1]), np.nonzero(wanted)[1])
-    np.testing.assert_array_equal(observed.by_cell(np.arange(N_CELLS)), np.nonzero(wanted)[0])
-
-
-def test_at_entries_of_nothing():
-    assert at_entries(np.zeros((3, 4), dtype=bool), lambda rows: np.ones((1, 4))).shape == (0,)
+    np.testing.assert_array_equal(observed.at_targets(lambda rows: table[:1]), np.nonzero(targets)[1])
+    np.testing.assert_array_equal(observed.by_cell(np.arange(N_CELLS)), np.nonzero(targets)[0])
 
 
 def test_a_bare_array_is_a_poisson_count(observed):
@@ -93,10 +89,10 @@ def test_values_come_on_the_log_scale_of_the_input(unit):
     """Mean of log1p(unit x count) over many draws of a Poisson count."""
     rates = np.append([0.05, 1.0, 5.0, 20.0], np.full(96, 3.0))
     counts = np.random.default_rng(0).poisson(rates, (2000, 100))
-    hidden = mask_entries(*counts.shape, 0.2)
-    observed = observe(counts, hidden, unit=unit)
+    masked = mask_entries(*counts.shape, 0.2)
+    observed = observe(counts, masked, unit=unit)
     np.testing.assert_allclose(observed.unit, unit, rtol=1e-4)
-    genes = np.nonzero(hidden)[1]
+    genes = np.nonzero(masked)[1]
     value = complete(observed, rates[genes]).value
     means = np.bincount(genes, value) / np.bincount(genes)
     np.testing.assert_allclose(means, np.log1p(unit * counts).mean(axis=0), rtol=0.1)

@@ -1,4 +1,4 @@
-"""What is hidden, what is shown, and that nothing of the one is in the other."""
+"""What is masked, what is shown, and that nothing of the one is in the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import sparse
 
 from scanpy_sct.evaluate import tasks as module
 from scanpy_sct.evaluate.source import Source, read_source
-from scanpy_sct.evaluate.tasks import Task, build_task, check_task, parse_task
+from scanpy_sct.evaluate.tasks import Task, build_task, parse_task
 from scanpy_sct.read.genes import released_vocabulary
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
@@ -84,22 +84,22 @@ def test_what_is_seen_can_be_read_again(adata, vocabulary, name, key):
     measured = observed.gene_index[~observed.masked.all(axis=0)] if name.startswith("panel") else observed.gene_index
     assert set(measured) <= set(np.flatnonzero(again.measured))
     assert set(vocabulary[measured]) <= set(observed.visible.var_names)
-    assert list(observed.visible.obs) == ([] if key is None else [key])  # not the total, which tells of hidden counts
+    assert list(observed.visible.obs) == ([] if key is None else [key])  # not the total, which tells of masked counts
 
 
 @pytest.mark.parametrize("name", EVERY_TASK[:-1])
 @pytest.mark.parametrize("scale", ["counts", "log"])
 def test_what_was_masked_changes_nothing_that_is_shown(adata, vocabulary, name, scale, monkeypatch):
-    # Which genes are asked about rests on how often they are expressed, and a panel on how they vary: keep these.
+    # Which genes are asked about rests on how often they are detected, and a panel on how they vary: keep these.
     monkeypatch.setattr(module, "_often_detected", lambda source: np.ones(len(source.gene_index), dtype=bool))
     monkeypatch.setattr(module, "choose_panel", lambda counts, n: np.arange(counts.shape[1]) < n)
     if scale == "log":
         log_normalise(adata)
     task = build(name, adata, vocabulary)
-    hidden = np.zeros(adata.shape, dtype=bool)
-    hidden[:, in_columns(task, adata, vocabulary)] = task.observed.masked
+    masked = np.zeros(adata.shape, dtype=bool)
+    masked[:, in_columns(task, adata, vocabulary)] = task.observed.masked
     values = adata.X.toarray()
-    values[hidden] = np.random.default_rng(9).permutation(values.ravel())[: hidden.sum()]
+    values[masked] = np.random.default_rng(9).permutation(values.ravel())[: masked.sum()]
     other = build(name, ad.AnnData(sparse.csr_matrix(values), obs=adata.obs, var=adata.var), vocabulary)
 
     np.testing.assert_array_equal(other.observed.masked, task.observed.masked)
@@ -115,9 +115,9 @@ def test_what_was_masked_changes_nothing_that_is_shown(adata, vocabulary, name, 
 
 def test_a_percentage_of_the_entries_is_masked(adata, vocabulary):
     for percent in (15, 50, 90):
-        hidden = build(f"entries_{percent}", adata, vocabulary).observed.masked
-        assert hidden.mean() == pytest.approx(percent / 100, abs=0.02)
-        assert hidden.shape == (N_CELLS, N_GENES - 1)
+        masked = build(f"entries_{percent}", adata, vocabulary).observed.masked
+        assert masked.mean() == pytest.approx(percent / 100, abs=0.02)
+        assert masked.shape == (N_CELLS, N_GENES - 1)
 
 
 def test_whole_genes_are_masked_in_every_cell(adata, vocabulary):
@@ -157,10 +157,10 @@ def test_a_task_has_so_many_targets_entries_at_most(adata, vocabulary, monkeypat
     monkeypatch.setattr(module, "_MOST_ENTRIES", 300)
     monkeypatch.setattr(module, "_MOST_ENTRIES_OF_PANEL", 300)
     task = build(name, adata, vocabulary)
-    wanted = task.observed.targets
-    assert 230 < wanted.sum() == len(task.truth) < 350
-    assert not (wanted & ~before.targets).any()
-    assert wanted.any(axis=0).sum() > 0.7 * before.targets.any(axis=0).sum()
+    targets = task.observed.targets
+    assert 230 < targets.sum() == len(task.truth) < 350
+    assert not (targets & ~before.targets).any()
+    assert targets.any(axis=0).sum() > 0.7 * before.targets.any(axis=0).sum()
     np.testing.assert_array_equal(task.observed.masked, before.masked)
 
 
@@ -268,19 +268,19 @@ def test_other_names_are_refused(name, words):
 
 def test_data_that_cannot_serve_a_task(adata, vocabulary):
     with pytest.raises(ValueError, match=r"'panel_79'.*79 genes"):
-        check_task("panel_79", read_source(adata, vocabulary))
+        build_task("panel_79", read_source(adata, vocabulary))
     rare = ad.AnnData(sparse.csr_matrix(np.eye(N_CELLS, N_GENES, dtype=np.float32)), var=adata.var)
     with pytest.raises(ValueError, match="'genes'"):
-        check_task("genes", read_source(rare, vocabulary))
+        build_task("genes", read_source(rare, vocabulary))
     # Nothing would stay visible of a cell that expresses one gene, so that all cells are left whole.
     with pytest.raises(ValueError, match=r"'entries_99'.*masks no entry.*a smaller one"):
         build_task("entries_99", read_source(rare[:3], vocabulary))
     rare.X = sparse.csr_matrix(np.arange(N_GENES) == 10, dtype=np.float32)[np.zeros(N_CELLS, dtype=int)]  # unknown gene
-    with pytest.raises(ValueError, match="adata holds no expression"):
+    with pytest.raises(ValueError, match="adata has no expression"):
         read_source(rare, vocabulary)
     log_normalise(adata)
     with pytest.raises(ValueError, match=r"'thinning'.*needs counts.*log"):
-        check_task("thinning", read_source(adata, vocabulary))
+        build_task("thinning", read_source(adata, vocabulary))
 
 
 def test_too_few_cells(adata, vocabulary):

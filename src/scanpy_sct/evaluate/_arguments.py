@@ -11,11 +11,11 @@ from scanpy_sct.read.columns import read_column
 if TYPE_CHECKING:
     from os import PathLike
 
+    import pandas as pd
+    from anndata import AnnData
     from scipy import sparse
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-
-__all__ = ["check_number", "load_optional", "read_column", "refuse_no_expression"]
 
 
 def check_number(name: str, value: int, least: int = 0) -> None:
@@ -28,14 +28,24 @@ def check_number(name: str, value: int, least: int = 0) -> None:
         raise ValueError(msg)
 
 
-def refuse_no_expression(values: sparse.csr_matrix, argument: str) -> None:
-    """Raise an error for data that are zero throughout."""
+def check_expression(values: sparse.csr_matrix, argument: str) -> None:
+    """Raise an error if all values are zero."""
     if not values.nnz:
         msg = (
-            f"{argument} holds no expression: every value that would be read is zero. Give cells that express "
-            "something, or name another matrix with `layer=`."
+            f"{argument} has no expression: every value that would be read is zero. Pass cells with counts, or another "
+            "matrix with `layer=`."
         )
         raise ValueError(msg)
+
+
+def read_strings(adata: AnnData, key: str, argument: str, *, owner: str = "adata", complete: bool = False) -> pd.Series:
+    """Read a column of `.obs` as strings; missing values stay missing, or raise an error where it must be complete."""
+    values = read_column(adata.obs, key, argument, f"{owner}.obs").astype(object)
+    n_missing = int(values.isna().sum())
+    if complete and n_missing:
+        msg = f"{owner}.obs[{key!r}] ({argument}) is missing for {n_missing} of {adata.n_obs} cells; leave them out."
+        raise ValueError(msg)
+    return values.where(values.isna(), values.astype(str))
 
 
 def load_optional(model: str | PathLike[str] | Checkpoint | None) -> Checkpoint | None:

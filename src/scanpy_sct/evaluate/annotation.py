@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.annotate.markers import marker_table
 from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate.annotation_methods import (
+    MARKERS,
     Context,
-    check_shared_genes,
     choose,
     is_calibrated,
+    knn,
     learns,
-    markers_for_methods,
+    logistic_regression,
+    shared_genes,
 )
-from scanpy_sct.evaluate.annotation_metrics import METRICS, Predictions, estimate, unknown_auroc
+from scanpy_sct.evaluate.annotation_metrics import METRICS, compare, estimate, unknown_auroc
 from scanpy_sct.evaluate.annotation_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
 from scanpy_sct.evaluate.metrics.bootstrap import group_cells
 from scanpy_sct.evaluate.registry import Function, Method
@@ -36,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ["split", "method", "metric", "value", "lower", "upper", "n_cells"]
 MIN_LEFT_OUT = 5
-"""A type with fewer cells to annotate is not left out in turn."""
+"""A type with fewer cells to annotate is not left out."""
 
 
 def annotation(
@@ -92,7 +95,7 @@ def annotation(
     markers
         Marker genes of the types, as in :func:`scanpy_sct.tl.annotate`; the types have the names of the labels.
     leave_one_type_out
-        Take each type out of the reference in turn, and measure whether its cells are recognised as unknown. The run
+        Remove one type at a time from the reference, and measure whether its cells are recognised as unknown. The run
         time grows with the number of types.
     layer
         Layer to read, also in `reference`; None: `.X`.
@@ -116,8 +119,8 @@ def annotation(
     - `accuracy_at_90`, `accuracy_at_75`, `accuracy_at_50`: accuracy among the 90, 75 and 50 % of these cells whose
       labels are most certain;
     - `unknown_auroc`: area under the ROC curve with which one minus the probability of the best label separates cells
-      of types that the method lacks from those of types it knows; 0.5 by chance. With `leave_one_type_out`, for each
-      type that has at least five cells to annotate, and their mean.
+      of types that the method lacks from those of types it knows; 0.5 for random scores. With `leave_one_type_out`, for
+      each type that has at least five cells to annotate, and their mean.
 
     Raises
     ------
@@ -142,7 +145,8 @@ def annotation(
     keys = (labels_key, donor_key, layer, gene_names)
     query = plain_copy(adata, "adata", *keys)
     known = None if reference is None else plain_copy(reference, "reference", *keys, optional=True)
-    query.uns.update(markers_for_methods(markers))
+    if markers is not None:
+        query.uns[MARKERS] = marker_table(markers).drop_duplicates()
     context = Context(
         checkpoint=load_optional(model),
         library_key=None if donor_key is None else DONOR,
@@ -157,41 +161,38 @@ def annotation(
         labelled, argument = (query, "adata") if known is None else (known, "reference")
         check_learnable(labelled, f"{argument}.obs[{labels_key!r}]")
     splits = make_splits(query, known, any_learns, seed)
-    check_shared_genes(chosen, splits[0].reference, splits[0].query)
+    if any(each.function in (logistic_regression, knn) for each in chosen):
+        shared_genes(splits[0].reference, splits[0].query)
     groups = _groups(query, seed)
-    rows = []
-    for method in chosen:
-        rows += _evaluate(method, splits, groups, n_bootstrap, seed)
-    if leave_one_type_out:
-        for method in chosen:
-            if learns(method):
-                rows += _leave_types_out(method, splits, groups, n_bootstrap, seed)
+    rows = [row for method in chosen for row in _evaluate(method, splits, groups, n_bootstrap, seed)]
+    for method in chosen if leave_one_type_out else []:
+        if learns(method):
+            rows += _leave_types_out(method, splits, groups, n_bootstrap, seed)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _evaluate(
     method: Method, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
-) -> Iterator[dict[str, object]]:
+) -> Iterator[tuple[object, ...]]:
     """Yield all metrics of one method, over the cells of all splits."""
-    predictions = Predictions.joined([_predict(method, split, groups, seed) for split in splits])
-    known = predictions.subset(predictions.is_known)
-    if not len(known.truth):
-        found = ", ".join(np.unique(predictions.label)[:5])
+    predictions = _predict(method, splits, groups, seed)
+    known = predictions[predictions["is_known"]]
+    if not len(known):
+        found = ", ".join(np.unique(predictions["label"])[:5])
         msg = f"Method {method.name!r} knows none of the labels of adata; it predicts {found}, ... Use the same labels."
         raise ValueError(msg)
     for metric, function in METRICS.items():
-        if metric == "calibration_error" and not is_calibrated(method):
-            continue
-        result = estimate(function, known, n_bootstrap, np.random.default_rng(seed))
-        yield _row(splits[0].name, method, metric, result, len(known.truth))
-    if (~predictions.is_known).sum() >= MIN_LEFT_OUT:
-        result = estimate(unknown_auroc, predictions, n_bootstrap, np.random.default_rng(seed))
-        yield _row(splits[0].name, method, "unknown_auroc", result, len(predictions.truth))
+        if metric != "calibration_error" or is_calibrated(method):
+            result = estimate(function, known, n_bootstrap, seed)
+            yield splits[0].name, method.name, metric, *result, len(known)
+    if (~predictions["is_known"]).sum() >= MIN_LEFT_OUT:
+        result = estimate(unknown_auroc, predictions, n_bootstrap, seed)
+        yield splits[0].name, method.name, "unknown_auroc", *result, len(predictions)
 
 
 def _leave_types_out(
     method: Method, splits: list[Split], groups: np.ndarray, n_bootstrap: int, seed: int
-) -> Iterator[dict[str, object]]:
+) -> Iterator[tuple[object, ...]]:
     """Yield how well each type is recognised as unknown when the references lack it, and the mean."""
     values, n_cells = [], 0
     labels = pd.concat([split.query.obs[LABEL] for split in splits]).value_counts()
@@ -199,30 +200,33 @@ def _leave_types_out(
         parts = [part for split in splits if (part := without(split, left_out)) is not None]
         if not parts:
             continue
-        predictions = Predictions.joined([_predict(method, part, groups, seed) for part in parts])
+        predictions = _predict(method, parts, groups, seed)
+        is_left_out = predictions["truth"] == left_out
         # Cells of other types that the reference lacks do not count: the result is about this type.
-        predictions = predictions.subset(predictions.is_known | (predictions.truth == left_out))
-        result = estimate(unknown_auroc, predictions, n_bootstrap, np.random.default_rng(seed))
+        counted = predictions[predictions["is_known"] | is_left_out]
+        result = estimate(unknown_auroc, counted, n_bootstrap, seed)
         values.append(result.value)
-        n_cells += int((predictions.truth == left_out).sum())
-        yield _row(f"without {left_out}", method, "unknown_auroc", result, len(predictions.truth))
+        n_cells += int(is_left_out.sum())
+        yield f"without {left_out}", method.name, "unknown_auroc", *result, len(counted)
     if values:
-        mean = (float(np.nanmean(values)), np.nan, np.nan)
-        yield _row("leave one type out", method, "unknown_auroc", mean, n_cells)
+        yield "leave one type out", method.name, "unknown_auroc", float(np.nanmean(values)), np.nan, np.nan, n_cells
 
 
-def _predict(method: Method, split: Split, groups: np.ndarray, seed: int) -> Predictions:
-    """Let a method annotate the cells of a split; it gets copies, so that no method can change what another reads."""
-    logger.info("Annotating %d cells from %d by %s.", split.query.n_obs, split.reference.n_obs, method.name)
-    query = split.query.copy()
-    truth = query.obs.pop(LABEL).to_numpy(dtype=str)
-    table = method.function(split.reference.copy(), query, LABEL, seed)
-    _check_table(table, method.name, query.n_obs)
-    return Predictions.of(table, truth, groups[split.rows])
+def _predict(method: Method, splits: list[Split], groups: np.ndarray, seed: int) -> pd.DataFrame:
+    """Annotate the cells of splits; a method gets copies, so that it cannot change what another one reads."""
+    parts = []
+    for split in splits:
+        logger.info("Annotating %d cells from %d by %s.", split.query.n_obs, split.reference.n_obs, method.name)
+        query = split.query.copy()
+        truth = query.obs.pop(LABEL).to_numpy(dtype=str)
+        table = method.function(split.reference.copy(), query, LABEL, seed)
+        _check_table(table, method.name, query.n_obs)
+        parts.append(compare(table, truth, groups[split.rows]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _check_table(table: pd.DataFrame, name: str, n_cells: int) -> None:
-    """Raise an error for what is not a table of probabilities."""
+    """Raise an error unless it is a table of probabilities."""
     if not isinstance(table, pd.DataFrame) or len(table) != n_cells or table.shape[1] < 1:
         found = getattr(table, "shape", type(table).__name__)
         msg = f"Method {name!r} must return a DataFrame of {n_cells} cells x labels, found {found}."
@@ -231,11 +235,6 @@ def _check_table(table: pd.DataFrame, name: str, n_cells: int) -> None:
     if not np.isfinite(values).all() or values.min() < -1e-6 or values.max() > 1 + 1e-6:
         msg = f"Method {name!r} returned values that are not probabilities: from {values.min():g} to {values.max():g}."
         raise ValueError(msg)
-
-
-def _row(split: str, method: Method, metric: str, result: Iterable[float], n_cells: int) -> dict[str, object]:
-    value, lower, upper = result
-    return dict(zip(COLUMNS, [split, method.name, metric, value, lower, upper, n_cells], strict=True))
 
 
 def _groups(query: AnnData, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from scanpy_sct.annotate.labels import MIN_CELLS, check_labels
-from scanpy_sct.evaluate._arguments import refuse_no_expression
+from scanpy_sct.evaluate._arguments import check_expression, read_strings
 from scanpy_sct.plan.draw import rank_within_labels
 from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.matrix import read_matrix
@@ -44,7 +44,7 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         donors = query.obs[DONOR].to_numpy()
         names = np.unique(donors)
         if len(names) < 2:
-            msg = "donor_key names a single donor, and each is annotated from the others; give reference=, or omit it."
+            msg = "donor_key has a single donor, and each is annotated from the others; pass `reference=`, or omit it."
             raise ValueError(msg)
         parts = [donors == name for name in names]
         splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]
@@ -52,12 +52,12 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         half = rank_within_labels(query.obs[LABEL].to_numpy(), seed) % 2 == 1
         splits = [Split("halves", query[~half], query[half], np.flatnonzero(half))]
     for split in splits:
-        check_learnable(split.reference, f"what is left to annotate {split.name} from")
+        check_learnable(split.reference, f"the cells to annotate {split.name} from")
     return splits
 
 
 def without(split: Split, left_out: str) -> Split | None:
-    """Take a type out of the reference; None where it is not there, or fewer than two labels would be left."""
+    """Remove a type from the reference; None where it is not there, or fewer than two labels remain."""
     is_left_out = (split.reference.obs[LABEL] == left_out).to_numpy()
     counts = split.reference.obs[LABEL][~is_left_out].value_counts()
     if not is_left_out.any() or (counts >= MIN_CELLS).sum() < 2:
@@ -76,19 +76,19 @@ def plain_copy(
 ) -> AnnData:
     """Copy what methods may see: expression, names, coordinates, `label` and `donor` in `.obs`.
 
-    `.var_names` become those in the column `gene_names`. `optional`: the columns of donors and of gene names need not
-    be there.
+    `.var_names` become those in the column `gene_names`. Where `optional`, the columns of donors and of gene names may
+    be missing.
     """
     if not isinstance(adata, AnnData):
         msg = f"{argument} must be an AnnData, found {type(adata).__name__}."
         raise TypeError(msg)
     matrix = read_matrix(adata, layer)
-    refuse_no_expression(matrix, argument)
-    labels = _read_whole(adata, labels_key, argument, "labels_key")
+    check_expression(matrix, argument)
+    labels = read_strings(adata, labels_key, "labels_key", owner=argument, complete=True)
     obs = pd.DataFrame({LABEL: labels.to_numpy(dtype=str)}, index=adata.obs_names.astype(str))
     if donor_key is not None and not (optional and donor_key not in adata.obs):
-        donors = _read_whole(adata, donor_key, argument, "donor_key")
-        obs[DONOR] = pd.Categorical(donors.astype(str).to_numpy())
+        donors = read_strings(adata, donor_key, "donor_key", owner=argument, complete=True)
+        obs[DONOR] = pd.Categorical(donors.to_numpy())
     var = adata.var.copy()
     if gene_names is not None and not (optional and gene_names not in var):
         names = read_column(var, gene_names, "gene_names", f"{argument}.var").astype(object)
@@ -97,16 +97,6 @@ def plain_copy(
     return AnnData(matrix, obs=obs, var=var, obsm=coordinates)
 
 
-def _read_whole(adata: AnnData, key: str, argument: str, name: str) -> pd.Series:
-    """Read a column of `.obs` that must have a value for every cell."""
-    values = read_column(adata.obs, key, name, f"{argument}.obs")
-    n_missing = int(values.isna().sum())
-    if n_missing:
-        msg = f"{argument}.obs[{key!r}] ({name}) is missing for {n_missing} of {adata.n_obs} cells; leave them out."
-        raise ValueError(msg)
-    return values
-
-
 def check_learnable(cells: AnnData, name: str) -> None:
-    """Raise an error for labels that cannot be learnt, by the rules of `annotate`."""
+    """Raise an error for labels that `annotate` cannot learn."""
     check_labels(cells.obs[LABEL], name, np.ones(cells.n_obs, dtype=bool))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.evaluate._arguments import check_number
+from scanpy_sct.evaluate._arguments import check_number, read_strings
 from scanpy_sct.evaluate.embedding_methods import EmbeddingInput, check_vectors, stored_embeddings
 from scanpy_sct.evaluate.embedding_metrics import N_FOLDS, Cells
 from scanpy_sct.evaluate.registry import NEEDS, choose, registered
-from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import read_coordinates, read_samples
 from scanpy_sct.run.options import as_seed
@@ -75,7 +75,7 @@ def embedding(
     layer
         Layer to read; None: `.X`.
     library_key
-        Column of `.obs` with samples: cells of different ones share no bag, and are not neighbours on the tissue.
+        Column of `.obs` with samples: cells of different ones are never in one bag, nor neighbours on the tissue.
     gene_names
         Column of `.var` with gene names; None: `.var_names`.
     n_clusters
@@ -83,14 +83,14 @@ def embedding(
     n_bootstrap
         Resamplings for intervals; 0: none.
     rng
-        Seed or generator. All methods are judged on the same folds and the same resamplings.
+        Seed or generator. All methods are evaluated on the same folds and resamplings.
 
     Returns
     -------
     One row for each method and metric, with the columns `method`, `metric`, `value`, `lower` and `upper` (95 %
-    bootstrap interval over cells; NaN for all but the first two metrics, since clusters and neighbour graphs of a
-    resampling, which holds the same cells several times, differ from those of other cells) and `n_cells`, the number of
-    cells behind the value. Higher is better unless stated otherwise.
+    bootstrap interval over cells; NaN for all but the first two metrics, since a resampling contains cells several
+    times, which changes clusters and neighbour graphs) and `n_cells`, the number of cells behind the value. Higher is
+    better unless stated otherwise.
 
     ========================= =========================================================================================
     metric                    meaning
@@ -119,7 +119,7 @@ def embedding(
     -----
     Labels were often made by clustering a PCA of the very same cells, which favours PCA. PCA is fitted to the data at
     hand and uses all of its genes; `sct` is not fitted, and uses the genes that the model knows. Coherent domains alone
-    are no merit (a single domain would be coherent): read them beside `domain_ari`. Cells of one tissue are not
+    prove nothing (a single domain is coherent): read them beside `domain_ari`. Cells of one tissue are not
     independent, so that intervals are too narrow for other donors.
 
     Examples
@@ -146,7 +146,7 @@ def embedding(
     given = EmbeddingInput(adata, options, cells.batches, model, seed)
     stored = stored_embeddings(adata)
     chosen = choose("embedding", methods, given.has, more=stored)
-    # What can be checked at no cost is checked before anything is computed.
+    # Stored embeddings are checked before anything is computed.
     ready = {each.name: _vectors(each, given) for each in chosen if stored.get(each.name) is each}
     rows = []
     for each in chosen:
@@ -157,8 +157,8 @@ def embedding(
 
 
 def _vectors(chosen: Method, given: EmbeddingInput) -> np.ndarray:
-    """Run a method on a copy of its own."""
-    return check_vectors(chosen.function(given.own()), chosen.name, given.source.n_obs)
+    """Run a method; a copy of `given` has its own `.adata`, and shares what was read before."""
+    return check_vectors(chosen.function(copy(given)), chosen.name, given.source.n_obs)
 
 
 def _score(cells: Cells, vectors: np.ndarray, chosen: list[Method]) -> list[dict[str, str | float]]:
@@ -189,10 +189,10 @@ def _choose_metrics(metrics: str | Iterable[str], cells: Cells) -> list[Method]:
 
 
 def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
-    """Return the number of the label of each cell, -1 for none, (n_cells,)."""
+    """Return the code of the label of each cell, -1 for none, (n_cells,)."""
     if key is None:
         return None
-    names = _column(adata, key, "labels_key")
+    names = read_strings(adata, key, "labels_key")
     sizes = names.value_counts()
     frequent = sizes.index[sizes >= N_FOLDS]
     if len(frequent) < 2:
@@ -208,20 +208,11 @@ def _read_labels(adata: AnnData, key: str | None) -> np.ndarray | None:
 
 
 def _read_batches(adata: AnnData, key: str | None) -> np.ndarray | None:
-    """Return the number of the batch of each cell, (n_cells,)."""
+    """Return the code of the batch of each cell, (n_cells,)."""
     if key is None:
         return None
-    names = _column(adata, key, "batch_key")
-    n_missing = int(names.isna().sum())
-    if n_missing or names.nunique() < 2:
-        found = f"is missing for {n_missing} of {adata.n_obs} cells" if n_missing else "holds one batch only"
-        hint = "Name the batch of every cell, or leave these cells out" if n_missing else "Leave `batch_key` out"
-        msg = f"adata.obs[{key!r}] (batch_key) {found}. {hint}."
+    names = read_strings(adata, key, "batch_key", complete=True)
+    if names.nunique() < 2:
+        msg = f"adata.obs[{key!r}] (batch_key) has one batch only; leave `batch_key` out."
         raise ValueError(msg)
     return pd.Categorical(names).codes.astype(np.int64)
-
-
-def _column(adata: AnnData, key: str, argument: str) -> pd.Series:
-    """Read a column of names; what is missing stays missing."""
-    values = read_column(adata.obs, key, argument, "adata.obs").astype(object)
-    return values.where(values.isna(), values.astype(str))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from scanpy_sct.evaluate._arguments import refuse_no_expression
+from scanpy_sct.evaluate._arguments import check_expression
 from scanpy_sct.evaluate.registry import Method, method
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.options import ReadOptions
@@ -19,7 +19,6 @@ from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import log_normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from os import PathLike
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -43,7 +42,6 @@ class EmbeddingInput:
     """The model to test."""
     seed: int
     """Seed of all random numbers of a method."""
-    _read: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def adata(self) -> AnnData:
@@ -53,47 +51,40 @@ class EmbeddingInput:
     @property
     def matrix(self) -> sparse.csr_matrix:
         """(n_cells, n_vars) values that are read; a copy."""
-        return self._matrix().copy()
+        return self._matrix.copy()
 
-    @property
+    @cached_property
     def scale(self) -> Scale:
         """What the values of `matrix` are: "counts", "linear" or "log"."""
-        return self._once("scale", lambda: find_scale(self._matrix()))
+        return find_scale(self._matrix)
 
-    @property
+    @cached_property
     def opened(self) -> tuple[Checkpoint, CellReader]:
         """The model, and the cells as it reads them."""
         from scanpy_sct.workflow import open_cells
 
-        return self._once("opened", lambda: open_cells(self.source, self.model, self.options))
+        return open_cells(self.source, self.model, self.options)
 
-    def own(self) -> EmbeddingInput:
-        """Give another method the same: it gets its own copy of the object, and shares what was read."""
-        return replace(self)
+    @cached_property
+    def _matrix(self) -> sparse.csr_matrix:
+        matrix = read_matrix(self.source, self.options.layer)
+        check_expression(matrix, "adata")
+        return matrix
 
     def has(self, need: str) -> bool:
-        """Tell whether a need of a method is met; data that cannot be read raise their errors here."""
-        tests: dict[str, Callable[[], bool]] = {
-            "checkpoint": lambda: self.model is not None and self.opened is not None,
-            "batches": lambda: self.batches is not None,
-            "coordinates": lambda: "spatial" in self.source.obsm,
-            "expression": lambda: self._matrix().nnz > 0,
-            "counts": lambda: self.scale == "counts",
-        }
-        return need in tests and tests[need]()
-
-    def _matrix(self) -> sparse.csr_matrix:
-        def read() -> sparse.csr_matrix:
-            matrix = read_matrix(self.source, self.options.layer)
-            refuse_no_expression(matrix, "adata")
-            return matrix
-
-        return self._once("matrix", read)
-
-    def _once(self, name: str, read: Callable[[], Any]) -> Any:
-        if name not in self._read:
-            self._read[name] = read()
-        return self._read[name]
+        """Whether a need of a method is met; data that cannot be read raise their errors here."""
+        match need:
+            case "checkpoint":
+                return self.model is not None and self.opened is not None
+            case "batches":
+                return self.batches is not None
+            case "coordinates":
+                return "spatial" in self.source.obsm
+            case "expression":
+                return self._matrix.nnz > 0
+            case "counts":
+                return self.scale == "counts"
+        return False
 
 
 @method("sct", task="embedding", needs="checkpoint")
@@ -131,7 +122,7 @@ def principal_components(
 
 
 def variable_genes(matrix: sparse.csr_matrix, scale: Scale) -> AnnData:
-    """Log-normalise what is not logarithms, and keep the most variable genes; names are the numbers of the columns."""
+    """Log-normalise values unless they are logarithms, and keep the most variable genes; names are column numbers."""
     import scanpy as sc
 
     cells = AnnData(matrix.copy() if scale == "log" else log_normalise(matrix).astype(np.float32))
@@ -145,18 +136,15 @@ def variable_genes(matrix: sparse.csr_matrix, scale: Scale) -> AnnData:
 def stored_embeddings(adata: AnnData) -> dict[str, Method]:
     """Return a method for each entry of `.obsm`, which reads it."""
 
-    def reader_of(key: str) -> Callable[[EmbeddingInput], Any]:
-        return lambda cells: _read_stored(adata.obsm[key])
+    def read(key: str, cells: EmbeddingInput) -> Any:
+        stored = adata.obsm[key]
+        return stored.compute() if hasattr(stored, "compute") else stored
 
-    return {key: Method("embedding", key, reader_of(key)) for key in adata.obsm}
-
-
-def _read_stored(values: Any) -> Any:
-    return values.compute() if hasattr(values, "compute") else values
+    return {key: Method("embedding", key, partial(read, key)) for key in adata.obsm}
 
 
 def check_vectors(found: Any, name: str, n_cells: int) -> np.ndarray:
-    """Raise an error for what is not one vector of finite numbers per cell."""
+    """Return the vectors of a method, float32 (n_cells, n); raise an error unless all are finite numbers."""
     found = found.toarray() if sparse.issparse(found) else found
     try:
         vectors = np.ascontiguousarray(found, dtype=np.float32)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N_FOLDS = 5
-"""A label of fewer cells cannot be in every fold, and counts as none."""
+"""Cells of a label with fewer cells count as unlabelled: it cannot be in every fold."""
 
 N_SPATIAL_NEIGHBORS = 10
 """Neighbours on the tissue; smaller samples have no domains."""
@@ -40,10 +40,10 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What is known of the cells beside their vectors."""
+    """Labels, batches and coordinates of the cells, beside their vectors."""
 
     labels: np.ndarray | None
-    """int (n_cells,): number of the label, -1 where there is none; None: no labels."""
+    """int (n_cells,): code of the label, -1 where it is missing; None: no labels."""
     batches: np.ndarray | None
     """int (n_cells,)."""
     samples: np.ndarray
@@ -62,7 +62,7 @@ class Cells:
 
     @cached_property
     def sections(self) -> list[np.ndarray]:
-        """Rows of each sample that is large enough to look for domains in it."""
+        """Rows of each sample with enough cells for domains."""
         fewest = max(N_SPATIAL_NEIGHBORS, self.n_clusters or 0)
         rows = [np.flatnonzero(self.samples == sample) for sample in np.unique(self.samples)]
         return [section for section in rows if len(section) > fewest]
@@ -70,9 +70,11 @@ class Cells:
     @cached_property
     def regions(self) -> list[np.ndarray]:
         """Those of `sections` that hold at least two labels, so that clusters can agree with them."""
-        if self.labels is None:
-            return []
-        return [rows for rows in self.sections if len(np.unique(self.labels[rows][self.labels[rows] >= 0])) > 1]
+        return [] if self.labels is None else [rows for rows in self.sections if self.n_labels(rows) > 1]
+
+    def n_labels(self, rows: np.ndarray) -> int:
+        """Count the labels of some cells."""
+        return len(np.unique(self.labels[rows][self.labels[rows] >= 0]))
 
 
 @metric("knn_accuracy", "knn_macro_f1", "majority_accuracy", needs="labels")
@@ -120,14 +122,14 @@ def kmeans(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, 
 @metric("domain_pas", "domain_chaos", "domain_neighbors", "domain_neighbors_chance", needs="sections")
 @metric("domain_nmi", "domain_ari", needs=("labels", "sections", "regions"))
 def domains(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str, Score]:
-    """Cluster each sample by itself, and look at the clusters on the tissue; means over cells of all samples."""
+    """Cluster each sample by itself, and measure the clusters on the tissue; means over cells of all samples."""
     found: dict[str, list[tuple[float, int]]] = {}
     for rows in cells.sections:
         clusters = _clusters(vectors[rows], _n_domains(cells, rows), cells.seed)
         for name, value in continuity(clusters, cells.coordinates[rows]).items():
             found.setdefault(name, []).append((value, len(rows)))
-        labels = None if cells.labels is None else cells.labels[rows]
-        if labels is not None and len(np.unique(labels[labels >= 0])) > 1:
+        if cells.labels is not None and cells.n_labels(rows) > 1:
+            labels = cells.labels[rows]
             known = labels >= 0
             for name, of in _agreement("domain").items():
                 found.setdefault(name, []).append((of(labels[known], clusters[known]), int(known.sum())))
@@ -139,7 +141,7 @@ def domains(cells: Cells, vectors: np.ndarray, requested: set[str]) -> dict[str,
 
 
 def continuity(clusters: np.ndarray, coordinates: np.ndarray) -> dict[str, float]:
-    """Measure how clusters lie together on the tissue of one sample.
+    """Measure how coherent clusters are on the tissue of one sample.
 
     Parameters
     ----------
@@ -184,9 +186,8 @@ def _n_domains(cells: Cells, rows: np.ndarray) -> int:
         return cells.n_clusters
     if cells.labels is None:
         return _DEFAULT_DOMAINS
-    here = np.unique(cells.labels[rows][cells.labels[rows] >= 0])
-    n_labels = len(here) if len(here) > 1 else len(np.unique(cells.labels[cells.labelled]))
-    return min(n_labels, len(rows))
+    n_labels = cells.n_labels(rows)
+    return min(n_labels if n_labels > 1 else cells.n_labels(cells.labelled), len(rows))
 
 
 def _clusters(vectors: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from scanpy_sct.evaluate.methods.sct import training_detection
 from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.registry import choose
 from scanpy_sct.evaluate.source import read_source
-from scanpy_sct.evaluate.tasks import build_task, check_task, parse_task
+from scanpy_sct.evaluate.tasks import build_task, parse_task
 from scanpy_sct.read.gene_table import released_vocabulary
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.run.options import as_seed
@@ -69,13 +69,13 @@ def imputation(
     The tasks are
 
     - `entries_15`, or any other percentage: entries at random, zeros and others alike. A cell of which nothing would
-      stay visible is left whole and not tested. Here and with `genes`, at most five million masked entries are drawn
+      stay visible is not masked and not tested. Here and with `genes`, at most five million masked entries are drawn
       as targets.
     - `genes`: one gene in ten masked in every cell, among genes that are detected in at least 1 % and three of the
       cells.
     - `thinning`: nine in ten molecules are visible, the tenth is compared with (needs counts), as in the denoising task
       of Open Problems.
-    - `panel_300`, or any other number: the most variable genes stay, as if only they had been measured; the targets are
+    - `panel_300`, or any other number: the most variable genes stay, as if only they were measured; the targets are
       at most two million entries of other genes that are detected in at least 1 % and three of the cells.
 
     Parameters
@@ -166,9 +166,7 @@ def imputation(
         checkpoint=checkpoint,
         seed=seed,
     )
-    for name in tasks:
-        check_task(name, source)
-    # Whatever else the data do not allow shows when a task is built: now, not after hours of those before it. None is
+    # What the data do not allow raises an error when a task is built: now, not after hours of those before it. None is
     # kept, since the tables of several may not fit into memory.
     for name in tasks[1:]:
         build_task(name, source)
@@ -183,7 +181,7 @@ def imputation(
 
 
 def _check_tasks(tasks: str | Iterable[str]) -> list[str]:
-    """Raise an error for names of no task, before anything is read."""
+    """Return the names of tasks; unknown or repeated ones raise an error before anything is read."""
     tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     for name in tasks:
         parse_task(name)
@@ -200,7 +198,7 @@ def _seed(rng: int | np.random.Generator | None) -> int:
 
 
 def _own(observed: Observed) -> Observed:
-    """Copy what a method may write to, so that none changes what others see or what it is judged by.
+    """Copy what a method may write to, so that none changes what others see or what it is compared with.
 
     The dense tables of masked and target entries are too large to be copied each time: they can only be read.
     """

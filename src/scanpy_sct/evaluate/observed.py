@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Dense tables are made for this many cells at a time: 512 cells x 20,000 genes are 80 MB.
 _CELLS_AT_ONCE = 512
-# By so much a probability may leave the range from 0 to 1, for rounding.
+# Tolerance of probabilities below 0 or above 1, for rounding.
 _ROUNDING = 1e-5
 
 
@@ -33,7 +33,7 @@ class Observed:
     log_values: sparse.csr_matrix
     """(n_cells, n_genes) log scale of the input, natural logarithms of 1 + value, same entries as `counts`."""
     masked: np.ndarray
-    """bool (n_cells, n_genes): entries of which the method sees nothing. A gene may be masked in all cells."""
+    """bool (n_cells, n_genes): entries that the method does not see. A gene may be masked in all cells."""
     targets: np.ndarray
     """bool (n_cells, n_genes): entries to predict: masked ones, all or some; or, where nothing is masked, all."""
     samples: np.ndarray
@@ -55,7 +55,7 @@ class Observed:
     checkpoint: Checkpoint | None = None
     """The model to test."""
     gene_index: np.ndarray | None = None
-    """int (n_genes,): position of each gene in the vocabulary of `checkpoint` or, without one, the released one."""
+    """int (n_genes,): index of each gene in the vocabulary of `checkpoint` or, without one, the released one."""
     columns: np.ndarray | None = None
     """int (n_genes,): column of `visible` with each gene, -1 where it is masked as not measured."""
 
@@ -83,7 +83,7 @@ class Observed:
     def neighbors(self) -> sparse.csr_matrix:
         """The 15 nearest cells of each cell in 50 principal components, 1 where near, (n_cells, n_cells).
 
-        Found from `normalised`, in which masked entries count as zeros, over all samples; never the cell itself.
+        Distances are those of `normalised`, with zeros for masked entries; a cell is never its own neighbour.
         """
         from sklearn.decomposition import PCA
         from sklearn.neighbors import NearestNeighbors
@@ -108,18 +108,23 @@ class Observed:
         return int(self.targets.sum())
 
     def at_targets(self, dense: Callable[[slice], np.ndarray]) -> np.ndarray:
-        """Collect the target entries of a table that is too large to be held whole.
+        """Collect the target entries of a table that is too large for memory.
 
         Parameters
         ----------
         dense
-            Returns the table for the cells of a slice, (n_rows, n_genes) or (1, n_genes) when they are all alike.
+            Returns the table for the cells of a slice, (n_rows, n_genes), or (1, n_genes) where all are alike.
 
         Returns
         -------
         float32 array (n_targets,), in row-major order (that of `numpy.nonzero(targets)`).
         """
-        return at_entries(self.targets, dense)
+        parts = [np.empty(0, dtype=np.float32)]
+        for start in range(0, len(self.targets), _CELLS_AT_ONCE):
+            rows = slice(start, start + _CELLS_AT_ONCE)
+            chosen = self.targets[rows]
+            parts.append(np.broadcast_to(dense(rows), chosen.shape)[chosen].astype(np.float32))
+        return np.concatenate(parts)
 
     def by_cell(self, values: np.ndarray) -> np.ndarray:
         """Repeat a value of each cell, (n_cells,), for all its target entries; float32 (n_targets,)."""
@@ -137,56 +142,44 @@ class Prediction(NamedTuple):
     """float32 (n_targets,): expected value on the log scale of the input; None: computed from the other two."""
 
 
-def at_entries(chosen: np.ndarray, dense: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """Collect the entries of a table at `chosen`, bool (n_cells, n_genes), as :meth:`Observed.at_targets` does."""
-    parts = [np.empty(0, dtype=np.float32)]
-    for start in range(0, len(chosen), _CELLS_AT_ONCE):
-        rows = slice(start, start + _CELLS_AT_ONCE)
-        parts.append(np.broadcast_to(dense(rows), chosen[rows].shape)[chosen[rows]].astype(np.float32))
-    return np.concatenate(parts)
-
-
 def check_prediction(observed: Observed, answer: Prediction | np.ndarray) -> Prediction:
     """Check what a method returned; a bare array is taken as `count`, a negative expectation as 0.
 
-    Raises
-    ------
-    TypeError
-        It is neither a `Prediction` nor an array.
-    ValueError
-        It has another length than there are target entries, is NaN or infinite somewhere, or not a probability.
+    Raises a TypeError if it is neither a `Prediction` nor an array, a ValueError if its length is not the number of
+    target entries, or if values are missing, infinite or not probabilities.
     """
-    if not isinstance(answer, Prediction):
-        if not isinstance(answer, np.ndarray):
-            msg = f"A method must return an array or a Prediction, found {type(answer).__name__}."
-            raise TypeError(msg)
-        answer = Prediction(answer)
-    for name, values in answer._asdict().items():
-        if values is not None:
-            _check(name, values, observed.n_targets)
-    detection = answer.detection
+    if not isinstance(answer, Prediction | np.ndarray):
+        msg = f"A method must return an array or a Prediction, found {type(answer).__name__}."
+        raise TypeError(msg)
+    count, detection, value = answer if isinstance(answer, Prediction) else Prediction(answer)
+    n_targets = observed.n_targets
+    for name, values in (("count", count), ("detection", detection), ("value", value)):
+        if values is None:
+            continue
+        if values.shape != (n_targets,):
+            msg = f"`{name}` must have one value for each of {n_targets} target entries, found shape {values.shape}."
+            raise ValueError(msg)
+        n_missing = n_targets - int(np.isfinite(values).sum())
+        if n_missing:
+            msg = f"{n_missing} of {n_targets} target entries have no prediction: `{name}` is NaN or infinite."
+            raise ValueError(msg)
     if detection is not None and detection.size:
         low, high = detection.min(), detection.max()
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             msg = f"`detection` must lie between 0 and 1, found {low:.3g} to {high:.3g}."
             raise ValueError(msg)
     return Prediction(
-        np.maximum(answer.count, 0, dtype=np.float32),
+        np.maximum(count, 0, dtype=np.float32),
         None if detection is None else np.clip(detection, 0, 1, dtype=np.float32),
-        None if answer.value is None else answer.value.astype(np.float32, copy=False),
+        None if value is None else value.astype(np.float32, copy=False),
     )
 
 
 def complete(observed: Observed, answer: Prediction | np.ndarray) -> Prediction:
-    """Check what a method returned, and compute what it left out.
+    """Check what a method returned as :func:`check_prediction` does, and compute what it left out.
 
     The detection probability is that of a Poisson count, 1 - exp(-count). The expected log value is the detection
     probability times the log of 1 + the mean count given detection, in units of the input's linear scale.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`check_prediction`.
     """
     count, detection, value = check_prediction(observed, answer)
     if detection is None:
@@ -195,14 +188,3 @@ def complete(observed: Observed, answer: Prediction | np.ndarray) -> Prediction:
         given_detected = np.divide(count, detection, out=np.ones_like(count), where=detection > 0)
         value = detection * np.log1p(observed.by_cell(observed.unit) * given_detected)
     return Prediction(count, detection, value)
-
-
-def _check(name: str, values: np.ndarray, n_targets: int) -> None:
-    """Raise an error for predictions of a wrong shape, and missing ones."""
-    if values.shape != (n_targets,):
-        msg = f"`{name}` must have one value for each of the {n_targets} target entries, found shape {values.shape}."
-        raise ValueError(msg)
-    n_missing = n_targets - int(np.isfinite(values).sum())
-    if n_missing:
-        msg = f"{n_missing} of {n_targets} target entries have no prediction: `{name}` is NaN or infinite."
-        raise ValueError(msg)

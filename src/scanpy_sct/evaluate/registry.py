@@ -1,13 +1,12 @@
-"""One registry for all evaluations: methods to compare, by task, and metrics of embeddings."""
+"""The registry of methods to compare, by task, and of metrics of embeddings."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal, get_args
-
-from scanpy_sct.evaluate._packages import how_to_install, is_installed
 
 logger = logging.getLogger(__name__)
 
@@ -15,12 +14,12 @@ Task = Literal["imputation", "embedding", "annotation"]
 Kind = Literal[Task, "embedding metric"]
 Function = Callable[..., Any]
 Has = Callable[[str], bool]
-"""Tells whether a need is met."""
+"""Whether a need is met."""
 
 _PACKAGE = "package:"
 NEEDS = {
     "checkpoint": "name a model with `model=`",
-    "training_frequencies": "name a model that stores how often its training cells express each gene with `model=`",
+    "training_frequencies": "name a model that stores the detection rates of its training cells with `model=`",
     "labels": "name the column of adata.obs with labels with `labels_key=`",
     "batches": "name the column of adata.obs with batches with `batch_key=`",
     "coordinates": "put the coordinates of each cell into adata.obsm['spatial']",
@@ -47,11 +46,7 @@ class Method:
 
     def missing(self, has: Has) -> list[str]:
         """Return the needs that are not met; packages are looked for without being imported."""
-        return [
-            need
-            for need in self.needs
-            if not (is_installed(need.removeprefix(_PACKAGE)) if need.startswith(_PACKAGE) else has(need))
-        ]
+        return [need for need in self.needs if not (_is_installed(need) if need.startswith(_PACKAGE) else has(need))]
 
 
 _registered: dict[tuple[Kind, str], Method] = {}
@@ -60,7 +55,7 @@ _registered: dict[tuple[Kind, str], Method] = {}
 def method(
     name: str, *, task: Task = "imputation", needs: str | Iterable[str] = (), replace: bool = False
 ) -> Callable[[Function], Function]:
-    """Register a function as a method that an evaluation knows by name.
+    """Register a function as a method that an evaluation finds by name.
 
     Parameters
     ----------
@@ -76,9 +71,9 @@ def method(
           returns a DataFrame of probabilities, cells x labels. A method that needs "markers" finds them in
           `.uns["markers"]` of the cells to annotate, and uses no labelled cells.
 
-        A method should draw all its random numbers from the seed it is given.
+        A method should draw all its random numbers from the given seed.
     needs
-        What the method cannot do without: "checkpoint", "training_frequencies", "labels", "batches", "coordinates",
+        What the method requires: "checkpoint", "training_frequencies", "labels", "batches", "coordinates",
         "expression", "counts", "reference", "markers", "measured_markers", "label_head", or "package:NAME" for an
         optional package, named as pip does.
     replace
@@ -170,31 +165,24 @@ def find_method(
 ) -> Method:
     """Find a method by its name, or make one of a function.
 
-    A registered function keeps its name and needs; any other function has its own name and needs nothing.
-
-    Raises
-    ------
-    ValueError
-        There is no method of that name, or a function has the name of another method.
-    TypeError
-        It is neither a name nor a function.
+    A registered function keeps its name and needs; any other function has its own name and needs nothing. Raises a
+    ValueError for unknown names and for functions with the name of another method, a TypeError for anything else.
     """
     known = {**(more or {}), **registered(kind)}
-    argument = _argument(kind)
     if isinstance(requested, str):
         if requested not in known:
-            msg = f"`{argument}` must be some of {', '.join(known)}, or functions; found {requested!r}."
+            msg = f"`{_argument(kind)}` must be some of {', '.join(known)}, or functions; found {requested!r}."
             raise ValueError(msg)
         return known[requested]
     if not callable(requested):
-        msg = f"`{argument}` must hold names and functions, found {type(requested).__name__}."
+        msg = f"`{_argument(kind)}` must hold strings and functions, found {type(requested).__name__}."
         raise TypeError(msg)
-    same = [each for each in known.values() if each.function is requested]
-    if same:
-        return same[0]
+    for each in known.values():
+        if each.function is requested:
+            return each
     own_name = getattr(requested, "__name__", type(requested).__name__)
     if own_name in known:
-        msg = f"`{argument}` holds a function with the name of another method, {own_name!r}; rename it."
+        msg = f"`{_argument(kind)}` holds a function with the name of another method, {own_name!r}; rename it."
         raise ValueError(msg)
     return Method(kind, own_name, requested)
 
@@ -206,28 +194,13 @@ def choose(
     *,
     more: Mapping[str, Method] | None = None,
 ) -> list[Method]:
-    """Find what was requested for an evaluation, by names and functions; "all" is everything whose needs are met.
+    """Find the requested methods or metrics; "all" is every registered one whose needs are met.
 
-    Parameters
-    ----------
-    kind
-        What is looked for.
-    requested
-        Names, functions or "all".
-    has
-        Tells whether a need is met.
-    more
-        Methods that only this call knows, by name.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Something that is unknown or requested twice, or whose needs are not met.
-    ImportError
-        A package is missing.
+    `more` are methods for this call only, by name. Raises a ValueError or TypeError for what is unknown, requested
+    twice or lacks what it needs, and an ImportError where a package is missing.
     """
     if isinstance(requested, str) and requested == "all":
-        return [each for each in registered(kind).values() if _is_able(each, has)]
+        return able(registered(kind).values(), has)
     single = isinstance(requested, str) or callable(requested)
     found = [find_method(each, kind, more=more) for each in ([requested] if single else requested)]
     names = [each.name for each in found]
@@ -236,7 +209,23 @@ def choose(
         msg = f"`{_argument(kind)}` must be different ones of {known}, or functions; found {names or 'none'}."
         raise ValueError(msg)
     for each in found:
-        _check_needs(each, each.missing(has))
+        missing = each.missing(has)
+        if missing:
+            hints = "; ".join(NEEDS.get(need, f"`pip install {need.removeprefix(_PACKAGE)}`") for need in missing)
+            msg = f"{each.name!r} of `{_argument(kind)}` needs {', '.join(missing)}: {hints}, or leave it out."
+            raise (ImportError if missing[0].startswith(_PACKAGE) else ValueError)(msg)
+    return found
+
+
+def able(candidates: Iterable[Method], has: Has) -> list[Method]:
+    """Keep the methods whose needs are met; the others are logged."""
+    found = []
+    for each in candidates:
+        missing = each.missing(has)
+        if missing:
+            logger.info("%s is left out: it needs %s.", each.name, ", ".join(missing))
+        else:
+            found.append(each)
     return found
 
 
@@ -244,23 +233,10 @@ def _argument(kind: Kind) -> str:
     return "metrics" if kind == "embedding metric" else "methods"
 
 
-def _is_able(candidate: Method, has: Has) -> bool:
-    """Whether the needs of a method are met; log it where they are not."""
-    missing = candidate.missing(has)
-    if missing:
-        logger.info("%s is left out: it needs %s.", candidate.name, ", ".join(missing))
-    return not missing
-
-
-def _check_needs(unable: Method, missing: list[str]) -> None:
-    """Raise an error that says what is missing and how to provide it."""
-    packages = [need.removeprefix(_PACKAGE) for need in missing if need.startswith(_PACKAGE)]
-    others = [need for need in missing if not need.startswith(_PACKAGE)]
-    what = f"{unable.name!r} of `{_argument(unable.kind)}` needs"
-    if others:
-        hints = "; ".join(NEEDS[need] for need in others)
-        msg = f"{what} {', '.join(others)}: {hints}, or leave it out."
-        raise ValueError(msg)
-    if packages:
-        msg = f"{what} the package {', '.join(packages)}: {how_to_install(packages)}, or leave it out."
-        raise ImportError(msg)
+def _is_installed(need: str) -> bool:
+    """Whether there is a package of the name that `pip install` takes: two packages are imported as `magic`."""
+    try:
+        distribution(need.removeprefix(_PACKAGE))
+    except PackageNotFoundError:
+        return False
+    return True

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
-from scanpy_sct.evaluate._arguments import refuse_no_expression
-from scanpy_sct.read.columns import read_column
+from scanpy_sct.evaluate._arguments import check_expression, read_strings
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.options import ReadOptions
@@ -33,29 +32,30 @@ _MIN_CELLS = 3
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set as it was read once, from which all tasks are made."""
+    """A data set, from which all tasks are made."""
 
     cells: CellBlock
-    """Everything that was measured of the genes of the vocabulary."""
+    """All cells, for the genes of the vocabulary."""
     genes: GeneMatch
     scale: str
     matrix: sparse.csr_matrix
     """(n_cells, n_vars) all columns of the data, on their own scale; where logarithms, natural ones."""
-    shown: np.ndarray
-    """bool (n_vars,): columns that methods may see, all but those that measure a gene of the vocabulary once more."""
+    visible: np.ndarray
+    """bool (n_vars,): columns that methods may see, without second columns of a gene of the vocabulary."""
     names: np.ndarray
     """str (n_vars,): Ensembl id of columns that are genes of the vocabulary, the data's own name for others."""
     obs: pd.DataFrame
-    """Cells by `library_key` alone: other columns may hold what was computed from masked values."""
+    """Only the column `library_key`: other columns may be computed from masked values."""
     vocabulary: np.ndarray
     seed: int
     library_key: str | None = None
     labels: np.ndarray | None = None
+    """str (n_cells,): label of each cell, "unlabelled" where it is missing."""
     checkpoint: Checkpoint | None = None
 
     @cached_property
     def gene_index(self) -> np.ndarray:
-        """Position in the vocabulary of each measured gene, increasing, int (n_genes,)."""
+        """Index into the vocabulary of each measured gene, increasing, int (n_genes,)."""
         return np.sort(self.genes.gene_index)
 
     @cached_property
@@ -74,7 +74,7 @@ class Source:
         return self.matrix.shape[0]
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """Start a stream of random numbers that depends on the seed and the purpose only."""
+        """Return a random generator that depends on the seed and the purpose only."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
 
@@ -89,13 +89,8 @@ def read_source(
 ) -> Source:
     """Read a data set once for all tasks; it is never changed.
 
-    Raises
-    ------
-    KeyError
-        `layer`, `library_key`, `labels_key` or `gene_names` does not exist.
-    ValueError
-        Fewer than three cells, no expression, or data that cannot be read (see
-        :class:`scanpy_sct.read.reader.CellReader`).
+    Raises the errors of :class:`scanpy_sct.read.reader.CellReader`, a KeyError for an unknown `labels_key`, and a
+    ValueError for fewer than three cells or no expression.
     """
     options = options or ReadOptions()
     reader = CellReader(adata, vocabulary, TOKEN_SCALE, options)
@@ -103,31 +98,34 @@ def read_source(
         msg = f"adata has {adata.n_obs} cells; at least {_MIN_CELLS} are needed to predict one from the others."
         raise ValueError(msg)
     cells, genes = reader.block(), reader.genes
-    refuse_no_expression(cells.log_values, "adata")
+    check_expression(cells.log_values, "adata")
     matrix = read_matrix(adata, options.layer)
     factor = _to_natural(matrix) if reader.scale == "log" else 1
     if factor != 1:
         cells, matrix = replace(cells, log_values=cells.log_values * factor), matrix * factor
+    labels = None
+    if labels_key is not None:
+        labels = read_strings(adata, labels_key, "labels_key").fillna("unlabelled").to_numpy(dtype=str)
     names = adata.var_names if options.gene_names is None else adata.var[options.gene_names]
     names = pd.Series(names.to_numpy(), dtype=object).fillna("").astype(str).to_numpy(dtype=object)
-    shown = np.ones(adata.n_vars, dtype=bool)
+    visible = np.ones(adata.n_vars, dtype=bool)
     if genes.duplicates:
-        shown = ~np.isin(to_ensembl(names, vocabulary=vocabulary).ensembl_ids, vocabulary[vocabulary != ""])
-        shown[genes.columns] = True
-    # Named by their ids, genes are found again whatever column of `.var` names them.
+        visible = ~np.isin(to_ensembl(names, vocabulary=vocabulary).ensembl_ids, vocabulary[vocabulary != ""])
+        visible[genes.columns] = True
+    # With their ids as names, genes are found again whatever column of `.var` named them.
     names[genes.columns] = vocabulary[genes.gene_index]
     return Source(
         cells=cells,
         genes=genes,
         scale=reader.scale,
         matrix=matrix,
-        shown=shown,
+        visible=visible,
         names=make_index_unique(pd.Index(names)).to_numpy(dtype=str),
         obs=adata.obs[[] if options.library_key is None else [options.library_key]].copy(),
         vocabulary=vocabulary,
         seed=seed,
         library_key=options.library_key,
-        labels=_read_labels(adata, labels_key),
+        labels=labels,
         checkpoint=checkpoint,
     )
 
@@ -135,19 +133,10 @@ def read_source(
 def _to_natural(log_values: sparse.csr_matrix) -> float:
     """Find the factor that turns log values into natural logarithms.
 
-    Natural ones are tried first, then those to base 2 and 10: the right base is the one that leads back to counts. 1
-    where none does, as the values may be anything.
+    The first base of e, 2 and 10 for which the values lead back to counts; 1 where none does.
     """
     n_rows = log_values.shape[0]
     if n_rows > N_SAMPLED_ROWS:
         log_values = log_values[np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)]
     factors = [1.0, *(float(np.log(base)) for base in (2, 10))]
     return next((factor for factor in factors if counts_unit(log_values * factor) is not None), 1.0)
-
-
-def _read_labels(adata: AnnData, labels_key: str | None) -> np.ndarray | None:
-    """Label of each cell as a string, (n_cells,); cells without one share the label "unlabelled"."""
-    if labels_key is None:
-        return None
-    labels = read_column(adata.obs, labels_key, "labels_key", "adata.obs").astype(object)
-    return labels.where(labels.notna(), "unlabelled").astype(str).to_numpy(dtype=str)

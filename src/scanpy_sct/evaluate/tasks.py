@@ -16,7 +16,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.evaluate.masking import choose_panel, mask_entries, thin_counts
-from scanpy_sct.evaluate.observed import Observed, at_entries
+from scanpy_sct.evaluate.observed import Observed
 from scanpy_sct.evaluate.source import TOKEN_SCALE, Source
 from scanpy_sct.plan.bags import plan_bags, similarity_points
 from scanpy_sct.read.options import ReadOptions
@@ -34,25 +34,26 @@ _MIN_PANEL = 50
 # Genes that are detected in fewer cells are not evaluated where whole genes are masked.
 _MIN_RATE = 0.01
 _MIN_DETECTED = 3
+_OFTEN = f"that are detected in {_MIN_DETECTED} cells and in {_MIN_RATE:.0%} of all"
 _FRACTION_OF_GENES = 0.1
 _VISIBLE_FRACTION_OF_MOLECULES = 0.9
-# So many entries are enough to judge by; of more, some are drawn. A panel leaves most of a data set to predict.
+# Of more target entries, some are drawn: these are enough. A panel leaves most of a data set to predict.
 _MOST_ENTRIES = 5_000_000
 _MOST_ENTRIES_OF_PANEL = 2_000_000
-# These strings seed what is masked and what is drawn: other strings would give other tasks.
+# These strings seed which entries are masked and which of them are drawn: other strings would give other tasks.
 _MASK, _DRAW = "what is hidden", "what is asked"
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a method may see, and what only the evaluation knows."""
+    """What a method may see, and the values it is compared with."""
 
     name: str
     observed: Observed
     truth: np.ndarray | None
     """float32 (n_targets,): measured values on the log scale of the input, in row-major order; None: see `test`."""
     test: sparse.csr_matrix | None
-    """(n_cells, n_genes): the molecules that were kept from the method, where counts were thinned."""
+    """(n_cells, n_genes): held-out molecules, where counts were thinned."""
     rates: np.ndarray
     """float (n_genes,): detection rate of each gene over all cells, before anything was masked."""
     seed: int
@@ -61,17 +62,11 @@ class Task:
     @property
     def masks_genes(self) -> bool:
         """Whether genes are masked in all cells."""
-        return parse_task(self.name)[0] in ("genes", "panel")
+        return self.name.startswith(("genes", "panel"))
 
 
 def parse_task(name: str) -> tuple[str, int]:
-    """Split the name of a task into its kind and its number (0 where it has none).
-
-    Raises
-    ------
-    ValueError
-        No such task.
-    """
+    """Split the name of a task into its kind and its number (0 where it has none); a ValueError for other names."""
     found = re.fullmatch(r"(entries|panel)_(\d+)|(genes|thinning)", name) if isinstance(name, str) else None
     if found is None:
         msg = (
@@ -89,40 +84,13 @@ def parse_task(name: str) -> tuple[str, int]:
     return kind, number
 
 
-def check_task(name: str, source: Source) -> None:
-    """Raise a ValueError for a task that the data do not allow: no counts to thin, or too few genes."""
-    kind, number = parse_task(name)
-    if kind == "thinning" and source.scale != "counts":
-        msg = (
-            f"Task 'thinning' of `tasks` needs counts; adata was read as {source.scale} values. Name the layer "
-            "with counts with `layer=`, or leave the task out."
-        )
-        raise ValueError(msg)
-    n_genes = len(source.gene_index)
-    if kind == "panel" and number >= n_genes:
-        msg = f"Task {name!r} of `tasks` leaves nothing to predict: adata has {n_genes} genes of the model."
-        raise ValueError(msg)
-    if kind == "genes" and not _often_detected(source).any():
-        msg = (
-            f"Task 'genes' of `tasks` needs genes that are detected in {_MIN_DETECTED} cells and in {_MIN_RATE:.0%} of "
-            "all; there are none."
-        )
-        raise ValueError(msg)
-
-
 def build_task(name: str, source: Source) -> Task:
-    """Mask what the task masks; the same seed masks the same, whatever else is computed.
+    """Mask a part of the data; the same seed masks the same part, whatever else is computed.
 
-    Masked values are taken out of the data before these are read again, so that nothing computed here from them can
-    reach a method. Log-normalised values were divided by the total of the whole cell before, so that they reveal this
-    total, and with it the sum of what is masked. Counts reveal nothing of it.
-
-    Raises
-    ------
-    ValueError
-        The data do not allow the task.
+    Masked values are removed before the data are read again, so that nothing computed from them can reach a method.
+    Only log-normalised values, which were divided by the total of the whole cell, still reveal this total. Raises a
+    ValueError where the data do not allow the task: no counts to thin, or too few genes.
     """
-    check_task(name, source)
     kind, number = parse_task(name)
     return _BUILDERS[kind](source, name, number)
 
@@ -130,7 +98,7 @@ def build_task(name: str, source: Source) -> Task:
 def _entries(source: Source, name: str, percent: int) -> Task:
     """Mask a percentage of the measured entries, zeros and others alike.
 
-    A cell of which nothing would stay visible is left whole and not tested.
+    A cell of which nothing would stay visible is not masked and not tested.
     """
     measured = np.zeros(source.matrix.shape[1], dtype=bool)
     measured[source.columns] = True
@@ -145,14 +113,17 @@ def _entries(source: Source, name: str, percent: int) -> Task:
         raise ValueError(msg)
     visible = without_masked(source.matrix, masked)
     masked = masked[:, source.columns]
-    return _task(source, name, visible, source.shown, masked, _some_of(source, name, masked, _MOST_ENTRIES))
+    return _task(source, name, visible, source.visible, masked, _some_of(source, name, masked, _MOST_ENTRIES))
 
 
 def _genes(source: Source, name: str, _: int) -> Task:
-    """Mask one gene in ten in every cell, among those that are detected often enough to judge by.
+    """Mask one gene in ten in every cell, among those that are detected often enough.
 
     A cell of which nothing stays visible is not tested.
     """
+    if not _often_detected(source).any():
+        msg = f"Task 'genes' of `tasks` needs genes {_OFTEN}; there are none."
+        raise ValueError(msg)
     candidates = np.zeros(source.matrix.shape[1], dtype=bool)
     candidates[source.columns] = _often_detected(source)
     rng = source.generator(f"{name}: {_MASK}")
@@ -163,38 +134,48 @@ def _genes(source: Source, name: str, _: int) -> Task:
     masked = np.tile(chosen[source.columns], (source.n_cells, 1))
     testable = visible[:, source.columns].getnnz(axis=1) > 0
     targets = _some_of(source, name, masked & testable[:, None], _MOST_ENTRIES)
-    return _task(source, name, visible, source.shown, masked, targets)
+    return _task(source, name, visible, source.visible, masked, targets)
 
 
 def _panel(source: Source, name: str, n_genes: int) -> Task:
     """Keep the most variable genes, as if no others had been measured."""
+    if n_genes >= len(source.gene_index):
+        n_known = len(source.gene_index)
+        msg = f"Task {name!r} of `tasks` leaves nothing to predict: adata has {n_known} genes of the model."
+        raise ValueError(msg)
     counts = source.cells.token_values[:, source.gene_index].expm1()
     panel = choose_panel(counts, n_genes)
-    shown = np.zeros(source.matrix.shape[1], dtype=bool)
-    shown[source.columns[panel]] = True
-    testable = source.matrix[:, shown].getnnz(axis=1) > 0
+    kept = np.zeros(source.matrix.shape[1], dtype=bool)
+    kept[source.columns[panel]] = True
+    testable = source.matrix[:, kept].getnnz(axis=1) > 0
     targets = np.outer(testable, ~panel & _often_detected(source))
     targets = _some_of(source, name, targets, _MOST_ENTRIES_OF_PANEL)
     if not targets.any():
         msg = (
-            f"Task {name!r} of `tasks` has nothing to judge by: no other gene is detected in {_MIN_DETECTED} cells "
-            f"and in {_MIN_RATE:.0%} of all. Name a smaller panel, or leave the task out."
+            f"Task {name!r} of `tasks` has nothing to predict: there are no other genes {_OFTEN}. Use a smaller panel, "
+            "or leave the task out."
         )
         raise ValueError(msg)
     masked = np.tile(~panel, (source.n_cells, 1))
-    return _task(source, name, source.matrix, shown, masked, targets)
+    return _task(source, name, source.matrix, kept, masked, targets)
 
 
 def _thinning(source: Source, name: str, _: int) -> Task:
-    """Split the molecules: nine in ten are visible, the tenth is the truth.
+    """Split the molecules: nine in ten are visible, the tenth is held out.
 
     Genes of which no molecule is visible are left out, as in the denoising task of Open Problems.
     """
+    if source.scale != "counts":
+        msg = (
+            f"Task 'thinning' of `tasks` needs counts; adata was read as {source.scale} values. Name the layer "
+            "with counts with `layer=`, or leave the task out."
+        )
+        raise ValueError(msg)
     rng = source.generator(f"{name}: {_MASK}")
-    visible, kept = thin_counts(source.matrix, _VISIBLE_FRACTION_OF_MOLECULES, rng=rng)
+    visible, held_out = thin_counts(source.matrix, _VISIBLE_FRACTION_OF_MOLECULES, rng=rng)
     genes = visible[:, source.columns].getnnz(axis=0) > 0
     masked = np.zeros((source.n_cells, genes.sum()), dtype=bool)
-    return _task(source, name, visible, source.shown, masked, ~masked, genes, kept[:, source.columns[genes]])
+    return _task(source, name, visible, source.visible, masked, ~masked, genes, held_out[:, source.columns[genes]])
 
 
 _BUILDERS: dict[str, Callable[[Source, str, int], Task]] = {
@@ -209,7 +190,7 @@ def _task(
     source: Source,
     name: str,
     matrix: sparse.csr_matrix,
-    shown: np.ndarray,
+    kept: np.ndarray,
     masked: np.ndarray,
     targets: np.ndarray,
     genes: np.ndarray | slice = slice(None),
@@ -217,29 +198,20 @@ def _task(
 ) -> Task:
     """Read again what is left visible.
 
-    Parameters
-    ----------
-    matrix
-        (n_cells, n_vars): the data without what is masked.
-    shown
-        bool (n_vars,): columns that count as measured.
-    masked, targets
-        bool (n_cells, n_genes), see :class:`~scanpy_sct.evaluate.observed.Observed`.
-    genes
-        Which of `source.gene_index` take part: n_genes of them.
-    test
-        (n_cells, n_genes) counts to compare with; None: the data.
+    `matrix` (n_cells, n_vars) are the data without masked entries, `kept` (n_vars,) the columns that count as
+    measured, `genes` the ones of `source.gene_index` that take part. See `Observed` for `masked` and `targets`, `Task`
+    for `test`.
     """
-    visible = AnnData(X=matrix[:, shown], obs=source.obs.copy(), var=pd.DataFrame(index=source.names[shown]))
+    visible = AnnData(X=matrix[:, kept], obs=source.obs.copy(), var=pd.DataFrame(index=source.names[kept]))
     if source.cells.coordinates is not None:
         visible.obsm["spatial"] = source.cells.coordinates.copy()
     reader = CellReader(visible, source.vocabulary, TOKEN_SCALE, ReadOptions(library_key=source.library_key))
     expected = np.zeros(len(source.vocabulary), dtype=bool)
-    expected[source.genes.gene_index[shown[source.genes.columns]]] = True
+    expected[source.genes.gene_index[kept[source.genes.columns]]] = True
     if reader.scale != source.scale or not np.array_equal(reader.measured, expected):
         msg = (
-            f"adata was read as {source.scale} values, and as {reader.scale} ones after some were masked, so "
-            "that it cannot be evaluated. Use counts: name their layer with `layer=`."
+            f"adata was read as {source.scale} values, but as {reader.scale} ones after some were masked; it cannot be "
+            "evaluated. Use counts: name their layer with `layer=`."
         )
         raise ValueError(msg)
     cells, gene_index = reader.block(), source.gene_index[genes]
@@ -264,14 +236,14 @@ def _task(
     truth = None
     if test is None:
         log_values = source.cells.log_values[:, gene_index]
-        truth = at_entries(targets, lambda rows: log_values[rows].toarray())
+        truth = observed.at_targets(lambda rows: log_values[rows].toarray())
     rates = source.n_detected[genes] / source.n_cells
     return Task(name, observed, truth, test, rates, int(source.generator(f"{name}: resampling").integers(2**31)))
 
 
 def _some_of(source: Source, name: str, targets: np.ndarray, most: int) -> np.ndarray:
     """Draw some of the entries where there are more than `most`; bool (n_cells, n_genes)."""
-    # A little under the limit, so that the draw does not go beyond it.
+    # A little under the limit, so that the draw does not exceed it.
     fraction = 0.99 * most / max(np.count_nonzero(targets), 1)
     if fraction >= 0.99:
         return targets
@@ -279,7 +251,7 @@ def _some_of(source: Source, name: str, targets: np.ndarray, most: int) -> np.nd
 
 
 def _often_detected(source: Source) -> np.ndarray:
-    """Genes that are detected in enough cells to judge by, bool (n_genes,)."""
+    """Genes that are detected in enough cells to be evaluated, bool (n_genes,)."""
     return source.n_detected >= max(_MIN_DETECTED, _MIN_RATE * source.n_cells)
 
 

@@ -74,7 +74,7 @@ def test_training_rates_are_those_of_the_checkpoint(adata, model):
     zero = model.network.profile.log_prior[:, 0].exp().numpy()[seen.gene_index]
     guess = np.full(seen.masked.shape, np.nan)
     guess[seen.targets] = training_rates(seen)
-    log, hidden = seen.log_values.toarray(), seen.masked
+    log, masked = seen.log_values.toarray(), seen.masked
     for cell, gene in list(zip(*np.nonzero(seen.targets), strict=True))[::500]:
-        depth = ((log[cell] > 0).sum() + 1) / ((1 - zero)[~hidden[cell]].sum() + 1)
+        depth = ((log[cell] > 0).sum() + 1) / ((1 - zero)[~masked[cell]].sum() + 1)
         assert guess[cell, gene] == pytest.approx(-np.log(zero[gene]) * depth, rel=1e-4)

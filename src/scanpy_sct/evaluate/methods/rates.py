@@ -1,4 +1,4 @@
-"""What several methods share: means and rates of groups of cells, from visible entries alone."""
+"""Means and rates of groups of cells, from visible entries alone."""
 
 from __future__ import annotations
 
@@ -25,16 +25,8 @@ def gene_means(observed: Observed, values: sparse.csr_matrix) -> np.ndarray:
 def group_means(observed: Observed, values: sparse.csr_matrix, members: sparse.csr_matrix) -> np.ndarray:
     """Mean of each gene over the cells of a group in which it is visible; where there are none, over all such cells.
 
-    Parameters
-    ----------
-    values
-        (n_cells, n_genes), without masked entries.
-    members
-        (n_groups, n_cells), 1 where a cell belongs to a group.
-
-    Returns
-    -------
-    float64 (n_groups, n_genes).
+    `values` (n_cells, n_genes) lack the masked entries, `members` (n_groups, n_cells) is 1 where a cell belongs to a
+    group; returns float64 (n_groups, n_genes).
     """
     n_visible = members.getnnz(axis=1)[:, None] - (members @ observed.masked_ones).toarray()
     means = (members @ values).toarray() / np.maximum(n_visible, 1)
@@ -52,18 +44,10 @@ def pooled_rates(observed: Observed, members: sparse.csr_matrix, prior_cells: fl
     """Compute the rates of :func:`dataset_rates` within groups of cells, a little shrunk.
 
     Each group is treated as if it held `prior_cells` more cells of mean depth that follow the rates of the whole
-    data set. Without them a gene that is detected in no cell of a group would be called impossible in all of them.
+    data set. Without them, a gene detected in no cell of a group would have the probability 0 in all of them.
 
-    Parameters
-    ----------
-    members
-        (n_groups, n_cells), 1 where a cell belongs to a group.
-    prior_cells
-        How many cells are added; not less than 0.
-
-    Returns
-    -------
-    Counts per unit of depth, float64 (n_groups, n_genes).
+    `members` (n_groups, n_cells) is 1 where a cell belongs to a group; returns counts per unit of depth, float64
+    (n_groups, n_genes).
     """
     prior = prior_cells * observed.depth.mean()
     counts = (members @ observed.counts).toarray() + prior * dataset_rates(observed)

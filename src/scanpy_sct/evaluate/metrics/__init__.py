@@ -22,11 +22,8 @@ __all__ = ["measure"]
 def measure(task: Task, answer: Prediction | np.ndarray, n_bootstrap: int = 200) -> pd.DataFrame:
     """Compare what a method returned with what was measured.
 
-    95 % intervals come from `n_bootstrap` resamplings (0: none), which are the same for every method.
-
-    Returns
-    -------
-    One row for each stratum and metric, with `stratum`, `metric`, `value`, `lower`, `upper` and `n_entries`.
+    95 % intervals come from `n_bootstrap` resamplings (0: none), which are the same for every method. Returns one row
+    for each stratum and metric, with `stratum`, `metric`, `value`, `lower`, `upper` and `n_entries`.
 
     Raises
     ------

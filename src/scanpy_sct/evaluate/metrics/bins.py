@@ -1,4 +1,4 @@
-"""Into which bin of its cell an entry falls."""
+"""Bins of expression: agreement of measured and predicted ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def rate_matched(score: np.ndarray, rate: float) -> np.ndarray:
     """Call the fraction `rate` of the entries detected, those with the highest scores; bool (n_entries,).
 
     A threshold of one half would call far too few: most detected entries of sparse data have a low probability.
-    Entries that tie at the threshold are all called or all left, whichever is nearer.
+    Entries that tie at the threshold are all called or none of them, whichever is nearer.
     """
     threshold = np.quantile(score, 1 - rate, method="higher")
     at_least, above = score >= threshold, score > threshold
@@ -19,14 +19,10 @@ def rate_matched(score: np.ndarray, rate: float) -> np.ndarray:
 
 
 def expression_bins(value: np.ndarray, cell: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Bin (1, 2, ...) of values of detected entries; what lies beyond the edges falls into the outer bins.
+    """Bin (1, 2, ...) of values of detected entries; values beyond the edges fall into the outer bins.
 
-    Parameters
-    ----------
-    value, cell
-        Value and cell of each entry, (n_entries,).
-    edges
-        (n_cells, n_bins + 1), from :func:`scanpy_sct.plan.bins.bin_edges`; NaN for edges that a cell lacks.
+    `value` and `cell` are given for each entry, (n_entries,); `edges`, (n_cells, n_bins + 1), come from
+    :func:`scanpy_sct.plan.bins.bin_edges`: NaN for edges that a cell lacks.
     """
     bins = np.zeros(len(value), dtype=np.int64)
     for edge in edges.T:

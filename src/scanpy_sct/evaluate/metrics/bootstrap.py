@@ -26,6 +26,17 @@ class Estimate(NamedTuple):
     upper: float
 
 
+Row = tuple[str, str, Estimate, int]
+"""Stratum, metric, estimate and number of entries of the stratum."""
+
+
+def resample(samples: np.ndarray, n_bootstrap: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the resamplings of a task: group of each cell, (n_cells,), and weights, (n_bootstrap, n_groups)."""
+    rng = np.random.default_rng(seed)
+    group = group_cells(samples, rng)
+    return group, draw_weights(int(group.max()) + 1, n_bootstrap, rng)
+
+
 def group_cells(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Choose what a bootstrap draws: samples if there are at least five, else 50 random groups of cells.
 
@@ -46,14 +57,8 @@ def draw_weights(n_groups: int, n_bootstrap: int, rng: np.random.Generator) -> n
 def estimate(sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> Estimate:
     """Compute a metric and its percentile interval.
 
-    Parameters
-    ----------
-    sums
-        (n_groups, ...): what the metric is computed from, summed over each group.
-    score
-        Turns such sums over all groups, (n, ...), into the metric, (n,).
-    weights
-        (n_bootstrap, n_groups), from :func:`draw_weights`; without rows there is no interval (NaN).
+    `sums` (n_groups, ...): what the metric is computed from, summed over each group; `score` maps such sums over all
+    groups, (n, ...), to the metric, (n,); `weights` (n_bootstrap, n_groups): without rows there is no interval (NaN).
     """
     value = float(score(sums.sum(axis=0)[None])[0])
     flat = sums.reshape(len(sums), -1)
@@ -79,20 +84,10 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def sums_by(key: np.ndarray, columns: list[np.ndarray | None], shape: tuple[int, ...]) -> np.ndarray:
-    """Sum several values of each entry.
+    """Sum several values of each entry in a table of groups x other axes.
 
-    Parameters
-    ----------
-    key
-        int (n_entries,): cell of a table of `shape`, in row-major order, to which the entry belongs.
-    columns
-        Arrays (n_entries,) to sum; None counts entries.
-    shape
-        Shape of the table; its first axis are groups.
-
-    Returns
-    -------
-    float64 array (n_groups, n_columns, *shape[1:]).
+    `key` (n_entries,) is the flat index of each entry in a table of `shape`, whose first axis are groups; `columns` are
+    arrays (n_entries,) to sum, None counts entries. Returns float64 (n_groups, n_columns, *shape[1:]).
     """
     size = int(np.prod(shape))
     tables = [np.bincount(key, weights=column, minlength=size).reshape(shape) for column in columns]

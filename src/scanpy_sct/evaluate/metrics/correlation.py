@@ -6,7 +6,7 @@ import numpy as np
 
 from scanpy_sct.evaluate.metrics.bootstrap import sums_by
 
-# What a constant leaves behind after its mean is taken away is rounding noise.
+# A smaller standard deviation is rounding noise of a constant.
 _NO_SPREAD = 1e-7
 MIN_DETECTED = 10
 """Genes and cells with fewer detected entries are left out of correlations."""
@@ -61,7 +61,7 @@ def moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def mean_pearson(sums: np.ndarray) -> np.ndarray:
     """Mean over units of their correlation, (n, 6, n_units) -> (n,).
 
-    A constant prediction says nothing about single cells: its correlation, which is not defined, counts as 0.
+    A constant prediction does not tell cells apart: its correlation, which is not defined, counts as 0.
     """
     return pearson(sums).mean(axis=1)
 
@@ -74,8 +74,8 @@ def means(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
 
 def ranks_of_both(
     x: np.ndarray, y: np.ndarray, unit: np.ndarray, n_units: int, sums: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank both within each unit; what varies by no more than rounding noise ties.
+) -> tuple[np.ndarray, ...]:
+    """Rank both within each unit; values that vary by no more than rounding noise tie.
 
     Arguments are those of :func:`pearson_sums`, and the `sums` that it returned for them.
     """
@@ -88,7 +88,7 @@ def ranks_of_both(
 
 
 def ranks(values: np.ndarray, unit: np.ndarray, n_units: int) -> np.ndarray:
-    """Rank of each value, finite float32, among those of its unit, from 1; ties share the mean of their ranks."""
+    """Rank of each value, finite float32, among those of its unit, from 1; ties have the mean of their ranks."""
     # Where nothing is negative, zeros need no sorting: they tie at the bottom.
     some = values != 0 if values.size and values.min() >= 0 else np.ones(len(values), dtype=bool)
     n_zeros = np.bincount(unit[~some], minlength=n_units)

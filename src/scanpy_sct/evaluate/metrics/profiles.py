@@ -17,20 +17,9 @@ _C1, _C2 = 0.01**2, 0.03**2
 def ssim(sums: np.ndarray, centre: np.ndarray, largest: np.ndarray) -> np.ndarray:
     """Structural similarity of each gene's two profiles, each divided by its largest value.
 
-    The product of the similarity of means, standard deviations and patterns, taken over all cells at once.
-
-    Parameters
-    ----------
-    sums
-        (n, 6, n_genes), from :func:`~scanpy_sct.evaluate.metrics.correlation.pearson_sums`.
-    centre
-        (2, n_genes): means on which measured and predicted values were centred.
-    largest
-        (2, n_genes): largest measured and predicted value; 1 where that is 0.
-
-    Returns
-    -------
-    (n, n_genes), 1 where the two are the same.
+    The product of the similarity of means, standard deviations and patterns, over all cells at once; (n, n_genes), 1
+    where the two are the same. `sums` come from :func:`~scanpy_sct.evaluate.metrics.correlation.pearson_sums`; `centre`
+    and `largest`, (2, n_genes), are the means on which both were centred, and their largest values (1 where 0).
     """
     x, y, spread_x, spread_y, covariance = moments(sums)
     x, y = (x + centre[0]) / largest[0], (y + centre[1]) / largest[1]

@@ -17,7 +17,7 @@ from scanpy_sct.sparse_tools import COUNTS_PER_CELL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scanpy_sct.evaluate.metrics.bootstrap import Estimate
+    from scanpy_sct.evaluate.metrics.bootstrap import Row
     from scanpy_sct.evaluate.tasks import Task
 
 # Dense tables are made for this many cells at a time: 256 cells x 20,000 genes are 40 MB.
@@ -26,48 +26,34 @@ _CELLS_AT_ONCE = 256
 _SMALLEST = 1e-6
 
 
-def rows_of_thinned(task: Task, count: np.ndarray, n_bootstrap: int) -> Iterator[tuple[str, str, Estimate, int]]:
-    """Compare denoised counts with the held-out molecules.
+def rows_of_thinned(task: Task, count: np.ndarray, n_bootstrap: int) -> Iterator[Row]:
+    """Compare denoised counts, (n_targets,), with the held-out molecules.
 
     `mse`: mean squared difference of the logarithms of 1 + counts scaled to 10,000 a cell. `poisson`: mean of
-    prediction - count x log(prediction + 0.000001), with predictions scaled to the number of held-out molecules.
-
-    Parameters
-    ----------
-    count
-        (n_targets,): expected counts of all cells and genes, in row-major order.
-    n_bootstrap
-        Number of resamplings.
-
-    Yields
-    ------
-    Stratum, metric, estimate and number of entries of the stratum. Zero and non-zero are those of the molecules that
-    were kept back.
+    prediction - count x log(prediction + 0.000001), with predictions scaled to the number of held-out molecules. Zero
+    and non-zero entries are those of the held-out molecules.
     """
     sums = _sums_of_cells(task, count.reshape(task.observed.counts.shape))
-    rng = np.random.default_rng(task.seed)
-    group = bootstrap.group_cells(task.observed.samples, rng)
-    n_groups = int(group.max()) + 1
-    weights = bootstrap.draw_weights(n_groups, n_bootstrap, rng)
+    group, weights = bootstrap.resample(task.observed.samples, n_bootstrap, task.seed)
     for number, stratum in enumerate((ALL, ZERO, NON_ZERO, *GENE_STRATA)):
         squared, loss, n_entries = sums[:, :, number].T
         if n_entries.sum() == 0:
             continue
         for metric, values in (("mse", squared), ("poisson", loss)):
-            by_group = bootstrap.sums_by(group, [values, n_entries], (n_groups,))
+            by_group = bootstrap.sums_by(group, [values, n_entries], (weights.shape[1],))
             found = bootstrap.estimate(by_group, bootstrap.ratio, weights)
             yield stratum, metric, found, int(n_entries.sum())
 
 
 def _sums_of_cells(task: Task, count: np.ndarray) -> np.ndarray:
     """Sum squared error, loss and number of entries over each cell's entries of each stratum, (n_cells, 3, 7)."""
-    kept = task.test
-    per_molecule = kept.sum(dtype=np.float64) / max(task.observed.counts.sum(dtype=np.float64), 1)
+    held_out = task.test
+    per_molecule = held_out.sum(dtype=np.float64) / max(task.observed.counts.sum(dtype=np.float64), 1)
     members = np.eye(len(GENE_STRATA))[gene_strata(task.rates)]
     sums = np.zeros((len(count), 3, 3 + len(GENE_STRATA)))
     for start in range(0, len(count), _CELLS_AT_ONCE):
         rows = slice(start, start + _CELLS_AT_ONCE)
-        truth, predicted = kept[rows].toarray().astype(np.float64), count[rows].astype(np.float64)
+        truth, predicted = held_out[rows].toarray().astype(np.float64), count[rows].astype(np.float64)
         expected = predicted * per_molecule
         squared = np.square(_log_normalised(truth) - _log_normalised(predicted))
         loss = expected - truth * np.log(expected + _SMALLEST)
