@@ -18,7 +18,7 @@ from scipy import sparse
 from scanpy_sct.evaluate.masking import choose_panel, mask_entries, thin_counts
 from scanpy_sct.evaluate.observed import Observed
 from scanpy_sct.evaluate.source import TOKEN_SCALE, Source
-from scanpy_sct.plan.bags import plan_bags, similarity_points
+from scanpy_sct.plan.bags import CellsToPlan, bag_points, plan_bags
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.sparse_tools import keep_entries, without_masked
@@ -257,9 +257,8 @@ def _often_detected(source: Source) -> np.ndarray:
 
 def _bag_of_each_cell(cells: CellBlock, rng: np.random.Generator) -> np.ndarray:
     """Find the number of the bag in which each cell is a target, (n_cells,)."""
-    points = cells.coordinates
-    if points is None:
-        points = similarity_points(cells.log_values, seed=int(rng.integers(2**31)))
+    seed = 0 if cells.coordinates is not None else int(rng.integers(2**31))
+    points = bag_points("auto", CellsToPlan(cells.coordinates, lambda: cells.log_values, seed))
     bag_of = np.empty(cells.n_cells, dtype=np.int64)
     for number, bag in enumerate(plan_bags(cells.samples, _BAG_SIZE, rng, points)):
         bag_of[bag.rows[: bag.n_targets]] = number

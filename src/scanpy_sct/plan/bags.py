@@ -1,7 +1,7 @@
 """Plan bags: the cells that a network reads together.
 
 To add a policy, write a function that returns a point for every cell, and add it to `POLICIES`: cells whose points are
-close share a bag.
+close share a bag. Prediction, training and evaluation look policies up there.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ def choose_policy(bags: str, *, has_coordinates: bool) -> str:
         msg = "bags='spatial' needs coordinates in .obsm['spatial'], and there are none; use 'similar' or 'random'."
         raise ValueError(msg)
     return bags
+
+
+def bag_points(bags: str, cells: CellsToPlan) -> np.ndarray | None:
+    """Return the points of the policy that ``bags`` names, ``"auto"`` included; raises as :func:`choose_policy`."""
+    return POLICIES[choose_policy(bags, has_coordinates=cells.coordinates is not None)](cells)
 
 
 def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: np.ndarray | None = None) -> list[Bag]:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import POLICIES, Bag, CellsToPlan, in_spacings, plan_bags
+from scanpy_sct.plan.bags import Bag, CellsToPlan, bag_points, in_spacings, plan_bags
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.sparse_tools import entry_rows, keep_entries
@@ -113,7 +113,7 @@ def plan_block(
         shape = (values.shape[0], n_genes)
         return sparse.csr_matrix((values.data, genes[values.indices], values.indptr), shape=shape)
 
-    points = POLICIES[policy](CellsToPlan(block.coordinates, visible, seed))
+    points = bag_points(policy, CellsToPlan(block.coordinates, visible, seed))
     return plan_bags(block.samples, size, np.random.default_rng(seed), points)
 
 

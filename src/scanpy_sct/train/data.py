@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.plan.bags import similarity_points
+from scanpy_sct.plan.bags import CellsToPlan, bag_points
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.sparse_tools import with_data
@@ -52,9 +52,7 @@ class Dataset:
 
 def as_dataset(block: CellBlock, name: str, held_out: np.ndarray, seed: int) -> Dataset:
     """Return the training data of a block; without coordinates, points are computed from expression."""
-    points = block.coordinates
-    if points is None:
-        points = similarity_points(block.log_values, seed)
+    points = bag_points("auto", CellsToPlan(block.coordinates, lambda: block.log_values, seed))
     logger.info("%s: %d cells, %d genes", name, block.n_cells, block.measured.sum())
     return Dataset(name, block.token_values, block.measured, block.samples, points, held_out, block.hidden)
 

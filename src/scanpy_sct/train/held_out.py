@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scanpy_sct.model.network import Bags
-from scanpy_sct.plan.bags import similarity_points
+from scanpy_sct.plan.bags import CellsToPlan, bag_points
 from scanpy_sct.plan.tokens import TokenRules
 from scanpy_sct.sparse_tools import without_masked
 from scanpy_sct.train.config import PretrainConfig
@@ -66,7 +66,7 @@ def _bag_around(
     masked = draw_masked(dataset.measured, len(dataset.samples), config.mask_fraction, rng)
     if not dataset.points.any():
         visible = without_masked(dataset.log_counts, masked)
-        dataset = replace(dataset, points=similarity_points(visible, config.seed))
+        dataset = replace(dataset, points=bag_points("similar", CellsToPlan(None, lambda: visible, config.seed)))
     rows = _neighbouring_cells(dataset, cell)
     return mask_for_validation(dataset, rows, masked[rows], rules, config, rng)
 

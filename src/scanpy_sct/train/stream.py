@@ -16,7 +16,7 @@ from itertools import count
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.plan.bags import plan_bags, similarity_points
+from scanpy_sct.plan.bags import CellsToPlan, bag_points, plan_bags
 from scanpy_sct.train.config import PretrainConfig
 from scanpy_sct.train.data import Dataset
 from scanpy_sct.train.sources import Source
@@ -151,7 +151,7 @@ class BagStream:
             return dataset
         # Held-out cells must not influence training, hence not the similarity of other cells.
         usable = ~dataset.held_out
-        similar = similarity_points(dataset.log_counts[usable], self.config.seed)
+        similar = bag_points("similar", CellsToPlan(None, lambda: dataset.log_counts[usable], self.config.seed))
         points = np.zeros((len(usable), similar.shape[1]))
         points[usable] = similar
         return replace(dataset, points=points)
