@@ -11,9 +11,7 @@ import pytest
 # Before anything imports matplotlib, and inherited by the processes that tests start.
 os.environ["MPLBACKEND"] = "Agg"
 # The networks of the tests are too small for several threads, which make them many times slower on a busy machine.
-# numba counts too: scanpy's neighbours go through it, and torch then takes over its number of threads.
-for variable in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -42,6 +40,13 @@ def reference_dir() -> Path:
 def private_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep tests away from the user's own cache folder."""
     monkeypatch.setenv("SCANPY_SCT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """Give torch its threads back: numba, which scanpy uses, sets the number for both."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(autouse=True)
