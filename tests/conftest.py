@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 # Before anything imports matplotlib, and inherited by the processes that tests start.
 os.environ["MPLBACKEND"] = "Agg"
 # The networks of the tests are too small for several threads, which make them many times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What pytest's plugins have loaded by now, such as numpy, does not read the variable any more.
+threadpool_limits(int(os.environ["OMP_NUM_THREADS"]))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

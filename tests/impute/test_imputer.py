@@ -129,40 +129,40 @@ def test_too_few_cells_are_left_to_the_network(cells, open_cells, compact_checkp
 
 def test_cells_of_several_blocks(pbmc, open_cells, compact_checkpoint):
     """What is learnt from some of the cells and applied block by block is close to what all cells give."""
-    cells = pbmc[:400].copy()
-    cells.obs["sample"] = np.repeat(["a", "b", "c"], [250, 100, 50])
+    cells = pbmc[:240].copy()
+    cells.obs["sample"] = np.repeat(["a", "b", "c"], [150, 60, 30])
     reader = open_cells(cells, library_key="sample")
     options = ComputeOptions(bags="random")
     one = impute_cells(compact_checkpoint, reader, options)
-    imputer = Imputer(compact_checkpoint, reader, options, ImputeSettings(), max_cells=160)
+    imputer = Imputer(compact_checkpoint, reader, options, ImputeSettings(), max_cells=100)
     rows, values = [], np.full_like(one.values, np.nan)
     fit = imputer.fit()
-    assert len(imputer.cells.fit_cells.rows) <= 160
+    assert len(imputer.cells.fit_cells.rows) <= 100
     for block in imputer.blocks(fit):
-        assert len(block.rows) <= 160
+        assert len(block.rows) <= 100
         rows.append(block.rows)
         values[block.rows] = block.values
     assert len(rows) > 2
-    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(400))
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(240))
     assert np.corrcoef(values.ravel(), one.values.ravel())[0, 1] > 0.96
-    again = impute_cells(compact_checkpoint, reader, options, max_cells=160)
+    again = impute_cells(compact_checkpoint, reader, options, max_cells=100)
     np.testing.assert_array_equal(again.values, values)
 
 
 def test_hidden_entries_do_not_count_across_blocks(pbmc, open_cells, scrambled, compact_checkpoint):
-    cells = pbmc[:200].copy()
+    cells = pbmc[:120].copy()
     hidden = np.random.default_rng(0).random(cells.shape) < 0.1
     one, other = (
-        impute_cells(compact_checkpoint, open_cells(each, hide=hidden), max_cells=80)
+        impute_cells(compact_checkpoint, open_cells(each, hide=hidden), max_cells=50)
         for each in (cells, scrambled(cells, hidden))
     )
     np.testing.assert_array_equal(one.values, other.values)
 
 
 def test_spatial_bags_of_several_blocks(pbmc, open_cells, compact_checkpoint):
-    cells = pbmc[:200].copy()
+    cells = pbmc[:120].copy()
     cells.obsm["spatial"] = cells.obsm["X_umap"]
-    found = impute_cells(compact_checkpoint, open_cells(cells), max_cells=80)
+    found = impute_cells(compact_checkpoint, open_cells(cells), max_cells=50)
     assert found.fit.plan.policy == "spatial"
     assert np.isfinite(found.values).all()
 
