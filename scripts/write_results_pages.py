@@ -30,7 +30,7 @@ your own data.
 `sct` is {{func}}`scanpy_sct.tl.impute` with its defaults: the network, blended with a low-rank reconstruction of the
 data. `sct_network` is the network alone, `sct_finetuned` is `sct` after {{func}}`scanpy_sct.train.finetune` on the
 visible entries. `benchmarks/README.md` describes the other methods.
-{note}
+
 ## Random entries masked
 
 {entries}
@@ -53,16 +53,6 @@ log-normalised counts: it may keep what is visible, as all methods may.
 A prediction with a small mean squared error lies between the mean of a count and the mean of its logarithm, which costs
 Poisson loss.
 """
-
-# To be deleted when imputation.csv.gz is measured again: it was written before `sct` ran `tl.impute(hide=...)` itself.
-NOTE = """
-The rows `sct` and `sct_finetuned` were measured on 2026-11-23 by a function that predicted the masked entries only, and
-learnt the blend from a few others. {{func}}`scanpy_sct.tl.impute` with the masked entries as `hide` learns the blend in
-its passes, which gives slightly other figures: with 15 % of the entries masked, an average precision of 0.502, 0.559,
-0.444 and 0.658 in the order of the columns below, and a correlation within a gene of 0.335, 0.193, 0.415 and 0.410
-(2026-11-26).
-"""
-MEASURED_BEFORE = "2026-11-26"
 
 PANELS = """
 
@@ -125,10 +115,8 @@ def results_page(imputation: pd.DataFrame) -> str:
     has_panels = imputation["task"].str.startswith("panel_").any()
     if has_panels:
         draw_panels(imputation, IMAGES / "panels.png")
-    of_sct = imputation[(imputation["method"] == "sct") & (imputation["task"] == "entries_15")]
     return RESULTS_PAGE.format(
         when=when(imputation),
-        note=NOTE.format() if of_sct["date"].min() < MEASURED_BEFORE else "",
         seed=imputation["seed"].iloc[0],
         entries=tables(imputation, ENTRIES),
         genes=tables(imputation, GENES),
