@@ -64,7 +64,7 @@ def upgraded(config: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _check_supported(config: dict[str, Any], folder: str, *, released: bool) -> None:
-    """Refuse what only networks had that nobody published: convolutions beside a cell embedding, and other options."""
+    """Raise a ValueError for unpublished kinds: convolutions beside a cell embedding, and other options."""
     network = config["network"]
     reasons = [
         f"{name}={config[section].get(name)!r}"
