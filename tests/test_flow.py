@@ -45,7 +45,7 @@ ALLOWED["train"] = ALLOWED["train"] | {"files"}
 # Names of the package itself that do not carry the name of the part they come from.
 HOME = {"load_model": "checkpoints"}
 # Who may know these packages at all.
-ANNDATA = {"read", "write", "workflow", "annotate", "impute", "demo", "files", "cli"} | PUBLIC
+ANNDATA = {"read", "write", "workflow", "annotate", "demo", "files", "cli"} | PUBLIC
 TORCH = {"model", "checkpoints", "run", "train"}
 KNOWN_TO = {
     "anndata": ANNDATA,

@@ -91,7 +91,7 @@ def test_guesses_know_more_than_the_gene(observed, counts, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_cells_and_genes_without_anything_visible(observe, observed, counts, name):
-    """An empty cell, a gene that nobody shows, and a gene that nobody expresses."""
+    """An empty cell, a gene that is masked in all cells, and a gene that is detected in none."""
     counts, masked = counts.copy(), observed.masked.copy()
     counts[[3, 4, 5]], counts[:, 7], masked[:, 8] = 0, 0, True
     more = {"coordinates": observed.coordinates, "labels": observed.labels}
