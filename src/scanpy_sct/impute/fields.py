@@ -91,14 +91,14 @@ def _columns(imputer: Imputer, reader: CellReader) -> _Columns:
 
 def _put_values(layer: np.ndarray, reader: CellReader, block: ImputedBlock, columns: _Columns) -> None:
     """Write a block into the layer: predictions, measured values of other genes, NaN where these are hidden."""
+    measured, hidden = reader.columns_of(reader.rows(block.rows)), reader.hidden_columns(block.rows)
     for start in range(0, len(block.rows), CELLS_AT_ONCE):
         part = slice(start, start + CELLS_AT_ONCE)
-        rows = block.rows[part]
-        values = reader.columns(rows).toarray()
-        if reader.hide is not None:
-            values[reader.hide[rows].nonzero()] = np.nan
+        values = measured[part].toarray()
+        if hidden is not None:
+            values[hidden[part].nonzero()] = np.nan
         values[:, columns.of_object] = block.values[part][:, columns.predicted]
-        layer[rows] = values
+        layer[block.rows[part]] = values
 
 
 def _at_columns(values: np.ndarray, columns: _Columns, n_columns: int, empty: Any) -> np.ndarray:
