@@ -82,12 +82,21 @@ class CountedFile:
         return VALUES[rows]
 
 
-def test_a_file_is_read_in_runs():
+def test_a_file_is_read_in_runs(monkeypatch):
+    monkeypatch.setattr("scanpy_sct.read.storage.MAX_GAP", 8)
     file = CountedFile()
     rows = np.array([110, 3, 4, 5, 9, 60, 111])
     np.testing.assert_array_equal(open_stored(file, "x").rows(rows).toarray(), VALUES[rows])
     # Small gaps are read through.
     assert file.reads == [(3, 10), (60, 61), (110, 112)]
+
+
+def test_rows_far_apart_are_not_held_together(monkeypatch):
+    monkeypatch.setattr("scanpy_sct.read.storage.MAX_DENSE_ROWS", 50)
+    file = CountedFile()
+    rows = np.arange(5, 119, 4)
+    np.testing.assert_array_equal(open_stored(file, "x").rows(rows).toarray(), VALUES[rows])
+    assert file.reads == [(5, 54), (57, 102), (105, 118)]
 
 
 def test_dense_rows_are_converted_some_at_a_time(monkeypatch):
