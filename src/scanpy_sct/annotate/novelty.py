@@ -80,8 +80,10 @@ def estimate_novelty(
     if len(drawn) == len(full):
         of_query = fitted[len(rows) :]
     else:
-        parts = np.split(full, np.arange(CELLS_AT_ONCE, len(full), CELLS_AT_ONCE))
-        of_query = np.concatenate([components.transform(query(part)[:, genes]) for part in parts])
+        of_query = np.empty((len(full), fitted.shape[1]), dtype=np.float32)
+        for start in range(0, len(full), CELLS_AT_ONCE):
+            part = slice(start, start + CELLS_AT_ONCE)
+            of_query[part] = components.transform(query(full[part])[:, genes])
     result = np.full(len(empty), np.nan)
     result[full] = novelty(fitted[: len(rows)], of_query, energy[full], seed)
     return result

@@ -73,18 +73,20 @@ class ReferenceAnnotator:
         known, query = with_measured(self.cells.block(rows), shared), cells.with_genes(shared)
         values = normalised_genes(known.token_values, shared)
         known_views, components = _fit_views(values, options.seed)
-        views, empty = _project(query, shared, components)
+        table, empty = _project(query, shared, components)
+        views = np.split(table, np.cumsum([view.shape[1] for view in known_views])[:-1], axis=1)
         # The last two views are those of the variable genes.
-        auc = difference(np.hstack(known_views[2:]), np.hstack(views[2:]), options.seed)
-        extra = None
+        of_variable = table[:, -sum(view.shape[1] for view in known_views[2:]) :]
+        auc = difference(np.hstack(known_views[2:]), of_variable, options.seed)
+        embedding = None
         if auc <= MAX_DIFFERENCE:
-            vectors = embed_cells(checkpoint, known, reference_options), embed_cells(checkpoint, query, options)
-            known_extra, extra = _as_features(*vectors)
-            known_views = [np.hstack([view, known_extra]) for view in known_views]
+            vectors = embed_cells(checkpoint, known, reference_options)
+            embedding = _Embedding(embed_cells(checkpoint, query, options), *standardisation(vectors))
+            known_views = [np.hstack([view, embedding.scaled(vectors)]) for view in known_views]
         else:
             _log_difference(auc)
         ensemble = fit_ensemble(known_views, labels, known.samples, options.seed)
-        probabilities, energy = _apply(ensemble, views, extra)
+        probabilities, energy = _apply(ensemble, views, embedding)
         details = {
             "cells": len(rows),
             "shared_genes": len(shared),
@@ -150,29 +152,37 @@ def _fit_views(known: sparse.csr_matrix, seed: int) -> tuple[list[np.ndarray], l
 
 def _project(
     cells: CellReader, genes: np.ndarray, components: list[tuple[np.ndarray, Components]]
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return all views of the cells, which are read block by block, and which cells are empty."""
-    parts: list[list[np.ndarray]] = [[] for _ in components]
-    empty = []
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return all views of the cells side by side, which are read block by block, and which cells are empty."""
+    table = np.empty((cells.n_cells, sum(fit.pca.n_components_ for _, fit in components)), dtype=np.float32)
+    empty = np.empty(cells.n_cells, dtype=bool)
     for block in cells.blocks():
         values = normalised_genes(block.token_values, genes)
-        empty.append(empty_cells(block))
-        for part, (half, fit) in zip(parts, components, strict=True):
-            part.append(fit.transform(values[:, half]))
-    return [np.concatenate(part) for part in parts], np.concatenate(empty)
+        table[block.rows] = np.hstack([fit.transform(values[:, half]) for half, fit in components])
+        empty[block.rows] = empty_cells(block)
+    return table, empty
 
 
-def _as_features(known: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise embeddings by the reference, and scale them by their weight."""
-    mean, scale = standardisation(known)
-    return EMBEDDING_WEIGHT * (known - mean) / scale, EMBEDDING_WEIGHT * (query - mean) / scale
+@dataclass(frozen=True)
+class _Embedding:
+    """Embedding of the query, and its standardisation by the reference."""
+
+    vectors: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def scaled(self, vectors: np.ndarray) -> np.ndarray:
+        return EMBEDDING_WEIGHT * (vectors - self.mean) / self.scale
 
 
-def _apply(ensemble: Ensemble, views: list[np.ndarray], extra: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities and energy of all cells, some at a time; ``extra`` features are appended to all views."""
+def _apply(ensemble: Ensemble, views: list[np.ndarray], embedding: _Embedding | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and energy of all cells, some at a time; the embedding is appended to all views."""
     found = []
     for part in consecutive(len(views[0]), CELLS_AT_ONCE):
-        chosen = [view[part] if extra is None else np.hstack([view[part], extra[part]]) for view in views]
+        chosen = [view[part] for view in views]
+        if embedding is not None:
+            extra = embedding.scaled(embedding.vectors[part])
+            chosen = [np.hstack([view, extra]) for view in chosen]
         found.append((ensemble.probabilities(chosen), ensemble.energy(chosen)))
     probabilities, energy = zip(*found, strict=True)
     return np.concatenate(probabilities), np.concatenate(energy)
