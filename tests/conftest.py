@@ -103,6 +103,19 @@ def compact_checkpoint(pbmc):
 
 
 @pytest.fixture(scope="session")
+def open_cells(compact_checkpoint):
+    """Open an object for the small networks of the tests."""
+
+    from scanpy_sct.read.options import ReadOptions
+    from scanpy_sct.read.reader import CellReader
+
+    def opened(adata, **options):
+        return CellReader(adata, compact_checkpoint.genes, "log1p_counts", ReadOptions(**options))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
 def released_checkpoint(pbmc):
     """Make a random small network of the released architecture: for plumbing, not for results."""
     from scanpy_sct.checkpoints import Checkpoint, TokenSettings
@@ -133,3 +146,15 @@ def tiny_checkpoint(compact_checkpoint):
 def direct_checkpoint(compact_checkpoint):
     """Give `compact_checkpoint` its old name."""
     return compact_checkpoint
+
+
+@pytest.fixture(scope="session")
+def client():
+    """Client of a dask cluster of two processes on this machine, which does not become the active one."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ class WriteOptions:
     """Name of the result."""
     copy: bool = False
     """Write to a copy, which is returned, and leave the object as it is."""
+    out: str | PathLike[str] | None = None
+    """Zarr store into which large tables are written while they are computed."""
 
 
 def guard(adata: AnnData, options: WriteOptions) -> None:
@@ -106,14 +109,14 @@ def write_imputation(
     adata: AnnData,
     key: str,
     *,
-    layer: np.ndarray,
+    layer: Any,
     imputed: np.ndarray,
     recovery: np.ndarray,
     params: Mapping[str, Any],
     network_fraction: np.ndarray | None = None,
     unmeasured: pd.DataFrame | None = None,
-    bins: np.ndarray | None = None,
-    confidence: np.ndarray | None = None,
+    bins: Any = None,
+    confidence: Any = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write imputed expression.
@@ -121,7 +124,8 @@ def write_imputation(
     Parameters
     ----------
     layer
-        (n_obs, n_vars) expected expression on the log scale of the input; as float32 to ``.layers[key]``.
+        (n_obs, n_vars) expected expression on the log scale of the input, dense, CSR or dask; as float32 to
+        ``.layers[key]``. None: it is written by other means.
     imputed
         (n_vars,) whether the gene was predicted; as bool to ``.var[key + "_imputed"]``.
     recovery

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.plan.bags import choose_policy
-from scanpy_sct.plan.blocks import MAX_CELLS, PlannedCells, plan_blocks, plan_fit
+from scanpy_sct.plan.blocks import PlannedCells, plan_blocks, plan_fit
 from scanpy_sct.plan.passes import BlockMasks, Passes
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.inputs import genes_to_read, network_coordinates
@@ -83,11 +84,10 @@ class CellPlan:
         """Whether all cells are one block."""
         return len(self.blocks) == 1
 
-    def read(self, reader: CellReader, rows: np.ndarray, genes: np.ndarray) -> CellBlock:
-        """Read some cells and genes of the vocabulary."""
+    def convert(self, reader: CellReader, rows: np.ndarray, matrix: sparse.csr_matrix, genes: np.ndarray) -> CellBlock:
+        """Convert the expression ``matrix`` of some cells to some genes of the vocabulary."""
         coordinates = None if self.coordinates is None else self.coordinates[rows]
-        block = reader.block(None if len(rows) == reader.n_cells else rows)
-        return replace(block.at_genes(genes), coordinates=coordinates)
+        return replace(reader.to_block(matrix, rows).at_genes(genes), coordinates=coordinates)
 
 
 def plan_imputation(
@@ -95,7 +95,6 @@ def plan_imputation(
     reader: CellReader,
     options: ComputeOptions,
     settings: ImputeSettings,
-    max_cells: int = MAX_CELLS,
 ) -> tuple[ImputationPlan, CellPlan]:
     """Plan an imputation; the plan depends on the cells and the seed, never on how the data are stored.
 
@@ -120,8 +119,8 @@ def plan_imputation(
     points = coordinates if policy == "spatial" else None
     samples, size, seed = reader.samples, checkpoint.config.bag_size, options.seed
     cells = CellPlan(
-        blocks=plan_blocks(samples, points, seed, max_cells),
-        fit_cells=plan_fit(samples, points, size, seed, max_cells),
+        blocks=plan_blocks(samples, points, seed, options.block_size),
+        fit_cells=plan_fit(samples, points, size, seed, options.block_size),
         coordinates=coordinates,
     )
     return plan, cells

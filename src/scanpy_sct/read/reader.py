@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -166,9 +167,12 @@ class CellReader:
         rows = sampled_rows(self.n_cells)
         return counts_unit(self.block(rows).log_values) is not None
 
-    def block(self, rows: np.ndarray | None = None) -> CellBlock:
-        """Read the cells in ``rows`` (increasing or not; None: all)."""
-        matrix = self._matrix if rows is None else self._matrix[rows]
+    def rows(self, rows: np.ndarray | None = None) -> sparse.csr_matrix:
+        """Read all columns of the object (rows, n_vars) for the cells in ``rows``; None: all cells."""
+        return self._matrix if rows is None else self._matrix[rows]
+
+    def to_block(self, matrix: sparse.csr_matrix, rows: np.ndarray | None = None) -> CellBlock:
+        """Convert what :meth:`rows` reads to the genes of the vocabulary."""
         rows = np.arange(self.n_cells) if rows is None else np.asarray(rows)
         # Totals and units of cells come from all genes of the data, so values are converted before genes are picked.
         log_values = self._pick(to_log(matrix, self.scale))
@@ -184,9 +188,27 @@ class CellReader:
             hidden=None if self.hide is None else self._pick(self.hide[rows]),
         )
 
-    def columns(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Read all columns of the object, also those without a gene of the network, on the log scale of the input."""
-        return to_log(self._matrix[rows], self.scale)
+    def block(self, rows: np.ndarray | None = None) -> CellBlock:
+        """Read the cells in ``rows`` (increasing or not; None: all)."""
+        return self.to_block(self.rows(rows), rows)
+
+    def columns_of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Convert what :meth:`rows` reads to the log scale of the input."""
+        return to_log(matrix, self.scale)
+
+    def hidden_columns(self, rows: np.ndarray) -> sparse.csr_matrix | None:
+        """Return which entries of some cells the user hides, (rows, n_vars) bool; None: none in the whole object."""
+        return None if self.hide is None else self.hide[rows]
+
+    def without_matrix(self) -> CellReader:
+        """Return a light copy for other processes, which knows everything but the expression."""
+        light = copy.copy(self)
+        light._matrix = None
+        return light
+
+    def lazy_rows(self, rows: np.ndarray) -> Any:
+        """Return a dask object that reads what :meth:`rows` reads; None for data in memory."""
+        return None
 
     def _pick(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         return pick_genes(matrix, self.genes, len(self.measured))
