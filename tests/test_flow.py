@@ -22,6 +22,7 @@ ALLOWED = {
     "settings": set(),
     "storable": set(),
     "files": set(),
+    "store": set(),
     "sparse_tools": set(),
     "model": {"settings"},
     "read": {"settings", "sparse_tools"},
@@ -45,7 +46,7 @@ ALLOWED["train"] = ALLOWED["train"] | {"files"}
 # Names of the package itself that do not carry the name of the part they come from.
 HOME = {"load_model": "checkpoints"}
 # Who may know these packages at all.
-ANNDATA = {"read", "write", "workflow", "annotate", "demo", "files", "cli"} | PUBLIC
+ANNDATA = {"read", "write", "store", "workflow", "annotate", "demo", "files", "cli"} | PUBLIC
 TORCH = {"model", "checkpoints", "run", "train"}
 KNOWN_TO = {
     "anndata": ANNDATA,
