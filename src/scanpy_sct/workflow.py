@@ -14,9 +14,9 @@ import pandas as pd
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import sampled_rows
+from scanpy_sct.read.whole import shallow_copy
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.storable import storable
-from scanpy_sct.read.whole import shallow_copy
 from scanpy_sct.store import PartStore, open_layer
 from scanpy_sct.write import WriteOptions, guard
 

@@ -24,8 +24,8 @@ def blocks():
 def totals_and_process():
     """Return a task; a function inside another is sent to workers as it is, without an import."""
 
-    def task(number, rows, matrix, factor=1):
-        return number, rows, np.asarray(matrix.sum(axis=1)).ravel() * factor, os.getpid()
+    def task(number, cells, factor=1):
+        return number, cells.rows, np.asarray(cells.matrix.sum(axis=1)).ravel() * factor, os.getpid()
 
     return task
 
@@ -56,7 +56,7 @@ def test_blocks_on_workers(reader, blocks, client):
 
 
 def test_every_worker_does_its_part(reader, client):
-    def slow(number, rows, matrix):
+    def slow(number, cells):
         import os
         import time
 
@@ -69,7 +69,7 @@ def test_every_worker_does_its_part(reader, client):
 
 
 def test_a_killed_worker_costs_a_retry(reader, blocks, client, tmp_path):
-    def deadly(number, rows, matrix, flag):
+    def deadly(number, cells, flag):
         """Kill the worker that computes block 1, once."""
         import os
         import time
@@ -78,7 +78,7 @@ def test_a_killed_worker_costs_a_retry(reader, blocks, client, tmp_path):
             open(flag, "w").close()
             os._exit(1)
         time.sleep(0.1)
-        return matrix.nnz
+        return cells.matrix.nnz
 
     flag = tmp_path / "killed"
     found = dict(run_blocks(deadly, reader, blocks, str(flag), client=client))
@@ -87,7 +87,7 @@ def test_a_killed_worker_costs_a_retry(reader, blocks, client, tmp_path):
 
 
 def test_an_error_of_a_task_is_raised_here(reader, blocks, client):
-    def wrong(number, rows, matrix):
+    def wrong(number, cells):
         msg = f"block {number} is wrong"
         raise ValueError(msg)
 
@@ -107,7 +107,8 @@ def test_a_client_is_found_if_it_is_active(client):
 
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_rows_come_back_in_the_order_of_the_object(reader, blocks, client, is_sparse):
-    def tables(number, rows, matrix, is_sparse):
+    def tables(number, cells, is_sparse):
+        matrix = cells.matrix
         return {"all": matrix if is_sparse else matrix.toarray(), "some": matrix[:, :3].toarray()}
 
     expected = reader.rows().toarray()

@@ -19,7 +19,7 @@ from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.requested import requested_genes
-from scanpy_sct.run.blocks import find_client, run_blocks
+from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.collect import Rows, collect_rows, lazy_rows
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import entry_rows, keep_entries
@@ -73,18 +73,18 @@ class ArrangeTask:
     is_sparse: bool = False
     """Whether the layer is a CSR matrix."""
 
-    def __call__(self, number: int, rows: np.ndarray, matrix: sparse.csr_matrix, fit: ImputationFit) -> ArrangedBlock:
+    def __call__(self, number: int, cells: StoredCells, fit: ImputationFit) -> ArrangedBlock:
         """Impute a block."""
-        imputed = self.imputer.task(number, rows, matrix, fit)
+        imputed = self.imputer.task(number, cells, fit)
         columns, reader = self.columns, self.imputer.reader
         layer_of = _sparse_layer if self.is_sparse else _dense_layer
-        tables = {"layer": layer_of(reader, rows, matrix, imputed.values, columns)}
+        tables = {"layer": layer_of(reader, cells, imputed.values, columns)}
         unmeasured = self.imputer.plan.is_unmeasured
         if unmeasured.any():
             tables["unmeasured"] = imputed.values[:, unmeasured]
         for name, part in (("bins", imputed.bins), ("confidence", imputed.confidence)):
             if part is not None:
-                tables[name] = np.zeros((len(rows), columns.n), dtype=part.dtype)
+                tables[name] = np.zeros((len(cells.rows), columns.n), dtype=part.dtype)
                 tables[name][:, columns.of_object] = part[:, columns.predicted]
         return ArrangedBlock(tables, imputed.moments)
 
@@ -147,7 +147,7 @@ def imputed_fields(
         "imputed": columns.spread(np.ones(len(imputer.plan.columns), dtype=bool), False),
         "recovery": columns.spread(moments.correlation(), np.nan),
         "network_fraction": None if fit.blend is None else columns.spread(fit.blend.network_fraction, np.nan),
-        "unmeasured": pd.DataFrame(np.asarray(of_unmeasured), imputer.reader.obs_names, names) if names else None,
+        "unmeasured": pd.DataFrame(of_unmeasured, imputer.reader.obs_names, names) if names else None,
     }
     return fields, _details(fit, imputer)
 
@@ -173,7 +173,10 @@ def _collect(imputer: Imputer, task: ArrangeTask) -> tuple[ImputationFit, dict[s
         futures = [future for _, future in sorted(found, key=lambda item: item[0])]
         moments = client.gather([client.submit(attrgetter("moments"), each, pure=False) for each in futures])
         tables = [client.submit(attrgetter("tables"), each, pure=False) for each in futures]
-        return fit, lazy_rows(tables, rows, client), _total(moments)
+        lazy = lazy_rows(tables, rows, client)
+        if "unmeasured" in lazy:  # a table of pandas
+            lazy["unmeasured"] = client.compute(lazy["unmeasured"]).result()
+        return fit, lazy, _total(moments)
     moments = []
 
     def parts() -> Iterator[tuple[np.ndarray, dict[str, Rows]]]:
@@ -209,39 +212,34 @@ def _total(moments: list[Moments]) -> Moments:
     return sum(moments[1:], moments[0])
 
 
-def _dense_layer(
-    reader: CellReader, rows: np.ndarray, matrix: sparse.csr_matrix, values: np.ndarray, columns: _Columns
-) -> np.ndarray:
+def _dense_layer(reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns) -> np.ndarray:
     """Make a block of the layer: predictions, measured values of other genes, NaN where these are hidden."""
-    layer = np.empty((len(rows), columns.n), dtype=np.float32)
-    for start in range(0, len(rows), CELLS_AT_ONCE):
+    layer = np.empty((len(cells.rows), columns.n), dtype=np.float32)
+    for start in range(0, len(layer), CELLS_AT_ONCE):
         part = slice(start, start + CELLS_AT_ONCE)
-        layer[part] = reader.columns_of(matrix[part]).toarray()
-        hidden = reader.hidden_columns(rows[part])
-        if hidden is not None:
-            layer[part][hidden.nonzero()] = np.nan
+        layer[part] = reader.columns_of(cells.matrix[part]).toarray()
+        if cells.hidden is not None:
+            layer[part][cells.hidden[part].nonzero()] = np.nan
         layer[part, columns.of_object] = values[part][:, columns.predicted]
     return layer
 
 
-def _sparse_layer(
-    reader: CellReader, rows: np.ndarray, matrix: sparse.csr_matrix, values: np.ndarray, columns: _Columns
-) -> sparse.csr_matrix:
+def _sparse_layer(reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns) -> sparse.csr_matrix:
     """Make the same block as a sparse matrix."""
     is_other = np.ones(columns.n, dtype=bool)
     is_other[columns.of_object] = False
-    measured = reader.columns_of(matrix)
+    measured = reader.columns_of(cells.matrix)
     measured = keep_entries(measured, is_other[measured.indices])
     entries = [(entry_rows(measured), measured.indices, measured.data)]
-    hidden = reader.hidden_columns(rows)
-    if hidden is not None:
+    if cells.hidden is not None:
+        hidden = cells.hidden
         hidden = keep_entries(hidden, is_other[hidden.indices])
         entries.append((entry_rows(hidden), hidden.indices, np.full(hidden.nnz, np.nan, dtype=np.float32)))
-    of_object = np.tile(columns.of_object, len(rows))
-    predicted = values[:, columns.predicted]
-    entries.append((np.repeat(np.arange(len(rows)), predicted.shape[1]), of_object, predicted.ravel()))
+    n_cells, predicted = len(cells.rows), values[:, columns.predicted]
+    cell = np.repeat(np.arange(n_cells), predicted.shape[1])
+    entries.append((cell, np.tile(columns.of_object, n_cells), predicted.ravel()))
     cell, column, data = (np.concatenate(each) for each in zip(*entries, strict=True))
-    return sparse.csr_matrix((data, (cell, column)), shape=(len(rows), columns.n))
+    return sparse.csr_matrix((data, (cell, column)), shape=(n_cells, columns.n))
 
 
 def _details(fit: ImputationFit, imputer: Imputer) -> dict[str, Any]:

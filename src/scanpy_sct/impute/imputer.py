@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.impute.apply import ImputedBlock, apply_imputation, calibrated
@@ -20,7 +19,7 @@ from scanpy_sct.impute.planning import plan_imputation
 from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.read.scale import count_units
-from scanpy_sct.run.blocks import find_client, read_rows, run_blocks
+from scanpy_sct.run.blocks import StoredCells, find_client, read_cells, run_blocks
 from scanpy_sct.run.collect import collect_rows
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.runner import Runner
@@ -102,10 +101,10 @@ class Imputer:
         """Rows of the cells of each block."""
         return [each.rows for each in self.cells.blocks]
 
-    def read(self, rows: np.ndarray, matrix: sparse.csr_matrix | None = None) -> CellBlock:
-        """Read some cells, with the genes of the plan; ``matrix`` is their expression, if it was read before."""
-        matrix = read_rows(self.reader, rows) if matrix is None else matrix
-        return self.cells.convert(self.reader, rows, matrix, self.plan.genes)
+    def read(self, cells: StoredCells | np.ndarray) -> CellBlock:
+        """Convert cells, or read some rows, to a block with the genes of the plan."""
+        cells = cells if isinstance(cells, StoredCells) else read_cells(self.reader, cells)
+        return self.cells.convert(self.reader.to_block(cells.matrix, cells.rows, cells.hidden), self.plan.genes)
 
     def fit(self) -> ImputationFit:
         """Fit the imputation in this process."""
@@ -115,17 +114,17 @@ class Imputer:
         self._fitted = (fit, block, prediction) if self.cells.is_one_block else None
         return fit
 
-    def fit_task(self, number: int, rows: np.ndarray, matrix: sparse.csr_matrix) -> ImputationFit:
+    def fit_task(self, number: int, cells: StoredCells) -> ImputationFit:
         """Fit the imputation to the cells of the fit; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
-        return self._fit(self.read(rows, matrix))[0]
+        return self._fit(self.read(cells))[0]
 
-    def task(self, number: int, rows: np.ndarray, matrix: sparse.csr_matrix, fit: ImputationFit) -> ImputedBlock:
+    def task(self, number: int, cells: StoredCells, fit: ImputationFit) -> ImputedBlock:
         """Impute a block; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
         fitted, self._fitted = self._fitted, None
         if fitted is not None and fitted[0] is fit:
             _, block, prediction = fitted
         else:
-            block, prediction = self.read(rows, matrix), None
+            block, prediction = self.read(cells), None
         del fitted
         return apply_imputation(self.runner, fit, block, prediction, self._units(block))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.impute.options import ImputeSettings
@@ -84,10 +83,10 @@ class CellPlan:
         """Whether all cells are one block."""
         return len(self.blocks) == 1
 
-    def convert(self, reader: CellReader, rows: np.ndarray, matrix: sparse.csr_matrix, genes: np.ndarray) -> CellBlock:
-        """Convert the expression ``matrix`` of some cells to some genes of the vocabulary."""
-        coordinates = None if self.coordinates is None else self.coordinates[rows]
-        return replace(reader.to_block(matrix, rows).at_genes(genes), coordinates=coordinates)
+    def convert(self, block: CellBlock, genes: np.ndarray) -> CellBlock:
+        """Return a block with some genes of the vocabulary, and the coordinates that the network reads."""
+        coordinates = None if self.coordinates is None else self.coordinates[block.rows]
+        return replace(block.at_genes(genes), coordinates=coordinates)
 
 
 def plan_imputation(

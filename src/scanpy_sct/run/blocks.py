@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,22 @@ if TYPE_CHECKING:
 
     from scanpy_sct.read.reader import CellReader
 
+
+@dataclass(frozen=True)
+class StoredCells:
+    """Some cells as they are stored."""
+
+    rows: np.ndarray
+    """Their rows in the object."""
+    matrix: sparse.csr_matrix
+    """Their expression, from :meth:`scanpy_sct.read.reader.CellReader.rows`."""
+    hidden: sparse.csr_matrix | None = None
+    """Their hidden entries, from :meth:`scanpy_sct.read.reader.CellReader.hidden_columns`."""
+
+
 BlockTask = Callable[..., Any]
-"""Function of the number of a block, its rows, and their expression as :meth:`CellReader.rows` returns it; workers need
-it to be picklable. More arguments may follow, the same for all blocks."""
+"""Function of the number of a block and its :class:`StoredCells`; workers need it to be picklable. More arguments may
+follow, the same for all blocks."""
 
 RETRIES = 3
 """How often a block is computed again after its worker failed."""
@@ -85,9 +99,7 @@ def run_blocks(
     numbers = range(len(blocks)) if numbers is None else numbers
     sizes = [len(blocks[number]) for number in numbers]
     if client is None:
-        found = (
-            (number, task(number, blocks[number], read_rows(reader, blocks[number]), *shared)) for number in numbers
-        )
+        found = ((number, task(number, read_cells(reader, blocks[number]), *shared)) for number in numbers)
     else:
         found = _on_cluster(task, reader, {number: blocks[number] for number in numbers}, shared, client, keep)
     if len(sizes) == 1 and client is None:  # the task has progress bars of its own
@@ -96,18 +108,11 @@ def run_blocks(
     yield from block_progress(found, lambda item: len(blocks[item[0]]), sum(sizes), what)
 
 
-def read_rows(reader: CellReader, rows: np.ndarray) -> sparse.csr_matrix:
-    """Read the expression of some cells; that of all cells in memory is not copied."""
+def read_cells(reader: CellReader, rows: np.ndarray) -> StoredCells:
+    """Read some cells; the expression of all cells in memory is not copied."""
     is_all = len(rows) == reader.n_cells and bool((np.diff(rows) == 1).all())
-    return reader.rows(None if is_all else rows)
-
-
-def send_rows(reader: CellReader, rows: np.ndarray, client: Client) -> Future:
-    """Return a future of the expression of some cells; what is not in memory is read by the workers."""
-    lazy = reader.lazy_rows(rows)
-    if lazy is not None:
-        return client.compute(lazy)
-    return client.scatter(reader.rows(rows), hash=False)
+    chosen = None if is_all else rows
+    return StoredCells(rows, reader.rows(chosen), reader.hidden_columns(chosen))
 
 
 def _on_cluster(
@@ -158,14 +163,28 @@ class _Sender:
             raise RuntimeError(msg)
         if attempt > 1:
             self.sent = self._send_shared()
-        matrix = send_rows(self.reader, rows, self.client)
-        return self.client.submit(_run_task, number, rows, matrix, *self.sent, pure=False, retries=RETRIES)
+        lazy = self.reader.lazy_rows(rows)
+        # What is not in memory is read by the worker.
+        matrix = self._scatter(self.reader.rows(rows)) if lazy is None else self.client.compute(lazy)
+        hidden = self.reader.hidden_columns(rows)
+        hidden = None if hidden is None else self._scatter(hidden)
+        return self.client.submit(_run_task, number, rows, matrix, hidden, *self.sent, pure=False, retries=RETRIES)
+
+    def _scatter(self, value: Any) -> Future:
+        return self.client.scatter(value, hash=False)
 
     def _send_shared(self) -> list[Future]:
         return [self.client.scatter(each, broadcast=True, hash=False) for each in self.shared]
 
 
-def _run_task(number: int, rows: np.ndarray, matrix: sparse.csr_matrix, task: BlockTask, *shared: Any) -> Any:
+def _run_task(
+    number: int,
+    rows: np.ndarray,
+    matrix: sparse.csr_matrix,
+    hidden: sparse.csr_matrix | None,
+    task: BlockTask,
+    *shared: Any,
+) -> Any:
     """Run a task on a worker; one at a time, since each uses all cores, or the device, of the worker."""
     with _one_block, quiet():
-        return task(number, rows, matrix, *shared)
+        return task(number, StoredCells(rows, matrix, hidden), *shared)
