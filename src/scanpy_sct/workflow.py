@@ -97,8 +97,6 @@ def call_params(options: tuple[ReadOptions, ComputeOptions, WriteOptions]) -> di
     given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names")}
     how = {name: getattr(computing, name) for name in ("bags", "precision", "batch_size")}
     where = {"device": str(computing.device), "key_added": writing.key_added}
-    if writing.out is not None:
-        where["out"] = str(writing.out)
     return {**given, **how, "rng": computing.seed, **where}
 
 
@@ -127,7 +125,7 @@ def open_parts(
         As :meth:`scanpy_sct.store.PartStore.open`.
     """
     # What only decides where and how fast it is computed may change from one run to the next.
-    free = ("device", "batch_size", "out")
+    free = ("device", "batch_size")
     call = {name: value for name, value in {**call_params(options), **params}.items() if name not in free}
     rows = sampled_rows(reader.n_cells)
     sample = reader.rows(rows)

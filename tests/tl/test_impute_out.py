@@ -63,7 +63,7 @@ def test_the_store_is_the_object_with_the_result(cells, run, tmp_path):
     np.testing.assert_array_equal(stored.X.toarray(), cells.X.toarray())
     np.testing.assert_array_equal(stored.layers["other"].toarray(), cells.X.toarray())
     assert stored.uns["note"] == {"kept": 1}
-    assert stored.uns["sct"]["params"]["out"] == str(out)
+    assert stored.uns["sct"]["params"]["rng"] == 3
     assert list(stored.obs["sample"]) == list(cells.obs["sample"])
     assert stored.obs_names.equals(cells.obs_names)
 

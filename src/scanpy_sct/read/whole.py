@@ -44,7 +44,7 @@ def _from_group(group: Any) -> AnnData:
         if name in group:
             fields[name] = {key: read_elem_lazy(group[name][key]) for key in group[name]}
     raw = None
-    if "raw" in group:
+    if "raw" in group and hasattr(group["raw"], "keys"):  # an array stands for "none"
         raw = {name: read_elem(group["raw"][name]) for name in ("var", "varm") if name in group["raw"]}
         raw["X"] = read_elem_lazy(group["raw"]["X"])
     return ad.AnnData(read_elem_lazy(group["X"]) if "X" in group else None, **fields, raw=raw)
