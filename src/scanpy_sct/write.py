@@ -43,8 +43,8 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
     TypeError
         The key is not a string.
     ValueError
-        A file cannot store the key, the object has fields of this name that another tool wrote, or the object is on
-        disk and a copy is requested.
+        A file cannot store the key, the object has fields of this name that another tool wrote, the object is on disk
+        and a copy is requested, or it was opened without the names of its cells.
     """
     key = checked_key(options.key_added)
     params = getattr(adata, "uns", {}).get(key)
@@ -59,6 +59,11 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
     if getattr(adata, "isbacked", False) and (options.copy or adata.is_view):
         what = "copy=True" if options.copy else "adata is a view"
         msg = f"{what}, and the matrix of adata is on disk (backed); give adata.to_memory()."
+        raise ValueError(msg)
+    obs = getattr(adata, "obs", None)
+    if getattr(obs, "true_index_dim", None) != getattr(obs, "index_dim", None):
+        # anndata could not load the tables that would be written.
+        msg = "adata was opened without the names of its cells (load_annotation_index=False); open it with them."
         raise ValueError(msg)
 
 
@@ -221,11 +226,14 @@ class _Field(NamedTuple):
 
 
 def _write(adata: AnnData, fields: list[_Field]) -> None:
-    for container, key, value in fields:
+    # Entries of `.uns` turn a view into an object, which the columns of a lazy table would not.
+    for container, key, value in sorted(fields, key=lambda field: field.container != "uns"):
+        target = getattr(adata, container)
         if value is not None:
-            getattr(adata, container)[key] = value
-        elif key in getattr(adata, container):
-            del getattr(adata, container)[key]
+            target[key] = value
+        elif key in target:
+            # The tables of a lazy object are xarray datasets in a wrapper that cannot delete.
+            del (target.ds if hasattr(target, "ds") else target)[key]
 
 
 def checked_key(key: str) -> str:

@@ -53,3 +53,26 @@ def test_unmeasured_genes(cells, client, compact_checkpoint, open_cells):
     sct.tl.impute(here, genes, model=compact_checkpoint, **HOW)
     sct.tl.impute(panel, genes, model=compact_checkpoint, client=client, **HOW)
     np.testing.assert_allclose(panel.obsm["sct_unmeasured"], here.obsm["sct_unmeasured"], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["compact_checkpoint", "released_checkpoint"])
+def test_embed(cells, client, kind, request):
+    model = request.getfixturevalue(kind)
+    here = cells.copy()
+    sct.tl.embed(here, model=model, **HOW)
+    sct.tl.embed(cells, model=model, client=client, **HOW)
+    np.testing.assert_allclose(cells.obsm["X_sct"], here.obsm["X_sct"], atol=1e-5)
+
+
+@pytest.mark.parametrize("source", ["reference", "markers"])
+def test_annotate(cells, client, compact_checkpoint, pbmc, source):
+    reference = pbmc[120:220].copy()
+    how = {
+        "reference": {"reference": reference, "labels_key": "bulk_labels"},
+        "markers": {"markers": {"B": ["CD79A", "CD79B"], "NK": ["NKG7", "GNLY"]}},
+    }[source]
+    here = cells.copy()
+    sct.tl.annotate(here, model=compact_checkpoint, **how, **HOW)
+    sct.tl.annotate(cells, model=compact_checkpoint, client=client, **how, **HOW)
+    assert list(cells.obs["sct_label"]) == list(here.obs["sct_label"])
+    np.testing.assert_allclose(cells.obsm["sct_label_probs"], here.obsm["sct_label_probs"], atol=1e-5)

@@ -37,8 +37,11 @@ def read_column(table: Any, column: str, argument: str, where: str, hint: str = 
 
 
 def as_series(column: Any) -> pd.Series:
-    """Load a column of a table of an AnnData."""
-    return column if isinstance(column, pd.Series) else column.to_series()
+    """Load a column of a table of an AnnData, with its categories in their order."""
+    if isinstance(column, pd.Series):
+        return column
+    data = column.data  # `to_series` would lose the categories
+    return pd.Series(data.compute() if hasattr(data, "compute") else data, index=next(iter(column.indexes.values())))
 
 
 def as_frame(table: Any) -> pd.DataFrame:

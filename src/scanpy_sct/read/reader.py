@@ -178,9 +178,9 @@ class CellReader:
         matrix, hidden = self.rows(rows), self.hidden_columns(rows)
         return self.to_block(matrix, np.arange(self.n_cells) if rows is None else np.asarray(rows), hidden)
 
-    def blocks(self, max_cells: int = ROWS_AT_ONCE) -> Iterator[CellBlock]:
+    def blocks(self) -> Iterator[CellBlock]:
         """Read all cells in their order, some thousand at a time."""
-        for part in consecutive(self.n_cells, max_cells):
+        for part in consecutive(self.n_cells, ROWS_AT_ONCE):
             yield self.block(None if len(self.samples[part]) == self.n_cells else np.arange(part.start, part.stop))
 
     def to_block(
