@@ -14,10 +14,10 @@ from scipy import sparse
 
 logger = logging.getLogger(__name__)
 
-MAX_GAP = 32
+MAX_GAP = 128
 """Rows between two requested ones that are read and dropped, since each read of a file costs as much as some rows."""
-MAX_DENSE_ROWS = 1024
-"""Dense rows of a file that are held at a time; they are converted to CSR before the next ones are read."""
+MAX_SPARSE_ROWS, MAX_DENSE_ROWS = 8192, 1024
+"""Rows of a file that are held at a time: others are dropped, and dense ones converted, before the next are read."""
 LARGE = 20_000
 """Cells from which on loading a lazy matrix as a whole is worth a warning."""
 
@@ -114,9 +114,11 @@ class _FileMatrix:
     is_in_memory = False
 
     def __init__(self, stored: Any, source: str) -> None:
-        self._stored, self._source = stored, source
-        self.shape, self.dtype = tuple(stored.shape), np.dtype(stored.dtype)
-        self._is_sparse = hasattr(stored, "to_memory")
+        self._source, self.shape, self.dtype = source, tuple(stored.shape), np.dtype(stored.dtype)
+        is_sparse = hasattr(stored, "to_memory")
+        # The arrays themselves: anndata's CSRDataset takes several times longer to read a few rows.
+        self._stored = stored.group if is_sparse else stored
+        self._starts = np.asarray(self._stored["indptr"][:], dtype=np.int64) if is_sparse else None
 
     def rows(self, rows: np.ndarray | None) -> sparse.csr_matrix:
         increasing, order = _increasing(np.arange(self.shape[0]) if rows is None else rows)
@@ -124,21 +126,26 @@ class _FileMatrix:
 
     def _runs(self, rows: np.ndarray) -> list[np.ndarray]:
         """Divide increasing rows into those that are read at once."""
+        at_once = MAX_DENSE_ROWS if self._starts is None else MAX_SPARSE_ROWS
         runs = np.split(rows, np.flatnonzero(np.diff(rows) > MAX_GAP + 1) + 1)
-        if self._is_sparse:
-            return runs
-        return [part for run in runs for part in np.array_split(run, -(-len(run) // MAX_DENSE_ROWS) or 1)]
+        return [part for run in runs if len(run) for part in _in_windows(run, at_once)]
 
     def _read(self, run: np.ndarray) -> sparse.csr_matrix:
-        if not len(run):
-            return sparse.csr_matrix((0, self.shape[1]), dtype=np.float32)
-        part = self._stored[int(run[0]) : int(run[-1]) + 1]
+        part = self._slice(int(run[0]), int(run[-1]) + 1)
         return to_csr(part if len(run) == part.shape[0] else part[run - run[0]], self._source)
+
+    def _slice(self, start: int, stop: int) -> Any:
+        if self._starts is None:
+            return self._stored[start:stop]
+        starts = self._starts[start : stop + 1]
+        entries = slice(int(starts[0]), int(starts[-1]))
+        data, columns = self._stored["data"][entries], self._stored["indices"][entries]
+        return sparse.csr_matrix((data, columns, starts - starts[0]), shape=(stop - start, self.shape[1]))
 
     def lazy_rows(self, rows: np.ndarray) -> Any:
         import dask
 
-        node = getattr(self._stored, "group", self._stored)
+        node = self._stored
         if not hasattr(node, "file"):  # zarr, which can be sent
             return dask.delayed(_FileMatrix.rows)(self, rows)
         if node.file.mode != "r":  # another process could not open a file that is open for writing
@@ -187,6 +194,11 @@ def _picked(rows: np.ndarray, source: str, *chunks: Any) -> sparse.csr_matrix:
     """Return some rows of chunks that lie side by side."""
     parts = [to_csr(chunk if len(rows) == chunk.shape[0] else chunk[rows], source) for chunk in chunks]
     return parts[0] if len(parts) == 1 else sparse.hstack(parts, format="csr")
+
+
+def _in_windows(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Divide increasing rows so that first and last of each part are less than ``size`` apart."""
+    return np.split(rows, np.flatnonzero(np.diff((rows - rows[0]) // size)) + 1)
 
 
 def _increasing(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
