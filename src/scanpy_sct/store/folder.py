@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scanpy_sct.store.merge import Merge
+from scanpy_sct.store.base import write_base
+from scanpy_sct.store.merge import ZARR_FORMAT, Merge
 from scanpy_sct.store.parts import stored_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".zarr"
-ZARR_FORMAT: Literal[2] = 2
-"""Can be read by all versions of anndata, and with 8 MB chunks of whole rows the sharding of format 3 is not needed."""
 N_DIFFERENCES = 10
 """Differences of two calls that an error lists."""
 
@@ -106,7 +105,7 @@ class PartStore:
                 raise
 
     def read_part(self, number: int, names: Sequence[str] | None = None, rows: slice = slice(None)) -> dict[str, Any]:
-        """Read arrays of a part into memory.
+        """Read arrays of a part into memory; once the merge has begun, only those that do not become layers.
 
         Parameters
         ----------
@@ -149,26 +148,31 @@ class PartStore:
         """
         import zarr
 
+        _check_absent(self.out)
+        folders = [self._folder(number) for number in range(len(blocks))]
+        missing = [number for number in range(len(blocks)) if not self.has_part(number)]
+        if missing:
+            msg = f"{str(self.partial)!r} lacks the parts {missing}; write them first."
+            raise ValueError(msg)
+        merge = Merge(folders, blocks, layers, adata.shape)
         for leftover in self.partial.glob(".part-*"):  # of writers that were killed
             shutil.rmtree(leftover, ignore_errors=True)
         done = self._merged_rows()
         if done is None:
-            _write_base(adata, self._result)
+            write_base(adata, self._result, without_layers=layers.values())
         group = zarr.open_group(self._result, mode="r+", zarr_format=ZARR_FORMAT, use_consolidated=False)
-        folders = [self._folder(number) for number in range(len(blocks))]
-        merge = Merge(group.require_group("layers"), folders, blocks, layers, adata.n_vars)
         if done is None:
-            merge.create()
+            merge.create(group["layers"])
             _write_json(self._progress, {"rows": 0})
-        self._merge(merge, done or 0, on_rows)
+        self._merge(merge, group["layers"], done or 0, on_rows)
         zarr.consolidate_metadata(self._result, zarr_format=ZARR_FORMAT)
         self._publish()
         return self.out
 
-    def _merge(self, merge: Merge, done: int, on_rows: Callable[[int], object] | None) -> None:
+    def _merge(self, merge: Merge, layers: Any, done: int, on_rows: Callable[[int], object] | None) -> None:
         if on_rows is not None and done:
             on_rows(done)
-        for rows in merge.windows(done):
+        for rows in merge.windows(layers, done):
             _write_json(self._progress, {"rows": rows})
             merge.drop(rows)
             if on_rows is not None:
@@ -275,17 +279,6 @@ def _differences(earlier: Any, now: Any, name: str = "") -> Iterator[str]:
 def _shown(value: Any, length: int = 60) -> str:
     text = json.dumps(value)
     return text if len(text) <= length else f"{text[:length]}..."
-
-
-def _write_base(adata: AnnData, path: Path) -> None:
-    """Write everything but the new layers."""
-    import zarr
-    from anndata.io import write_elem
-
-    if path.exists():  # incomplete
-        shutil.rmtree(path)
-    # Not adata.write_zarr: it changes strings of the object to categories, and warns of the format.
-    write_elem(zarr.open_group(path, mode="w", zarr_format=ZARR_FORMAT), "/", adata)
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

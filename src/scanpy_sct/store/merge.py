@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.store.parts import StoredArray, stored_arrays
 
+ZARR_FORMAT: Literal[2] = 2
+"""Can be read by all versions of anndata, and with 8 MB chunks of whole rows the sharding of format 3 is not needed."""
 CHUNK_BYTES = 8_000_000
 CHUNKS_PER_WINDOW = 8
 """Compressed at the same time where there are as many cores."""
@@ -32,47 +34,44 @@ class Merge:
 
     Parameters
     ----------
-    layers
-        Zarr group to which the layers are written.
     folders
         Folder of each part.
     blocks
         Rows of each part in the object, increasing.
     names
         Name of the array in the parts -> name of the layer.
-    n_columns
-        Number of genes of the object.
+    shape
+        Cells and genes of the object.
     """
 
     def __init__(
         self,
-        layers: Any,
         folders: Sequence[Path],
         blocks: Sequence[np.ndarray],
         names: Mapping[str, str],
-        n_columns: int,
+        shape: tuple[int, int],
     ) -> None:
         blocks = [np.asarray(rows) for rows in blocks]
-        self.n_rows = sum(map(len, blocks))
+        self.n_rows = shape[0]
         _check_blocks(blocks, self.n_rows)
         stored = [stored_arrays(folder) for folder in folders]
-        sources = {name: _Source([arrays[name] for arrays in stored], blocks, n_columns) for name in names}
+        sources = {name: _Source([arrays[name] for arrays in stored], blocks, shape[1]) for name in names}
         row_bytes = max((source.n_bytes / max(self.n_rows, 1) for source in sources.values()), default=1)
         self.chunk_rows = int(np.clip(CHUNK_BYTES // max(row_bytes, 1), 1, max(self.n_rows, 1)))
         self._layers = [
-            (_SparseLayer if source.is_sparse else _DenseLayer)(layers, names[name], source, self.chunk_rows)
+            (_SparseLayer if source.is_sparse else _DenseLayer)(names[name], source, self.chunk_rows)
             for name, source in sources.items()
         ]
 
-    def create(self) -> None:
-        """Make the layers, still without values."""
+    def create(self, layers: Any) -> None:
+        """Make the layers in a zarr group, still without values."""
         for layer in self._layers:
-            layer.create()
+            layer.create(layers)
 
-    def windows(self, start: int) -> Iterator[int]:
+    def windows(self, layers: Any, start: int) -> Iterator[int]:
         """Write the rows from ``start`` on, and yield the number of rows that are complete after each window."""
         for layer in self._layers:
-            layer.open(start)
+            layer.open(layers, start)
         step = self.chunk_rows * CHUNKS_PER_WINDOW
         for first in range(start, self.n_rows, step):
             stop = min(first + step, self.n_rows)
@@ -138,15 +137,15 @@ class _Source:
 class _DenseLayer:
     """Chunks of whole rows, as functions on dask arrays of cells want them."""
 
-    def __init__(self, layers: Any, name: str, source: _Source, chunk_rows: int) -> None:
-        self._layers, self._name, self.source, self._chunk_rows = layers, name, source, chunk_rows
+    def __init__(self, name: str, source: _Source, chunk_rows: int) -> None:
+        self._name, self.source, self._chunk_rows = name, source, chunk_rows
 
-    def create(self) -> None:
+    def create(self, layers: Any) -> None:
         chunks = (self._chunk_rows, max(self.source.shape[1], 1))
-        _create_array(self._layers, self._name, self.source.shape, self.source.dtype, chunks)
+        _create_array(layers, self._name, self.source.shape, self.source.dtype, chunks)
 
-    def open(self, start: int) -> None:
-        self._array = self._layers[self._name]
+    def open(self, layers: Any, start: int) -> None:
+        self._array = layers[self._name]
 
     def write(self, start: int, stop: int) -> None:
         self._array[start:stop] = self.source.dense(start, stop)
@@ -161,23 +160,23 @@ class _SparseLayer:
     Only whole chunks are written; entries that do not fill one wait for the next window.
     """
 
-    def __init__(self, layers: Any, name: str, source: _Source, chunk_rows: int) -> None:
-        self._layers, self._name, self.source = layers, name, source
+    def __init__(self, name: str, source: _Source, chunk_rows: int) -> None:
+        self._name, self.source = name, source
 
-    def create(self) -> None:
+    def create(self, layers: Any) -> None:
         lengths = self.source.row_lengths()
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         n_entries, shape = int(indptr[-1]), self.source.shape
         # One type for both, as scipy wants it.
         index = np.dtype(np.int32 if max(n_entries, shape[1]) <= INT32_MAX else np.int64)
-        group = self._layers.create_group(self._name, overwrite=True)
+        group = layers.create_group(self._name, overwrite=True)
         group.attrs.update({**CSR, "shape": list(shape)})
         for piece, dtype in (("data", self.source.dtype), ("indices", index)):
             _create_array(group, piece, (n_entries,), dtype, (min(max(n_entries, 1), CHUNK_ENTRIES),))
         _create_array(group, "indptr", indptr.shape, index, indptr.shape)[:] = indptr.astype(index)
 
-    def open(self, start: int) -> None:
-        group = self._layers[self._name]
+    def open(self, layers: Any, start: int) -> None:
+        group = layers[self._name]
         self._indptr = group["indptr"][:].astype(np.int64)
         self._arrays = {piece: group[piece] for piece in ("data", "indices")}
         self._written = self._whole_chunks(start)
