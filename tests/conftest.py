@@ -181,6 +181,19 @@ def _in_file(adata, folder, make, *, lazy=None):
     return result
 
 
+def _in_zarr(adata, folder, make):
+    """Put a matrix that stays in a zarr store into an object in memory."""
+    import zarr
+    from anndata.io import sparse_dataset
+
+    stored = adata.copy()
+    stored.X = make(adata.X)
+    stored.write_zarr(folder / "cells.zarr")
+    node = zarr.open_group(folder / "cells.zarr", mode="r")["X"]
+    stored.X = sparse_dataset(node) if hasattr(node, "keys") else node
+    return stored
+
+
 def _as_dask(adata, chunks, make, n_columns=None):
     import dask.array as da
 
@@ -209,6 +222,8 @@ def _storages():
         "backed csr": lambda adata, folder: _in_file(adata, folder, csr),
         "backed csc": lambda adata, folder: _in_file(adata, folder, csc),
         "backed dense": lambda adata, folder: _in_file(adata, folder, dense),
+        "zarr csr": lambda adata, folder: _in_zarr(adata, folder, csr),
+        "zarr dense": lambda adata, folder: _in_zarr(adata, folder, dense),
         "lazy h5ad": lambda adata, folder: _in_file(adata, folder, csr, lazy="h5ad"),
         "lazy h5ad dense": lambda adata, folder: _in_file(adata, folder, dense, lazy="h5ad"),
         "lazy zarr": lambda adata, folder: _in_file(adata, folder, csr, lazy="zarr"),

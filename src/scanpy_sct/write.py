@@ -226,8 +226,7 @@ class _Field(NamedTuple):
 
 
 def _write(adata: AnnData, fields: list[_Field]) -> None:
-    # Entries of `.uns` turn a view into an object, which the columns of a lazy table would not.
-    for container, key, value in sorted(fields, key=lambda field: field.container != "uns"):
+    for container, key, value in fields:
         target = getattr(adata, container)
         if value is not None:
             target[key] = value

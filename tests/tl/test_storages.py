@@ -102,7 +102,7 @@ def test_a_bad_value_in_a_late_block_leaves_the_object_as_it_was(cells, pbmc, fu
 
 
 def test_an_embedding_reads_each_chunk_only_when_it_is_needed(cells, compact_checkpoint):
-    """Some for the properties of the data, then each once for the profiles and once for the vectors."""
+    """Some for the properties of the data, then each once for the profiles of all samples and once for the vectors."""
     da = pytest.importorskip("dask.array")
     import dask
 
@@ -117,10 +117,9 @@ def test_an_embedding_reads_each_chunk_only_when_it_is_needed(cells, compact_che
     adata.X = da.map_blocks(load, chunks=((8,) * 25, (cells.n_vars,)), dtype=np.float32, meta=sparse.csr_matrix((0, 0)))
     loaded.clear()
     with dask.config.set(scheduler="sync"):
-        sct.tl.embed(adata, model=compact_checkpoint)
-    counts = np.unique(loaded, return_counts=True)[1]
-    assert len(counts) == 25
-    assert counts.max() <= 3
+        sct.tl.embed(adata, model=compact_checkpoint, library_key="donor")
+    # At most 8 runs of 10 cells; the drawn cells are read in two parts, which may share a chunk.
+    assert len(loaded) <= 24 + (25 + 1) + 25
     # The last time block by block: 64 cells, eight chunks.
     assert len(set(loaded[-25:])) == 25
     assert (np.diff(np.array(loaded[-25:]) // 64) >= 0).all()

@@ -147,20 +147,25 @@ class _FileMatrix:
 
         node = self._stored
         if not hasattr(node, "file"):  # zarr, which can be sent
-            return dask.delayed(_FileMatrix.rows)(self, rows)
+            return dask.delayed(_rows_of)(node, self._source, rows)
         if node.file.mode != "r":  # another process could not open a file that is open for writing
             return None
         return dask.delayed(_rows_of_h5)(node.file.filename, node.name, self._source, rows)
 
 
+def _rows_of(node: Any, source: str, rows: np.ndarray) -> sparse.csr_matrix:
+    """Read rows of an array or of the group of a CSR matrix."""
+    from anndata.io import sparse_dataset
+
+    return _FileMatrix(sparse_dataset(node) if hasattr(node, "keys") else node, source).rows(rows)
+
+
 def _rows_of_h5(path: str, name: str, source: str, rows: np.ndarray) -> sparse.csr_matrix:
     """Read rows of a matrix in an HDF5 file, which is opened and closed here."""
     import h5py
-    from anndata.io import sparse_dataset
 
     with h5py.File(path, "r") as file:
-        node = file[name]
-        return _FileMatrix(sparse_dataset(node) if isinstance(node, h5py.Group) else node, source).rows(rows)
+        return _rows_of(file[name], source, rows)
 
 
 class _DaskMatrix:
