@@ -16,6 +16,7 @@ from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import sampled_rows
 from scanpy_sct.read.whole import shallow_copy
 from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.run.progress import cell_progress
 from scanpy_sct.storable import storable
 from scanpy_sct.store import PartStore, open_layer
 from scanpy_sct.write import WriteOptions, guard
@@ -85,7 +86,7 @@ def run_workflow(
         "details": {**record(checkpoint, reader), **result.details},
     }
     if result.stored is not None:
-        result = _finish(adata, writing.key_added, result, provenance)
+        result = _finish(adata, writing.key_added, result, result.stored, provenance)
     target = adata.copy() if writing.copy else adata
     result.write(target, writing.key_added, **result.fields, **provenance)
     return target if writing.copy else None
@@ -101,6 +102,7 @@ def call_params(options: tuple[ReadOptions, ComputeOptions, WriteOptions]) -> di
 
 
 def open_parts(
+    out: str | PathLike[str],
     checkpoint: Checkpoint,
     reader: CellReader,
     blocks: Sequence[np.ndarray],
@@ -108,10 +110,12 @@ def open_parts(
     params: Mapping[str, Any],
     n_bytes: int,
 ) -> PartStore:
-    """Open the store ``out``, new or left by an interrupted run of the same call.
+    """Open the store of a result, new or left by an interrupted run of the same call.
 
     Parameters
     ----------
+    out
+        Its path.
     checkpoint, reader, blocks
         Network, cells, and rows of the cells of each block.
     options, params
@@ -130,7 +134,7 @@ def open_parts(
     rows = sampled_rows(reader.n_cells)
     sample = reader.rows(rows)
     return PartStore.open(
-        options[2].out,
+        out,
         {
             "call": storable(call),
             "model": checkpoint.sha256,
@@ -152,12 +156,12 @@ def _digest(*arrays: np.ndarray | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def _finish(adata: AnnData, key: str, result: Result, provenance: Mapping[str, Any]) -> Result:
+def _finish(adata: AnnData, key: str, result: Result, stored: StoredTables, provenance: Mapping[str, Any]) -> Result:
     """Complete the store with the whole object and the result; the tables in it become lazy fields."""
-    stored = result.stored
     whole = shallow_copy(adata)
     result.write(whole, key, **dict.fromkeys(stored.layers), **result.fields, **provenance)
-    path = stored.parts.finish(whole, stored.blocks, stored.layers)
+    with cell_progress(adata.n_obs, "write") as advance:
+        path = stored.parts.finish(whole, stored.blocks, stored.layers, advance)
     return replace(
         result, fields={**result.fields, **{field: open_layer(path, name) for field, name in stored.layers.items()}}
     )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +30,6 @@ class WriteOptions:
     """Name of the result."""
     copy: bool = False
     """Write to a copy, which is returned, and leave the object as it is."""
-    out: str | PathLike[str] | None = None
-    """Zarr store into which large tables are written while they are computed."""
 
 
 def guard(adata: AnnData, options: WriteOptions) -> None:

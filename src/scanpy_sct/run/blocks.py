@@ -131,7 +131,7 @@ def _on_cluster(
     n_sent = BLOCKS_PER_WORKER * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     number_of: dict[str, int] = {}
 
-    def submit(number: int, rows: np.ndarray) -> Future:
+    def submit(number: int, rows: np.ndarray) -> Future[Any]:
         future = sender.submit(number, rows)
         number_of[future.key] = number
         return future
@@ -155,7 +155,7 @@ class _Sender:
         self.attempts: dict[int, int] = {}
         self.sent = self._send_shared()
 
-    def submit(self, number: int, rows: np.ndarray) -> Future:
+    def submit(self, number: int, rows: np.ndarray) -> Future[Any]:
         """Return the future of the result of a block."""
         attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
         if attempt > 1 + RETRIES:
@@ -170,10 +170,10 @@ class _Sender:
         hidden = None if hidden is None else self._scatter(hidden)
         return self.client.submit(_run_task, number, rows, matrix, hidden, *self.sent, pure=False, retries=RETRIES)
 
-    def _scatter(self, value: Any) -> Future:
+    def _scatter(self, value: Any) -> Future[Any]:
         return self.client.scatter(value, hash=False)
 
-    def _send_shared(self) -> list[Future]:
+    def _send_shared(self) -> list[Future[Any]]:
         return [self.client.scatter(each, broadcast=True, hash=False) for each in self.shared]
 
 

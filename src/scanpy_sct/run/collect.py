@@ -51,7 +51,7 @@ class _Form(NamedTuple):
     is_sparse: bool
 
 
-def lazy_rows(futures: Sequence[Future], blocks: Sequence[np.ndarray], client: Client) -> dict[str, da.Array]:
+def lazy_rows(futures: Sequence[Future[Any]], blocks: Sequence[np.ndarray], client: Client) -> dict[str, da.Array]:
     """Make dask arrays of tables that stay on the workers.
 
     Parameters
@@ -81,7 +81,7 @@ def _concatenated(pieces: Sequence[da.Array]) -> da.Array:
     return da.concatenate(pieces, axis=0)
 
 
-def _lazy_table(future: Future, n_rows: int, form: _Form) -> da.Array:
+def _lazy_table(future: Future[Any], n_rows: int, form: _Form) -> da.Array:
     import dask.array as da
 
     meta = sparse.csr_matrix((0, 0), dtype=form.dtype) if form.is_sparse else np.empty((0, 0), dtype=form.dtype)

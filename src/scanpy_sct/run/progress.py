@@ -21,11 +21,18 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     return iter(tqdm(items, total=total, desc=f"sct {what}", unit="bag", disable=_is_off()))
 
 
-def block_progress(items: Iterable[T], n_cells: Callable[[T], int], total: int, what: str) -> Iterator[T]:
-    """Iterate over results of blocks with a progress bar over their cells, instead of bars within each block."""
+@contextmanager
+def cell_progress(total: int, what: str) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar over cells; gives the function that is called with the number of cells that were done."""
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=f"sct {what}", unit="cell", disable=_is_off()) as bar:
+        yield bar.update
+
+
+def block_progress(items: Iterable[T], n_cells: Callable[[T], int], total: int, what: str) -> Iterator[T]:
+    """Iterate over results of blocks with a progress bar over their cells, instead of bars within each block."""
+    with cell_progress(total, what) as advance:
         iterator = iter(items)
         while True:
             with quiet():
@@ -33,7 +40,7 @@ def block_progress(items: Iterable[T], n_cells: Callable[[T], int], total: int, 
                     item = next(iterator)
                 except StopIteration:
                     return
-            bar.update(n_cells(item))
+            advance(n_cells(item))
             yield item
 
 

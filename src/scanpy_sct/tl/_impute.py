@@ -166,7 +166,7 @@ def impute(
     options = (
         ReadOptions(layer, library_key, gene_names, hide),
         ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
-        WriteOptions(key_added, copy, out),
+        WriteOptions(key_added, copy),
     )
     params = {"genes": requested, "calibrate": calibrate, "blend": blend, "denoise": denoise, "store_bins": store_bins}
 
@@ -175,7 +175,7 @@ def impute(
         if out is None:
             return Result(write_imputation, *imputed_fields(imputer, unmeasured))
         rows, keys = imputer.block_rows, ImputationKeys.of(key_added)
-        parts = open_parts(checkpoint, reader, rows, options, params, imputed_bytes(imputer))
+        parts = open_parts(out, checkpoint, reader, rows, options, params, imputed_bytes(imputer))
         layers = {"layer": keys.values} | ({"bins": keys.bins, "confidence": keys.confidence} if store_bins else {})
         fields, details = imputed_fields(imputer, unmeasured, ImputationStore(parts))
         return Result(write_imputation, fields, details, StoredTables(parts, rows, layers))
