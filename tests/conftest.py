@@ -103,6 +103,19 @@ def compact_checkpoint(pbmc):
 
 
 @pytest.fixture(scope="session")
+def open_cells(compact_checkpoint):
+    """Open an object for the small networks of the tests."""
+
+    from scanpy_sct.read.options import ReadOptions
+    from scanpy_sct.read.reader import CellReader
+
+    def opened(adata, **options):
+        return CellReader(adata, compact_checkpoint.genes, "log1p_counts", ReadOptions(**options))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
 def released_checkpoint(pbmc):
     """Make a random small network of the released architecture: for plumbing, not for results."""
     from scanpy_sct.checkpoints import Checkpoint, TokenSettings
@@ -133,6 +146,18 @@ def tiny_checkpoint(compact_checkpoint):
 def direct_checkpoint(compact_checkpoint):
     """Give `compact_checkpoint` its old name."""
     return compact_checkpoint
+
+
+@pytest.fixture(scope="session")
+def client():
+    """Client of a dask cluster of two processes on this machine, which does not become the active one."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 def _in_file(adata, folder, make, *, lazy=None):
@@ -224,12 +249,10 @@ def storage(request, tmp_path):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Make blocks of at most 80 cells, and find properties of the data on 80 cells."""
-    from scanpy_sct.impute.imputer import Imputer, impute_cells
+    from scanpy_sct.settings import settings
 
-    for function in (Imputer.__init__, impute_cells):
-        monkeypatch.setitem(function.__kwdefaults__, "max_cells", 80)
+    monkeypatch.setattr(settings, "block_size", 80)
     for name, value in {
-        "embed.cells.MAX_CELLS": 80,
         "embed.cells.BLOCK_CELLS": 64,
         "embed.cells.BACKGROUND_CELLS": 30,
         "read.reader.ROWS_AT_ONCE": 64,

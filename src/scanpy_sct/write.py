@@ -111,14 +111,14 @@ def write_imputation(
     adata: AnnData,
     key: str,
     *,
-    layer: np.ndarray,
+    layer: Any,
     imputed: np.ndarray,
     recovery: np.ndarray,
     params: Mapping[str, Any],
     network_fraction: np.ndarray | None = None,
     unmeasured: pd.DataFrame | None = None,
-    bins: np.ndarray | None = None,
-    confidence: np.ndarray | None = None,
+    bins: Any = None,
+    confidence: Any = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write imputed expression.
@@ -126,7 +126,8 @@ def write_imputation(
     Parameters
     ----------
     layer
-        (n_obs, n_vars) expected expression on the log scale of the input; as float32 to ``.layers[key]``.
+        (n_obs, n_vars) expected expression on the log scale of the input, dense, CSR or dask; as float32 to
+        ``.layers[key]``. None: it is written by other means.
     imputed
         (n_vars,) whether the gene was predicted; as bool to ``.var[key + "_imputed"]``.
     recovery

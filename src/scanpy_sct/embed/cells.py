@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bags import Bag, choose_policy
-from scanpy_sct.plan.blocks import MAX_CELLS, plan_blocks, rows_of_samples
+from scanpy_sct.plan.blocks import plan_blocks, rows_of_samples
 from scanpy_sct.read.reader import CellBlock, CellReader
+from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.inputs import (
     bag_inputs,
     check_coordinates,
@@ -22,6 +25,9 @@ from scanpy_sct.run.inputs import (
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Background, Runner
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 BACKGROUND_CELLS = 1000
 """Largest number of cells of a sample on which its profile is estimated."""
@@ -67,12 +73,12 @@ class EmbeddingFit:
 class Embedder:
     """Embedding of one object: plan, then fit, then block by block.
 
+    A copy that is sent to another process has everything but the expression of the cells.
+
     Parameters
     ----------
     checkpoint, cells, options
         Network, cells, and how to compute.
-    max_cells
-        Largest number of cells in a block; None: 4,096, or 8,192 for a network that reads bags.
 
     Attributes
     ----------
@@ -80,8 +86,6 @@ class Embedder:
         What all blocks have in common.
     blocks
         Rows of the cells of each block, increasing.
-    runner
-        The network.
 
     Raises
     ------
@@ -89,13 +93,7 @@ class Embedder:
         An option does not work with these data or on this machine; raised before anything is computed.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        cells: CellReader | CellBlock,
-        options: ComputeOptions,
-        max_cells: int | None = None,
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions) -> None:
         check_coordinates(checkpoint, cells.coordinates)
         by_sample = checkpoint.network.has_cell_embedding
         self.plan = EmbeddingPlan(
@@ -104,11 +102,23 @@ class Embedder:
             seed=options.seed,
             by_sample=by_sample,
         )
-        self.runner = Runner(checkpoint, options, self.plan.genes)
-        self._cells = cells
+        self._checkpoint, self._options, self._cells = checkpoint, options, cells
         self._coordinates = network_coordinates(checkpoint, cells.coordinates, cells.samples)
-        self._max_cells = max_cells or (BLOCK_CELLS if by_sample else MAX_CELLS)
+        self._max_cells = min(BLOCK_CELLS, options.block_size) if by_sample else options.block_size
         self.blocks = self._plan_blocks()
+        if find_client(options.client) is None:
+            _ = self.runner  # a device or precision that cannot be used raises its error here
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The network is moved to the device of the process that uses it.
+        kept = {name: value for name, value in self.__dict__.items() if name != "runner"}
+        options = replace(self._options, client=None)
+        return kept | {"_cells": self._cells.without_matrix(), "_options": options, "blocks": []}
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The network on its device."""
+        return Runner(self._checkpoint, self._options, self.plan.genes)
 
     def _plan_blocks(self) -> list[np.ndarray]:
         if self.plan.by_sample:
@@ -119,29 +129,47 @@ class Embedder:
     @property
     def n_batches(self) -> int:
         """Number of bags, or of batches of cells of a sample, in all blocks."""
-        size = CELLS_AT_ONCE if self.plan.by_sample else self.runner.checkpoint.config.bag_size
+        size = CELLS_AT_ONCE if self.plan.by_sample else self._checkpoint.config.bag_size
         counts = (np.unique(self._cells.samples[rows], return_counts=True)[1] for rows in self.blocks)
         return sum(int(np.ceil(each / size).sum()) for each in counts)
 
-    def read(self, rows: np.ndarray) -> CellBlock:
-        """Read some cells, with the genes of the plan."""
+    def read(self, cells: StoredCells | np.ndarray) -> CellBlock:
+        """Convert cells, or read some rows, to a block with the genes of the plan."""
+        if isinstance(cells, StoredCells):
+            rows, block = cells.rows, self._cells.to_block(cells.matrix, cells.rows, cells.hidden)
+        else:
+            rows, block = cells, self._cells.block(cells)
         coordinates = None if self._coordinates is None else self._coordinates[rows]
         # The rows of a block within another block are those within the latter.
-        return replace(self._cells.block(rows).at_genes(self.plan.genes), rows=rows, coordinates=coordinates)
+        return replace(block.at_genes(self.plan.genes), rows=rows, coordinates=coordinates)
 
-    def fit(self) -> EmbeddingFit:
+    def fit(self, client: Client | None = None) -> EmbeddingFit:
         """Estimate the profile of each sample on up to 1,000 of its cells, which are read once."""
         if not self.plan.by_sample:
             return EmbeddingFit()
         drawn = background_cells(self._cells)
-        found: dict[int, Background] = {}
-        for rows in _in_runs(np.sort(np.concatenate(list(drawn.values()))), self._max_cells):
-            for sample, counted in count_background(self.runner, self.read(rows), self.plan):
-                found[sample] = found[sample] + counted if sample in found else counted
-        return EmbeddingFit({sample: SampleProfile(found[sample], rows) for sample, rows in drawn.items()})
+        parts = _in_runs(np.sort(np.concatenate(list(drawn.values()))), self._max_cells)
+        if client is None:
+            counts = (self.fit_task(number, rows) for number, rows in enumerate(parts))
+        else:
+            found = run_blocks(self.fit_task, self._cells, parts, client=client, what="fit")
+            counts = (each for _, each in sorted(found, key=lambda item: item[0]))
+        total: dict[int, Background] = {}
+        for each in counts:
+            for sample, counted in each.items():
+                total[sample] = total[sample] + counted if sample in total else counted
+        return EmbeddingFit({sample: SampleProfile(total[sample], rows) for sample, rows in drawn.items()})
+
+    def fit_task(self, number: int, cells: StoredCells | np.ndarray) -> dict[int, Background]:
+        """Count the bins of some cells by sample; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+        return dict(count_background(self.runner, self.read(cells), self.plan))
+
+    def task(self, number: int, cells: StoredCells, fit: EmbeddingFit) -> np.ndarray:
+        """Embed a block; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+        return embed_block(self.runner, self.plan, fit, self.read(cells))
 
     def embed(self, fit: EmbeddingFit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield rows and vectors of some cells at a time, block by block."""
+        """Yield rows and vectors of some cells at a time, block by block, in this process."""
         for rows in self.blocks:
             for part, vectors in block_vectors(self.runner, self.plan, fit, self.read(rows)):
                 yield rows[part], vectors
@@ -235,8 +263,16 @@ def embed_cells(
         An option does not work with these data or on this machine; raised before anything is computed.
     """
     embedder = Embedder(checkpoint, cells, options or ComputeOptions())
+    # A block is in memory, and small: it is not sent anywhere.
+    client = find_client(options.client if options else None) if isinstance(cells, CellReader) else None
+    fit = embedder.fit(client)
+    if client is None:
+        found = progress(embedder.embed(fit), embedder.n_batches, "embed")
+    else:
+        results = run_blocks(embedder.task, cells, embedder.blocks, fit, client=client, what="embed")
+        found = ((embedder.blocks[number], part) for number, part in results)
     vectors: np.ndarray | None = None
-    for rows, part in progress(embedder.embed(embedder.fit()), embedder.n_batches, "embed"):
+    for rows, part in found:
         if vectors is None:
             vectors = np.zeros((cells.n_cells, part.shape[1]), dtype=np.float32)
         vectors[rows] = part

@@ -12,8 +12,6 @@ import numpy as np
 
 from scanpy_sct.plan.bags import Bag, divide, plan_bags
 
-MAX_CELLS = 8192
-"""Largest number of cells in a block, and of cells to which an imputation is fitted."""
 RUNS_PER_BLOCK = 32
 """Least number of runs of consecutive cells that a part of a large sample consists of, if it has no coordinates."""
 
@@ -27,9 +25,7 @@ class PlannedCells:
     """Bags of rows of the block; None: they are planned when the expression is read."""
 
 
-def plan_blocks(
-    samples: np.ndarray, points: np.ndarray | None, seed: int, max_cells: int = MAX_CELLS
-) -> list[PlannedCells]:
+def plan_blocks(samples: np.ndarray, points: np.ndarray | None, seed: int, max_cells: int) -> list[PlannedCells]:
     """Divide all cells into blocks: whole samples where they fit, parts of a sample where they do not.
 
     Parameters
@@ -82,9 +78,7 @@ def _parts_of_runs(rows: np.ndarray, n_parts: int, length: int, rng: np.random.G
     return np.array_split(np.concatenate([runs[number] for number in rng.permutation(len(runs))]), n_parts)
 
 
-def plan_fit(
-    samples: np.ndarray, points: np.ndarray | None, bag_size: int, seed: int, max_cells: int = MAX_CELLS
-) -> PlannedCells:
+def plan_fit(samples: np.ndarray, points: np.ndarray | None, bag_size: int, seed: int, max_cells: int) -> PlannedCells:
     """Draw the cells to which an imputation is fitted: all, or as many whole bags as hold ``max_cells`` cells.
 
     Parameters
