@@ -24,10 +24,11 @@ from scanpy_sct.run.inputs import (
 )
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import progress
-from scanpy_sct.run.runner import Background, Runner
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from scanpy_sct.run.runner import Background, Runner
 
 BACKGROUND_CELLS = 1000
 """Largest number of cells of a sample on which its profile is estimated."""
@@ -118,6 +119,8 @@ class Embedder:
     @cached_property
     def runner(self) -> Runner:
         """The network on its device."""
+        from scanpy_sct.run.runner import Runner  # torch is slow to import
+
         return Runner(self._checkpoint, self._options, self.plan.genes)
 
     def _plan_blocks(self) -> list[np.ndarray]:

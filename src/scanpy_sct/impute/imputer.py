@@ -22,10 +22,11 @@ from scanpy_sct.read.scale import count_units
 from scanpy_sct.run.blocks import StoredCells, find_client, read_cells, run_blocks
 from scanpy_sct.run.collect import collect_rows
 from scanpy_sct.run.options import ComputeOptions
-from scanpy_sct.run.runner import Runner
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from scanpy_sct.run.runner import Runner
 
 GENES_AT_ONCE = 1000
 
@@ -94,6 +95,8 @@ class Imputer:
     @cached_property
     def runner(self) -> Runner:
         """The network on its device."""
+        from scanpy_sct.run.runner import Runner  # torch is slow to import
+
         return Runner(self.checkpoint, self.options, self.plan.genes)
 
     @property

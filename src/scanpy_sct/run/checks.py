@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scanpy_sct.plan.bags import choose_policy
-from scanpy_sct.run.device import choose_device, choose_precision
 from scanpy_sct.run.inputs import check_coordinates
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ def check_computable(checkpoint: Checkpoint, cells: CellReader | CellBlock, opti
     The bag policy or the precision is unknown, the device is not available, or the cells have no coordinates although
     the network or the bag policy needs them.
     """
+    from scanpy_sct.run.device import choose_device, choose_precision  # torch is slow to import
+
     check_coordinates(checkpoint, cells.coordinates)
     choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
     choose_precision(options.precision, choose_device(options.device))
