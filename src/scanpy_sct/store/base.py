@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ def write_base(adata: Any, path: Path, without_layers: Collection[str]) -> None:
     from anndata.experimental import write_dispatched
     from anndata.io import write_elem
 
-    if path.exists():
-        shutil.rmtree(path)
     skipped = {f"layers/{name}" for name in without_layers}
 
     def write(write_as_usual: Any, group: Any, name: str, value: Any, *, dataset_kwargs: Any, iospec: Any) -> None:

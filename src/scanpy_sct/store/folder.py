@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -283,6 +284,6 @@ def _shown(value: Any, length: int = 60) -> str:
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a file that is never seen incomplete."""
-    new = path.with_name(f".{path.name}.new")
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")  # several processes may open the same
     new.write_text(json.dumps(values, indent=1), encoding="utf-8")
     new.replace(path)
