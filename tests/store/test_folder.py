@@ -221,7 +221,7 @@ def test_memory_is_that_of_a_window(out, monkeypatch, kind):
     # Imports take memory too.
     full_store(out).finish(make_object(dask_of(counts(), (13, N_GENES))), make_blocks(), LAYERS)
     shutil.rmtree(out)
-    n_cells, n_genes = 4000, 1000
+    n_cells, n_genes = 2000, 1000
     monkeypatch.setattr(parts, "SEGMENT_BYTES", 200_000)
     monkeypatch.setattr(merge, "CHUNK_BYTES", 200_000)
     monkeypatch.setattr(base, "CHUNK_BYTES", 200_000)
@@ -255,7 +255,7 @@ def test_parts_are_deleted_as_they_are_used_up(out, order):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("kind", ["_DenseLayer", "_SparseLayer"])
-@pytest.mark.parametrize("call", [1, 2, 5, 9, 17, 18])
+@pytest.mark.parametrize("call", [1, 9, 18])
 def test_a_merge_goes_on_where_it_was_interrupted(out, monkeypatch, call, kind, after):
     full_store(out)
     original, calls = getattr(merge, kind).write, []
