@@ -70,7 +70,7 @@ def test_head_in_chunks_equals_head_at_once(network, tokens, monkeypatch):
 @torch.no_grad()
 def test_the_head_runs_at_the_requested_tokens_only(network, tokens):
     n_tokens = []
-    network.head[0].register_forward_hook(lambda module, inputs, output: n_tokens.append(len(output)))
+    network.head[-1].register_forward_hook(lambda module, inputs, output: n_tokens.append(len(output)))
     network.bin_logits(Bags(tokens), torch.tensor([5, 9, 300]))
     assert n_tokens == [3]
 
