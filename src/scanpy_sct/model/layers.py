@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scanpy_sct.model import inference
+from scanpy_sct.model import convolution, inference
 
 GENE_NORM_EPS = 1e-5
 EXACT_NORM_POSITIONS = 512
@@ -24,14 +24,15 @@ def gelu(x: Tensor) -> Tensor:
 
 def linear(module: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear layer in the type of ``x``."""
-    return F.linear(x, module.weight.to(x.dtype), None if module.bias is None else module.bias.to(x.dtype))
+    weight, bias = module.weight.to(x.dtype), None if module.bias is None else module.bias.to(x.dtype)
+    return F.linear(x, weight, bias) if torch.is_grad_enabled() else convolution.linear(x, weight, bias)
 
 
 def linear_gelu(module: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear layer and GELU to ``x`` (tokens, channels)."""
     if torch.is_grad_enabled():
         return gelu(module(x))
-    return inference.conv_gelu(x[None], module.weight.to(x.dtype)[..., None, None], module.bias.to(x.dtype))[0]
+    return convolution.conv_gelu(x[None], module.weight.to(x.dtype)[..., None, None], module.bias.to(x.dtype))[0]
 
 
 class GeneNorm(nn.Module):
