@@ -63,7 +63,7 @@ def test_wrong_number_of_genes_is_refused():
 def test_head_in_chunks_equals_head_at_once(network, tokens, monkeypatch):
     index = torch.arange(tokens.numel())
     whole = network.bin_logits(Bags(tokens), index)
-    monkeypatch.setattr("scanpy_sct.model.released.HEAD_CHUNK", 100)
+    monkeypatch.setattr("scanpy_sct.model.released.HEAD_CHUNK_IN_CACHE", 100)
     torch.testing.assert_close(network.bin_logits(Bags(tokens), index), whole)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from scanpy_sct.run import device as device_module
 from scanpy_sct.run.device import choose_device, choose_precision
 from scanpy_sct.settings import settings
 
@@ -29,3 +30,26 @@ def test_an_unknown_device_is_refused_in_one_line():
 def test_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision='float8'"):
         choose_precision("float8", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("bfloat16", "chosen"), [(0.4, torch.bfloat16), (0.9, torch.float32), (30.0, torch.float32)])
+def test_auto_takes_bfloat16_where_it_is_clearly_faster(monkeypatch, bfloat16, chosen):
+    runs = []
+    times = {torch.float32: 1.0, torch.bfloat16: bfloat16}
+    monkeypatch.setattr(device_module, "_probe", lambda dtype: runs.append(dtype) or times[dtype])
+    device_module.bfloat16_pays.cache_clear()
+    try:
+        assert choose_precision("auto", torch.device("cpu")) == chosen
+        n_runs = len(runs)
+        assert choose_precision("auto", torch.device("cpu")) == chosen
+        assert len(runs) == n_runs > 0  # measured once
+    finally:
+        device_module.bfloat16_pays.cache_clear()
+
+
+def test_a_probe_is_short_and_only_for_auto_on_a_processor(monkeypatch):
+    device_module.bfloat16_pays()
+    assert sum(device_module._probe(dtype) for dtype in (torch.float32, torch.bfloat16)) < 1
+    monkeypatch.setattr(device_module, "bfloat16_pays", lambda: pytest.fail("probed"))
+    assert choose_precision("float32", torch.device("cpu")) == torch.float32
+    assert choose_precision("auto", torch.device("mps")) == torch.float32

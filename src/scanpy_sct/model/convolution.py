@@ -1,4 +1,4 @@
-"""Convolutions with GELU of tables ``(batch, length, channels)``, in the form that is fastest on the device."""
+"""Convolutions with GELU of tables ``(batch, length, channels)``, in the form that is fastest on a processor."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def as_table(x: Tensor) -> Tensor:
 
 def gelu(x: Tensor) -> Tensor:
     """Apply GELU in its tanh form; the result may be in the memory of ``x``."""
-    if x.device.type != "cpu":
-        return F.gelu(x, approximate="tanh")
-    # The same function by the sigmoid, which takes half the time of the tanh on a processor.
+    # The same function by the sigmoid, which takes half the time of the tanh.
     wide = x.float()
     gate = wide.square().mul_(GELU_CUBE).add_(GELU_SCALE).mul_(wide).sigmoid_()
     return torch.mul(wide, gate, out=x) if x.dtype == torch.float32 else gate.mul_(wide).to(x.dtype)
@@ -39,7 +37,7 @@ def gelu(x: Tensor) -> Tensor:
 
 def conv_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """(batch, length, n_in) -> (batch, length - kernel + 1, n_out): convolution without padding, then GELU."""
-    if x.device.type == "cpu" and has_fused_gelu(x.dtype):
+    if has_fused_gelu(x.dtype):
         return _fused(x, weight, bias)
     return gelu(_conv(x, weight, bias))
 
@@ -78,7 +76,7 @@ def faster_kernels(weight: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 
     In bfloat16 it would lose digits, since it subtracts rounded sums.
     """
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.shape[1] < WIDE or weight.shape[3] != 5:
+    if weight.dtype != torch.float32 or weight.shape[1] < WIDE or weight.shape[3] != 5:
         return None
     even, odd = weight[..., 0::2], weight[..., 1::2]
     kernels = even, odd, even + F.pad(odd, (1, 0))
@@ -88,9 +86,9 @@ def faster_kernels(weight: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 def wide_conv_gelu(x: Tensor, kernels: tuple[Tensor, Tensor, Tensor], bias: Tensor) -> Tensor:
     """Compute :func:`conv_gelu` for a kernel of five and an even length with four fifths of the multiplications.
 
-    With even and odd taps E, O of the kernel and even and odd positions e, o of ``x``, and O' and o' for "one position
-    later", the results are ``E e + O o`` and ``E o + O e'``; the latter is ``(E + O') (e + o) - E e - O o'``, so that
-    three convolutions of half the length (3, 2 and 3 taps) replace one with 5 taps.
+    With even and odd taps E, O of the kernel, O' for O one tap later, and even and odd positions e, o of ``x``, the
+    even and odd results are ``E e + O o`` and ``E o + O' e``. The latter is ``(E + O') (e + o) - E e - O' o``, so that
+    three convolutions of half the length, with 3, 2 and 3 taps, replace one with 5 taps.
     """
     even, odd, both = kernels
     first, second = x.unflatten(1, (-1, 2)).unbind(2)
@@ -106,10 +104,10 @@ def wide_conv_gelu(x: Tensor, kernels: tuple[Tensor, Tensor, Tensor], bias: Tens
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(batch, length, n_in) -> (batch, length, n_out).
 
-    On a processor as a convolution of short pieces, which takes a tenth less time than a matrix product.
+    As a convolution of short pieces, which takes a tenth less time than a matrix product.
     """
     piece = math.gcd(x.shape[1], PIECE)
-    if x.device.type != "cpu" or piece < MIN_PIECE:
+    if piece < MIN_PIECE:
         return F.linear(x, weight, bias)
     pieces = x.reshape(-1, piece, x.shape[2])
     return _conv(pieces, weight[..., None, None], bias).reshape(*x.shape[:2], -1)

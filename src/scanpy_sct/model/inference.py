@@ -2,13 +2,13 @@
 
 A bag is a table ``(batch, length, channels)``; channels-last convolutions read it without a copy. Each block of the
 encoder and the decoder walks over it in groups of cells that are small enough to stay in the processor's cache from the
-norm to the activation; on a GPU all cells are one group. `benchmarks/speed.py` measures what this is worth.
+norm to the activation. `benchmarks/speed.py` measures what this is worth. GPUs run `layers.py` under autocast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from scanpy_sct.model.convolution import as_image, as_table, conv_gelu, faster_kernels, gelu, wide_conv_gelu
 
 if TYPE_CHECKING:
-    from scanpy_sct.model.layers import DownBlock, NormConv, UpBlock
+    from scanpy_sct.model.layers import DownBlock, GeneNorm, NormConv, UpBlock
 
 GENE_NORM_EPS = 1e-5
 CACHE_BYTES = 4 << 20
@@ -28,19 +28,21 @@ STEM_POSITIONS = 16_384
 """Positions of the stem in one look-up."""
 
 
+def is_used(x: Tensor) -> bool:
+    """Return whether a module that got ``x`` is to be computed by the functions of this file."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
 @contextmanager
 def precision_of(weight: Tensor) -> Iterator[torch.dtype]:
     """Give the type to compute in: that of autocast, else that of the weights.
 
-    Without gradients autocast itself is off: it would also cast what has to stay in float32, and each block casts its
-    weights where it uses them.
+    Autocast itself is off where this file is used: each function casts its weights, and what has to stay in float32
+    (statistics, angles, the last layer) would be cast too.
     """
     device = weight.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    if torch.is_grad_enabled():
-        yield dtype
-        return
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if is_used(weight) else nullcontext():
         yield dtype
 
 
@@ -69,7 +71,7 @@ def stem(conv: nn.Conv2d, embedding: Tensor, tokens: Tensor, dtype: torch.dtype)
 
 def _table_of_triplets(conv: nn.Conv2d, embedding: Tensor) -> tuple[Tensor, int]:
     """Return the contributions (places * rows, channels) of three tokens at each place under the kernel, and rows."""
-    taps = embedding @ conv.weight.squeeze(2).permute(2, 1, 0)  # (kernel, tokens, out)
+    taps = embedding.float() @ conv.weight.float().squeeze(2).permute(2, 1, 0)  # (kernel, tokens, out)
     taps = F.pad(taps, (0, 0, 0, 1))  # one more token, which adds nothing: beyond the ends of the bag
     first, second, third = taps[0::3], taps[1::3], taps[2::3]
     table = first[:, :, None, None] + second[:, None, :, None] + third[:, None, None, :]
@@ -85,20 +87,22 @@ def down(block: DownBlock, x: Tensor) -> Tensor:
     batch, length, n_in = x.shape
     n_out = len(bias)
     result = x.new_empty(batch, length // 2, n_out)
-    place = _places(result)
-    for part in _with_halo(_normed_groups(block.conv.norm, x, max(n_in, n_out)), weight.shape[-1] // 2):
-        y = conv_gelu(part, weight, bias) if kernels is None else wide_conv_gelu(part, kernels, bias)
+    step = _group_length(block, x, max(n_in, n_out))
+    normed = (gene_norm(block.conv.norm, group) for group in x.split(step, dim=1))
+    targets = result.split(step // 2, dim=1)
+    for group, target in zip(_with_halo(normed, weight.shape[-1] // 2), targets, strict=True):
+        y = conv_gelu(group, weight, bias) if kernels is None else wide_conv_gelu(group, kernels, bias)
         y += _pointwise(block.pointwise, y)
         pairs = y.view(batch, -1, 2, n_out)
-        torch.add(pairs[:, :, 0], pairs[:, :, 1], out=place(pairs.shape[1])).mul_(0.5)
+        torch.add(pairs[:, :, 0], pairs[:, :, 1], out=target).mul_(0.5)
     return as_image(result)
 
 
 def up(block: UpBlock, x: Tensor, skip: Tensor | None) -> Tensor:
     """Compute a block of the decoder: (batch, n_in, 1, length) -> (batch, n_out, 1, 2 * length).
 
-    The transposed convolution is two ordinary ones, for the even and the odd positions of the result. Torch computes it
-    several times slower in bfloat16, if it has a bias.
+    The transposed convolution is two ordinary ones, for the even and the odd positions of the result: with a bias,
+    torch computes transposed ones several times slower in bfloat16.
     """
     x = as_table(x)
     weight, bias = _cast(block.conv.conv, x.dtype)
@@ -107,70 +111,61 @@ def up(block: UpBlock, x: Tensor, skip: Tensor | None) -> Tensor:
     batch, length, n_in = x.shape
     n_out = len(bias)
     result = x.new_empty(batch, 2 * length, n_out)
-    place, skip_place = _places(result), None if skip is None else _places(as_table(skip))
-    for part in _with_halo(_normed_groups(block.conv.norm, x, max(n_in, 2 * n_out)), 1):
-        halves = conv_gelu(part[:, :-1], even, bias), conv_gelu(part, odd, bias)
+    step = _group_length(block, x, max(n_in, 2 * n_out))
+    normed = (gene_norm(block.conv.norm, group) for group in x.split(step, dim=1))
+    targets = result.split(2 * step, dim=1)
+    skips = [None] * len(targets) if skip is None else as_table(skip).split(2 * step, dim=1)
+    for group, target, skip_group in zip(_with_halo(normed, 1), targets, skips, strict=True):
+        halves = conv_gelu(group[:, :-1], even, bias), conv_gelu(group, odd, bias)
         y = torch.stack(halves, dim=2).flatten(1, 2)
-        here = torch.add(y, _pointwise(block.pointwise, y), out=place(y.shape[1]))
-        if skip_place is not None:
-            here += skip_place(y.shape[1])
+        torch.add(y, _pointwise(block.pointwise, y), out=target)
+        if skip_group is not None:
+            target += skip_group
     return as_image(result)
 
 
-def gene_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def gene_norm(norm: GeneNorm, x: Tensor) -> Tensor:
     """Normalise ``x`` (batch, cells * positions, channels) over the positions of each cell; statistics in float32.
 
     Batch norm of images is the fastest operation of torch that reads such a table row by row: first with the channels
     of a cell as channels, for the statistics, then with *positions* as channels, for scale and offset in one pass.
     """
-    cells = as_image(x.reshape(-1, len(weight), x.shape[2]))
-    normed = [F.batch_norm(cell, None, None, training=True, eps=GENE_NORM_EPS) for cell in cells.split(1)]
+    weight, bias = norm.weight, norm.bias
+    cells = as_image(x.reshape(-1, len(weight), x.shape[2])).split(1)
+    # Not `F.batch_norm`, which refuses a single position.
+    normed = [torch.batch_norm(cell, None, None, None, None, True, 0.0, GENE_NORM_EPS, False) for cell in cells]
     normed = as_table(normed[0] if len(normed) == 1 else torch.cat(normed))
     zero, one = torch.zeros_like(weight), torch.ones_like(weight)
     return F.batch_norm(normed, zero, one, weight, bias, eps=0.0).view(x.shape)
 
 
 def _pointwise(block: NormConv, x: Tensor) -> Tensor:
-    return conv_gelu(gene_norm(x, block.norm.weight, block.norm.bias), *_cast(block.conv, x.dtype))
+    return conv_gelu(gene_norm(block.norm, x), *_cast(block.conv, x.dtype))
 
 
 def _cast(conv: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    # Casting all weights takes a few thousandths of the time of a bag, so that no copy has to be kept and kept fresh.
+    # Casting all weights takes a few thousandths of the time of a bag, so that no copy has to be kept up to date.
     return conv.weight.to(dtype), conv.bias.to(dtype)
 
 
-def _normed_groups(norm: nn.Module, x: Tensor, widest: int) -> Iterator[Tensor]:
-    """Give the norm of ``x`` (batch, cells * positions, channels) in groups of whole cells.
+def _group_length(block: DownBlock | UpBlock, x: Tensor, widest: int) -> int:
+    """Return how many positions of ``x`` (batch, cells * positions, channels) are a group: those of whole cells.
 
-    ``widest`` is the largest number of channels that the group will have.
+    ``widest`` is the largest number of channels that a position of the group will have.
     """
-    n_positions = len(norm.weight)
-    n_cells = x.shape[1] // n_positions
-    if x.device.type == "cpu":
-        n_cells = max(1, CACHE_BYTES // (len(x) * n_positions * widest * x.element_size()))
-    for part in x.split(n_cells * n_positions, dim=1):
-        yield gene_norm(part, norm.weight, norm.bias)
+    n_positions = len(block.conv.norm.weight)
+    bytes_per_cell = len(x) * n_positions * widest * x.element_size()
+    return n_positions * max(1, CACHE_BYTES // bytes_per_cell)
 
 
-def _with_halo(parts: Iterable[Tensor], width: int) -> Iterator[Tensor]:
-    """Add to each part the last positions of the part before and the first of the part after, zeros at the ends.
+def _with_halo(groups: Iterable[Tensor], width: int) -> Iterator[Tensor]:
+    """Add to each group the last positions of the group before and the first of the group after, zeros at the ends.
 
-    A convolution of each extended part without padding is a convolution of the whole.
+    A convolution of each extended group without padding is a convolution of the whole.
     """
-    parts = iter(parts)
-    here = next(parts)
+    groups = iter(groups)
+    here = next(groups)
     before = outside = torch.zeros_like(here[:, :width])
-    for after in chain(parts, [outside]):
+    for after in chain(groups, [outside]):
         yield torch.cat([before, here, after[:, :width]], dim=1)
         before, here = here[:, -width:], after
-
-
-class _places:
-    """Give consecutive parts of a table (batch, length, channels)."""
-
-    def __init__(self, table: Tensor) -> None:
-        self.table, self.end = table, 0
-
-    def __call__(self, length: int) -> Tensor:
-        start, self.end = self.end, self.end + length
-        return self.table[:, start : self.end]

@@ -23,14 +23,15 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def linear(module: nn.Linear, x: Tensor) -> Tensor:
-    """Apply a linear layer in the type of ``x``."""
-    weight, bias = module.weight.to(x.dtype), None if module.bias is None else module.bias.to(x.dtype)
-    return F.linear(x, weight, bias) if torch.is_grad_enabled() else convolution.linear(x, weight, bias)
+    """Apply a linear layer to ``x`` (batch, length, channels), without gradients in the type of ``x``."""
+    if not inference.is_used(x):
+        return module(x)
+    return convolution.linear(x, module.weight.to(x.dtype), None if module.bias is None else module.bias.to(x.dtype))
 
 
 def linear_gelu(module: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear layer and GELU to ``x`` (tokens, channels)."""
-    if torch.is_grad_enabled():
+    if not inference.is_used(x):
         return gelu(module(x))
     return convolution.conv_gelu(x[None], module.weight.to(x.dtype)[..., None, None], module.bias.to(x.dtype))[0]
 
@@ -97,7 +98,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, n_in, 1, length) -> (batch, n_out, 1, length / 2)."""
-        if not torch.is_grad_enabled():
+        if inference.is_used(x):
             return inference.down(self, x)
         x = self.conv(x)
         x = x + self.pointwise(x)
@@ -114,7 +115,7 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """(batch, n_in, 1, length) -> (batch, n_out, 1, 2 * length)."""
-        if not torch.is_grad_enabled():
+        if inference.is_used(x):
             return inference.up(self, x, skip)
         x = self.conv(x)
         x = x + self.pointwise(x)

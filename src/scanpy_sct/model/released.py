@@ -16,8 +16,10 @@ from scanpy_sct.model.network import Bags, check_bags
 from scanpy_sct.model.profile import Background
 
 CHANNEL_MULTIPLE = 32
-HEAD_CHUNK = 4_096
+HEAD_CHUNK = 65_536
 """Tokens in one call of the head: its hidden layer over a whole released bag would need 4 GB in float32."""
+HEAD_CHUNK_IN_CACHE = 4_096
+"""The same on a processor, whose cache holds the hidden layer of so many."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class ReleasedNetwork(nn.Module):
             skips: list[Tensor] = []
             x = self._decode(self._encode(bags, skips, dtype), skips)
             x = x.squeeze(2).transpose(1, 2).flatten(0, 1)[token_index]
-            return torch.cat([self._head(chunk) for chunk in x.split(HEAD_CHUNK)])[:, : self.config.n_bins]
+            size = HEAD_CHUNK_IN_CACHE if inference.is_used(x) else HEAD_CHUNK
+            return torch.cat([self._head(chunk) for chunk in x.split(size)])[:, : self.config.n_bins]
 
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
         """Return the mean transformer output of each cell, (batch, cells, embed_dim); ``background`` has no effect."""
@@ -158,10 +161,10 @@ class ReleasedNetwork(nn.Module):
     def _encode(self, bags: Bags, skips: list[Tensor] | None, dtype: torch.dtype) -> Tensor:
         """Return the output of the transformer (batch, positions, embed_dim); fill ``skips`` for the decoder."""
         check_bags(self, bags)
-        if torch.is_grad_enabled() or self.config.use_spatial_information:
-            x = self._stem(bags).to(dtype)
-        else:
+        if inference.is_used(self.stem.weight) and not self.config.use_spatial_information:
             x = inference.stem(self.stem, self.token_embedding.weight, bags.tokens, dtype)
+        else:
+            x = self._stem(bags).to(dtype)
         for block in self.down:
             if skips is not None:
                 skips.append(x)
@@ -188,7 +191,8 @@ class ReleasedNetwork(nn.Module):
         x = gelu(x)
         for layer in self.head[:-1]:
             x = linear_gelu(layer, x)
-        return self.head[-1](x.float() if not torch.is_grad_enabled() else x).float()
+        # The last layer in float32; in training autocast decides.
+        return self.head[-1](x.float() if inference.is_used(x) else x).float()
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
         if self.config.use_gradient_checkpointing and torch.is_grad_enabled():
