@@ -71,10 +71,12 @@ def plain_logits_of(network: ReleasedNetwork, bags: Bags) -> torch.Tensor:
     ("n_genes", "n_bags", "n_cells"), [(12, 1, 1), (12, 2, 5), (4, 1, 3), (100, 1, 7), (256, 2, 4)]
 )
 @pytest.mark.parametrize("cache_bytes", [0, 30_000, 1 << 30], ids=["cell by cell", "few cells", "all at once"])
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_network_equals_the_plain_one(n_genes, n_bags, n_cells, cache_bytes, fused, monkeypatch):
-    if not fused:
+@pytest.mark.parametrize("operations", ["fused", "public", "fewer multiplications"])
+def test_the_network_equals_the_plain_one(n_genes, n_bags, n_cells, cache_bytes, operations, monkeypatch):
+    if operations == "public":
         monkeypatch.setattr(convolution, "has_fused_gelu", lambda dtype: False)
+    if operations == "fewer multiplications":  # as in released sizes, whose channels are more
+        monkeypatch.setattr(convolution, "WIDE", 1)
     monkeypatch.setattr(inference, "CACHE_BYTES", cache_bytes)
     monkeypatch.setattr(inference, "STEM_POSITIONS", 50)
     network = random_network(n_genes)
@@ -137,3 +139,45 @@ def test_weights_that_change_are_used_at_once():
     for dtype, old in before.items():
         assert (logits_of(network, bags, dtype) - old).abs().max() > 0.01
     torch.testing.assert_close(logits_of(network, bags), plain_logits_of(network, bags), atol=TOLERANCE, rtol=0)
+
+
+def test_fewer_multiplications_give_the_same_at_released_width():
+    generator = torch.Generator().manual_seed(0)
+    x, bias = torch.randn(2, 44, 928, generator=generator), torch.randn(1024, generator=generator)
+    weight = torch.randn(1024, 928, 1, 5, generator=generator) / (5 * 928) ** 0.5
+    kernels = convolution.faster_kernels(weight)
+    assert kernels is not None
+    with torch.inference_mode():
+        found, expected = convolution.wide_conv_gelu(x, kernels, bias), convolution.conv_gelu(x, weight, bias)
+    torch.testing.assert_close(found, expected, atol=3e-5, rtol=0)
+    assert convolution.faster_kernels(weight.bfloat16()) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_is_that_of_torch(dtype):
+    x = torch.linspace(-30, 30, 10_001).to(dtype)
+    expected = torch.nn.functional.gelu(x.float(), approximate="tanh")
+    with torch.inference_mode():
+        found = convolution.gelu(x.clone())
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, atol=1e-6, rtol=1e-6 if dtype == torch.float32 else 2**-8)
+
+
+@pytest.mark.parametrize("broken", ["missing", "wrong"])
+def test_a_fused_operation_that_is_missing_or_wrong_is_not_used(broken, monkeypatch):
+    def fused(x, weight, bias):
+        if broken == "missing":
+            raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'")
+        return 1.001 * torch.nn.functional.gelu(
+            convolution.as_table(torch.nn.functional.conv2d(convolution.as_image(x), weight, bias)), approximate="tanh"
+        )
+
+    monkeypatch.setattr(convolution, "_fused", fused)
+    convolution.has_fused_gelu.cache_clear()
+    try:
+        assert not convolution.has_fused_gelu(torch.float32)
+        network = random_network(64)
+        bags = random_bags(network, 1, 3)
+        torch.testing.assert_close(logits_of(network, bags), plain_logits_of(network, bags), atol=TOLERANCE, rtol=0)
+    finally:
+        convolution.has_fused_gelu.cache_clear()

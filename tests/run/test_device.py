@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scanpy_sct.run import device as device_module
-from scanpy_sct.run.device import choose_device, choose_precision
+from scanpy_sct.run.device import bfloat16_pays, choose_device, choose_precision
 from scanpy_sct.settings import settings
 
 
@@ -32,24 +32,32 @@ def test_unknown_precision_is_refused():
         choose_precision("float8", torch.device("cpu"))
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """Let "auto" measure again, which the other tests must not."""
+    bfloat16_pays.cache_clear()
+    monkeypatch.setattr(device_module, "bfloat16_pays", bfloat16_pays)
+    yield
+    bfloat16_pays.cache_clear()
+
+
 @pytest.mark.parametrize(("bfloat16", "chosen"), [(0.4, torch.bfloat16), (0.9, torch.float32), (30.0, torch.float32)])
-def test_auto_takes_bfloat16_where_it_is_clearly_faster(monkeypatch, bfloat16, chosen):
+def test_auto_takes_bfloat16_where_it_is_clearly_faster(monkeypatch, measured, bfloat16, chosen):
     runs = []
     times = {torch.float32: 1.0, torch.bfloat16: bfloat16}
     monkeypatch.setattr(device_module, "_probe", lambda dtype: runs.append(dtype) or times[dtype])
-    device_module.bfloat16_pays.cache_clear()
-    try:
-        assert choose_precision("auto", torch.device("cpu")) == chosen
-        n_runs = len(runs)
-        assert choose_precision("auto", torch.device("cpu")) == chosen
-        assert len(runs) == n_runs > 0  # measured once
-    finally:
-        device_module.bfloat16_pays.cache_clear()
+    assert choose_precision("auto", torch.device("cpu")) == chosen
+    n_runs = len(runs)
+    assert choose_precision("auto", torch.device("cpu")) == chosen
+    assert len(runs) == n_runs > 0  # measured once
 
 
-def test_a_probe_is_short_and_only_for_auto_on_a_processor(monkeypatch):
-    device_module.bfloat16_pays()
-    assert sum(device_module._probe(dtype) for dtype in (torch.float32, torch.bfloat16)) < 1
-    monkeypatch.setattr(device_module, "bfloat16_pays", lambda: pytest.fail("probed"))
+def test_the_probe_measures(measured):
+    assert isinstance(bfloat16_pays(), bool)
+    assert all(0 < device_module._probe(dtype) < 5 for dtype in (torch.float32, torch.bfloat16))
+
+
+def test_only_auto_on_a_processor_is_measured(monkeypatch):
+    monkeypatch.setattr(device_module, "bfloat16_pays", lambda: pytest.fail("measured"))
     assert choose_precision("float32", torch.device("cpu")) == torch.float32
     assert choose_precision("auto", torch.device("mps")) == torch.float32
