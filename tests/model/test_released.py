@@ -59,6 +59,14 @@ def test_wrong_number_of_genes_is_refused():
         ReleasedNetwork(CONFIG, 60)
 
 
+@pytest.mark.parametrize("token", [-1, 7])
+@torch.no_grad()
+def test_tokens_outside_the_alphabet_are_refused(network, tokens, token):
+    tokens[1, 2, 3] = token
+    with pytest.raises(ValueError, match=r"tokens has values from .*, expected 0 to 6"):
+        network.bin_logits(Bags(tokens), torch.tensor([0]))
+
+
 @torch.no_grad()
 def test_head_in_chunks_equals_head_at_once(network, tokens, monkeypatch):
     index = torch.arange(tokens.numel())

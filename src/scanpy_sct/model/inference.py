@@ -52,6 +52,10 @@ def stem(conv: nn.Conv2d, embedding: Tensor, tokens: Tensor, dtype: torch.dtype)
     There are so few different tokens that the contribution of any three in a row can be looked up. A position is then
     a sum of five rows of a table, instead of fifteen products with a matrix.
     """
+    lowest, highest = map(int, tokens.aminmax())
+    if lowest < 0 or highest >= len(embedding):  # would read a wrong row
+        msg = f"tokens has values from {lowest} to {highest}, expected 0 to {len(embedding) - 1}."
+        raise ValueError(msg)
     table, rows_of_a_place = _table_of_triplets(conv, embedding)
     outside, margin = len(embedding), conv.padding[1]
     padded = F.pad(tokens.flatten(1).int(), (margin, margin), value=outside)
