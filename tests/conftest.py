@@ -53,6 +53,12 @@ def same_threads():
 
 
 @pytest.fixture(autouse=True)
+def same_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in float32 where a test does not choose: what "auto" means depends on the processor."""
+    monkeypatch.setattr("scanpy_sct.run.device.bfloat16_pays", lambda: False)
+
+
+@pytest.fixture(autouse=True)
 def closed_figures():
     """Close what a test has drawn, so that figures do not pile up."""
     yield

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scanpy_sct.checkpoints import read_released
-from scanpy_sct.model import Bags, ReleasedConfig
+from scanpy_sct.model import Bags, ReleasedConfig, convolution
 from scanpy_sct.model.layers import rotary_angles, rotate
 
 TOLERANCE = 3e-4  # separates the reference's float32 noise from every mistake that was tried on purpose
@@ -60,17 +60,17 @@ def attention_map(attention, x, head):
     return (query @ key.transpose(1, 2) / size**0.5).softmax(-1)
 
 
-def compare_outputs(folder):
+def compare_outputs(folder, *, grad=False):
     checkpoint = read_released(folder)
     expected = dict(np.load(folder / "golden.npz"))
     tokens = torch.from_numpy(expected.pop("tokens")).unflatten(1, (-1, checkpoint.network.n_genes))
     coordinates = torch.from_numpy(expected.pop("coordinates")) if "coordinates" in expected else None
-    with torch.inference_mode():
-        logits = checkpoint.network.bin_logits(Bags(tokens, coordinates), torch.arange(tokens.numel()))
+    with torch.inference_mode(not grad):
+        logits = checkpoint.network.bin_logits(Bags(tokens, coordinates), torch.arange(tokens.numel())).detach()
         found = outputs_of(checkpoint.network, Bags(tokens, coordinates), expected)
     assert set(expected) <= set(found)
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name].numpy(), values, rtol=0, atol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(found[name].detach().numpy(), values, rtol=0, atol=TOLERANCE, err_msg=name)
     bins = expected["logits"].reshape(-1, checkpoint.config.alphabet_size)[:, : checkpoint.config.n_bins]
     np.testing.assert_allclose(logits.numpy(), bins, rtol=0, atol=TOLERANCE)
 
@@ -78,6 +78,20 @@ def compare_outputs(folder):
 @pytest.mark.parametrize("case", ["a_basic", "c_noskip_head2", "f_spatial_scales"])
 def test_outputs_are_those_of_the_reference(golden_dir, case):
     compare_outputs(golden_dir / case)
+
+
+@pytest.mark.parametrize("case", ["a_basic", "c_noskip_head2", "f_spatial_scales"])
+def test_outputs_with_gradients_are_those_of_the_reference(golden_dir, case):
+    """Training runs other operations than prediction."""
+    compare_outputs(golden_dir / case, grad=True)
+
+
+@pytest.mark.parametrize("options", [{"WIDE": 1}, {"has_fused_gelu": lambda dtype: False}], ids=["wide", "public"])
+@pytest.mark.parametrize("case", ["a_basic", "b_spatial", "c_noskip_head2", "d_mid8"])
+def test_outputs_of_other_operations_are_those_of_the_reference(reference_dir, case, options, monkeypatch):
+    for name, value in options.items():
+        monkeypatch.setattr(convolution, name, value)
+    compare_outputs(reference_dir / "golden" / case)
 
 
 @pytest.mark.parametrize("case", ["b_spatial", "d_mid8", "e_longseq"])

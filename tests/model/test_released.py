@@ -59,18 +59,26 @@ def test_wrong_number_of_genes_is_refused():
         ReleasedNetwork(CONFIG, 60)
 
 
+@pytest.mark.parametrize("token", [-1, 7])
+@torch.no_grad()
+def test_tokens_outside_the_alphabet_are_refused(network, tokens, token):
+    tokens[1, 2, 3] = token
+    with pytest.raises(ValueError, match=r"tokens has values from .*, expected 0 to 6"):
+        network.bin_logits(Bags(tokens), torch.tensor([0]))
+
+
 @torch.no_grad()
 def test_head_in_chunks_equals_head_at_once(network, tokens, monkeypatch):
     index = torch.arange(tokens.numel())
     whole = network.bin_logits(Bags(tokens), index)
-    monkeypatch.setattr("scanpy_sct.model.released.HEAD_CHUNK", 100)
+    monkeypatch.setattr("scanpy_sct.model.released.HEAD_CHUNK_IN_CACHE", 100)
     torch.testing.assert_close(network.bin_logits(Bags(tokens), index), whole)
 
 
 @torch.no_grad()
 def test_the_head_runs_at_the_requested_tokens_only(network, tokens):
     n_tokens = []
-    network.head[0].register_forward_hook(lambda module, inputs, output: n_tokens.append(len(output)))
+    network.head[-1].register_forward_hook(lambda module, inputs, output: n_tokens.append(len(output)))
     network.bin_logits(Bags(tokens), torch.tensor([5, 9, 300]))
     assert n_tokens == [3]
 

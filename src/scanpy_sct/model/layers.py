@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scanpy_sct.model import convolution, inference
+
 GENE_NORM_EPS = 1e-5
 EXACT_NORM_POSITIONS = 512
 ROTARY_BASE = 10000.0
@@ -18,6 +20,20 @@ ROTARY_BASE = 10000.0
 def gelu(x: Tensor) -> Tensor:
     """Apply GELU in its tanh form, as the released network does."""
     return F.gelu(x, approximate="tanh")
+
+
+def linear(module: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer to ``x`` (batch, length, channels), without gradients in the type of ``x``."""
+    if not inference.is_used(x):
+        return module(x)
+    return convolution.linear(x, module.weight.to(x.dtype), None if module.bias is None else module.bias.to(x.dtype))
+
+
+def linear_gelu(module: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer and GELU to ``x`` (tokens, channels)."""
+    if not inference.is_used(x):
+        return gelu(module(x))
+    return convolution.conv_gelu(x[None], module.weight.to(x.dtype)[..., None, None], module.bias.to(x.dtype))[0]
 
 
 class GeneNorm(nn.Module):
@@ -82,6 +98,8 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, n_in, 1, length) -> (batch, n_out, 1, length / 2)."""
+        if inference.is_used(x):
+            return inference.down(self, x)
         x = self.conv(x)
         x = x + self.pointwise(x)
         return F.avg_pool2d(x, (1, 2))
@@ -97,6 +115,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """(batch, n_in, 1, length) -> (batch, n_out, 1, 2 * length)."""
+        if inference.is_used(x):
+            return inference.up(self, x, skip)
         x = self.conv(x)
         x = x + self.pointwise(x)
         return x if skip is None else x + skip
@@ -134,12 +154,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, positions, dim) -> the same shape."""
-        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
+        query, key, value = (self._split(linear(each, x)) for each in (self.query, self.key, self.value))
         if self.rotary:
             cos, sin = rotary_angles(x.shape[1], self.key_size, x.device)
             query, key = rotate(query, cos, sin), rotate(key, cos, sin)
         attended = F.scaled_dot_product_attention(query, key, value)
-        return self.output(attended.transpose(1, 2).flatten(2))
+        return linear(self.output, attended.transpose(1, 2).flatten(2))
 
 
 class TransformerBlock(nn.Module):
@@ -157,9 +177,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, positions, dim) -> the same shape."""
-        x = x + self.attention(self.attention_norm(x))
-        gate, value = self.mlp_in(self.mlp_norm(x)).chunk(2, dim=-1)
-        return x + self.mlp_out(F.silu(gate) * value)
+        # Norms in float32 for any type of x.
+        x = x + self.attention(self.attention_norm(x.float()).to(x.dtype))
+        gate, value = linear(self.mlp_in, self.mlp_norm(x.float()).to(x.dtype)).chunk(2, dim=-1)
+        return x + linear(self.mlp_out, F.silu(gate) * value)
 
 
 class SpatialEncoding(nn.Module):

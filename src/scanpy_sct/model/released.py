@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu
+from scanpy_sct.model import inference
+from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu, linear_gelu
 from scanpy_sct.model.network import Bags, check_bags
 from scanpy_sct.model.profile import Background
 
 CHANNEL_MULTIPLE = 32
 HEAD_CHUNK = 65_536
 """Tokens in one call of the head: its hidden layer over a whole released bag would need 4 GB in float32."""
+HEAD_CHUNK_IN_CACHE = 4_096
+"""The same on a processor, whose cache holds the hidden layer of so many."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +145,26 @@ class ReleasedNetwork(nn.Module):
 
     def bin_logits(self, bags: Bags, token_index: Tensor, *, cell_weight: float = 1.0) -> Tensor:
         """Return the logit of every bin at some tokens, (tokens, n_bins) float32; ``cell_weight`` has no effect."""
-        skips: list[Tensor] = []
-        x = self._decode(self._encode(bags, skips), skips)
-        x = x.squeeze(2).transpose(1, 2).flatten(0, 1)[token_index]
-        return torch.cat([self._head(chunk) for chunk in x.split(HEAD_CHUNK)])[:, : self.config.n_bins]
+        with inference.precision_of(self.stem.weight) as dtype:
+            skips: list[Tensor] = []
+            x = self._decode(self._encode(bags, skips, dtype), skips)
+            x = x.squeeze(2).transpose(1, 2).flatten(0, 1)[token_index]
+            size = HEAD_CHUNK_IN_CACHE if inference.is_used(x) else HEAD_CHUNK
+            return torch.cat([self._head(chunk) for chunk in x.split(size)])[:, : self.config.n_bins]
 
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
         """Return the mean transformer output of each cell, (batch, cells, embed_dim); ``background`` has no effect."""
-        x = self._encode(bags, skips=None)
-        return x.float().unflatten(1, (bags.tokens.shape[1], -1)).mean(2)
+        with inference.precision_of(self.stem.weight) as dtype:
+            x = self._encode(bags, None, dtype)
+            return x.float().unflatten(1, (bags.tokens.shape[1], -1)).mean(2)
 
-    def _encode(self, bags: Bags, skips: list[Tensor] | None) -> Tensor:
+    def _encode(self, bags: Bags, skips: list[Tensor] | None, dtype: torch.dtype) -> Tensor:
         """Return the output of the transformer (batch, positions, embed_dim); fill ``skips`` for the decoder."""
         check_bags(self, bags)
-        x = self.token_embedding(bags.tokens.int())  # (batch, cells, genes, channels)
-        if self.config.use_spatial_information:
-            x = x + self.spatial_encoding(bags.coordinates)[:, :, None]
-        x = gelu(self.stem(x.flatten(1, 2).transpose(1, 2).unsqueeze(2)))
+        if inference.is_used(self.stem.weight) and not self.config.use_spatial_information:
+            x = inference.stem(self.stem, self.token_embedding.weight, bags.tokens, dtype)
+        else:
+            x = self._stem(bags).to(dtype)
         for block in self.down:
             if skips is not None:
                 skips.append(x)
@@ -167,6 +173,12 @@ class ReleasedNetwork(nn.Module):
         for layer in self.layers:
             x = self._run(layer, x)
         return x
+
+    def _stem(self, bags: Bags) -> Tensor:
+        x = self.token_embedding(bags.tokens.int())  # (batch, cells, genes, channels)
+        if self.config.use_spatial_information:
+            x = x + self.spatial_encoding(bags.coordinates)[:, :, None]
+        return gelu(self.stem(x.flatten(1, 2).transpose(1, 2).unsqueeze(2)))
 
     def _decode(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         x = x.transpose(1, 2).unsqueeze(2)
@@ -178,8 +190,9 @@ class ReleasedNetwork(nn.Module):
     def _head(self, x: Tensor) -> Tensor:
         x = gelu(x)
         for layer in self.head[:-1]:
-            x = gelu(layer(x))
-        return self.head[-1](x).float()
+            x = linear_gelu(layer, x)
+        # The last layer in float32; in training autocast decides.
+        return self.head[-1](x.float() if inference.is_used(x) else x).float()
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
         if self.config.use_gradient_checkpointing and torch.is_grad_enabled():
