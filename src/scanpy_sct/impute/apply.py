@@ -86,9 +86,7 @@ def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMa
     """Predict a block with the network, and compute the scores of its cells for the reconstruction from the data."""
     scores = None
     if fit.blend is not None:
-        measured = fit.plan.measured_genes
-        values, of_measured = block.log_values[:, measured], masks.at_genes(measured)
-        scores = [cell_scores(each, values, of_measured, number) for number, each in enumerate(fit.blend.low_rank)]
+        scores = [cell_scores(each, block.log_values, masks, number) for number, each in enumerate(fit.blend.low_rank)]
     network = predict_block(
         runner, block, masks, fit.plan, cell_weight=fit.cell_weight, keep_bins=fit.settings.keep_bins
     )
@@ -119,8 +117,7 @@ def calibrated(
     group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes), dtype=np.int32)
     found = _calibrate(fit.network, columns, group, log_odds, mean)
     if fit.blend is not None and prediction.scores is not None:
-        index = plan.measured_index[genes]
-        of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, index)
+        of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, genes)
         found = _blend(fit.blend, columns, group, found, of_data)
     unmeasured = plan.is_unmeasured[columns]
     if unmeasured.any():

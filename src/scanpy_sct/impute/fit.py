@@ -40,7 +40,7 @@ class BlendFit:
     """Blend of the network with the reconstruction from the data."""
 
     low_rank: tuple[LowRank, ...]
-    """Reconstruction of each pass, for the measured genes."""
+    """Reconstruction of each pass, for the genes that are read."""
     data: Calibration
     """Calibration of the reconstruction, (predicted genes, passes)."""
     weights: np.ndarray
@@ -114,8 +114,7 @@ def fit_imputation(
     low_rank, scores = None, None
     if len(probes):
         # Before the network runs, so that its predictions and the dense matrix are not in memory together.
-        measured = plan.measured_genes
-        low_rank, scores = fit_low_rank(block.log_values[:, measured], masks.at_genes(measured), plan.seed)
+        low_rank, scores = fit_low_rank(block.log_values, masks, plan.seed)
     network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
     fit = ImputationFit(plan, settings, weight)
     if settings.calibrate:
@@ -178,8 +177,7 @@ class _Estimate:
         network = order.of(self.network.log_odds[:, columns]), order.of(self.network.conditional_mean[:, columns])
         data = None
         if self.low_rank is not None and self.scores is not None:
-            index = self.plan.measured_index[genes]
-            found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), index)
+            found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), genes)
             data = order.of(found[0]), order.of(found[1])
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
+
+from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 _SHIFTS = (np.uint32(16), np.uint32(15), np.uint32(16))
 _FACTORS = (np.uint32(0x7FEB352D), np.uint32(0x846CA68B))
@@ -14,6 +17,8 @@ MAX_PASSES = 250
 """The number of a pass is stored in 8 bits, beside two passes for hidden entries and `NOT_MASKED`."""
 ROWS_AT_ONCE = 256
 """Cells that are hashed at a time: their numbers stay in the cache of a processor."""
+
+ROWS_COUNTED = 255
 
 
 def _scramble(x: np.ndarray) -> np.ndarray:
@@ -98,6 +103,11 @@ class BlockMasks:
         return cls(pass_of, passes.n + 2, passes.n + 1)
 
     @property
+    def n_measured(self) -> int:
+        """Number of measured genes."""
+        return int((self.pass_of[:1] != NOT_MASKED).sum())
+
+    @property
     def is_known(self) -> np.ndarray:
         """(passes,) bool: whether the values of the entries of each pass may be used; False for hidden entries."""
         return np.arange(self.n_passes) != self.hidden_pass
@@ -127,7 +137,21 @@ class BlockMasks:
 
     def masked(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return which entries are masked in a pass, (rows, genes) bool."""
-        pass_of = self.pass_of[rows]
+        return self._is_masked(self.pass_of[rows], number)
+
+    def n_masked(self, number: int) -> np.ndarray:
+        """Count the cells in which each gene is masked in a pass, (genes,) int64."""
+        total = np.zeros(self.pass_of.shape[1], dtype=np.int64)
+        for start in range(0, len(self.pass_of), ROWS_COUNTED):
+            # 8 bits hold the count of these rows, and are added much faster.
+            total += self.masked(number, slice(start, start + ROWS_COUNTED)).sum(axis=0, dtype=np.uint8)
+        return total
+
+    def visible(self, values: sparse.csr_matrix, number: int) -> sparse.csr_matrix:
+        """Return the entries of ``values`` (cells, genes) that are visible in a pass."""
+        return keep_entries(values, ~self._is_masked(self.pass_of[entry_rows(values), values.indices], number))
+
+    def _is_masked(self, pass_of: np.ndarray, number: int) -> np.ndarray:
         if self.hidden_pass is None:
             return pass_of == number
         return (pass_of == number) | (pass_of == self.hidden_pass)
