@@ -12,9 +12,10 @@ from scanpy_sct.impute.fit import BlendFit, BlockPrediction, ImputationFit
 from scanpy_sct.impute.low_rank import cell_scores, reconstruct_masked
 from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
-from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks
+from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.sparse_tools import as_slice
 
 CELLS_AT_ONCE = 64
 
@@ -111,10 +112,10 @@ def calibrated(
     if fit.network is None:
         return log_odds, mean
     plan = fit.plan
-    genes = plan.columns[columns]
-    pass_of = masks.pass_of[rows][:, genes]
-    # Index of the group of each entry in the flattened tables (genes, passes); unmeasured genes have no group.
-    group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes), dtype=np.int32)
+    genes = as_slice(plan.columns[columns])
+    pass_of = masks.pass_of[rows, genes]
+    # Index of the group of each entry in the flattened tables (genes, passes); of no meaning for unmeasured genes.
+    group = pass_of + masks.n_passes * np.arange(pass_of.shape[1], dtype=np.int32)
     found = _calibrate(fit.network, columns, group, log_odds, mean)
     if fit.blend is not None and prediction.scores is not None:
         of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, genes)
@@ -129,8 +130,10 @@ def calibrated(
 def _calibrate(
     fit: Calibration, columns: slice | np.ndarray, group: np.ndarray, log_odds: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    shifted = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS) + fit.shift[columns].ravel()[group]
-    return np.clip(shifted, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=shifted), mean * fit.factor[columns].ravel()[group]
+    shifted = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    shifted += _of_groups(fit.shift[columns], group)
+    np.clip(shifted, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=shifted)
+    return shifted, mean * _of_groups(fit.factor[columns], group)
 
 
 def _blend(
@@ -141,10 +144,20 @@ def _blend(
     data: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     data = _calibrate(fit.data, columns, group, *data)
-    first, second, offset = (fit.weights[columns][..., number].ravel()[group] for number in range(3))
-    log_odds = first * network[0] + second * data[0] + offset
-    weight = fit.mean_weight[columns].ravel()[group]
-    return log_odds, (weight * network[1] + (1 - weight) * data[1]) * fit.factor[columns].ravel()[group]
+    log_odds = _of_groups(fit.weights[columns, :, 0], group)
+    log_odds *= network[0]
+    log_odds += _of_groups(fit.weights[columns, :, 1], group) * data[0]
+    log_odds += _of_groups(fit.weights[columns, :, 2], group)
+    weight, factor = fit.mean_weight[columns], fit.factor[columns]
+    mean = _of_groups(weight * factor, group)
+    mean *= network[1]
+    mean += _of_groups((1 - weight) * factor, group) * data[1]
+    return log_odds, mean
+
+
+def _of_groups(table: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the value of each entry's group."""
+    return table.ravel().take(group, mode="clip")
 
 
 def _with_counts(

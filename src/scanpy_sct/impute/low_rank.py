@@ -77,7 +77,8 @@ class _Visible:
 
     def centred(self, masks: BlockMasks, number: int, mean: np.ndarray, rows: slice) -> np.ndarray:
         """Return values less the gene's mean, masked entries 0, of some cells: (rows, genes) float32."""
-        result = np.where(masks.masked(number, rows), np.float32(0), -mean)
+        # A product is several times as fast as `np.where`.
+        result = ~masks.masked(number, rows) * -mean
         normalised = self.normalised[rows]
         result[entry_rows(normalised), normalised.indices] += normalised.data
         return result
@@ -151,7 +152,10 @@ def reconstruct_masked(
     """
     normalised = np.zeros(pass_of.shape, dtype=np.float32)
     for number, (fit, cells) in enumerate(zip(fits, scores, strict=True)):
-        np.copyto(normalised, _normalised(fit, cells, rows, genes), where=pass_of == number)
+        # A product picks the entries of this pass several times as fast as a mask does.
+        found = _normalised(fit, cells, rows, genes)
+        found *= pass_of == number
+        normalised += found
     # Total and unit of each cell are those of its visible entries, which differ between passes.
     group = pass_of + len(fits) * np.arange(len(pass_of), dtype=np.int32)[:, None]
     per_count, unit = (

@@ -45,7 +45,7 @@ class Moments:
         """
         for number in np.flatnonzero(is_known):
             inside = pass_of == number
-            masked = np.where(inside, predicted, 0)
+            masked = predicted * inside
             self.number[:, number] += inside.sum(axis=0)
             self.predicted[:, number] += masked.sum(axis=0, dtype=np.float64)
             self.predicted_squared[:, number] += np.einsum("ij,ij->j", masked, masked, dtype=np.float64)

@@ -15,7 +15,7 @@ PROBE_PASSES = 12
 """The probe masks one visible entry in this many."""
 MAX_PASSES = 250
 """The number of a pass is stored in 8 bits, beside two passes for hidden entries and `NOT_MASKED`."""
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 32
 """Cells that are hashed at a time: their numbers stay in the cache of a processor."""
 
 ROWS_COUNTED = 255

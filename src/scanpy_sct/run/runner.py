@@ -158,23 +158,22 @@ class Runner:
     @torch.inference_mode()
     def _predict(self, batch: Sequence[BagInput], cell_weight: float, keep_bins: bool) -> list[TokenPrediction]:
         size = batch[0].tokens.size
-        index = np.concatenate([number * size + bag.token_index for number, bag in enumerate(batch)])
-        cell = np.concatenate(
-            [number * len(bag.tokens) + bag.token_index // bag.tokens.shape[1] for number, bag in enumerate(batch)]
-        )
-        values = np.concatenate([bag.bin_values for bag in batch])
+        index = torch.from_numpy(np.concatenate([number * size + bag.token_index for number, bag in enumerate(batch)]))
+        values = torch.from_numpy(np.stack([bag.bin_values for bag in batch])).to(self.device)
+        bags, index = self._to_device(batch), index.to(self.device)
+        no_bins = torch.zeros(0, dtype=torch.uint8), torch.zeros(0)
         with self._autocast():
-            logits = self.network.bin_logits(
-                self._to_device(batch), torch.from_numpy(index).to(self.device), cell_weight=cell_weight
-            )
-        # Bins are the first axis, since reductions over short rows are slow.
-        logits = logits.float().T.contiguous()
-        found = _expected(logits, torch.from_numpy(values.T.copy()).to(self.device), torch.from_numpy(cell))
-        if keep_bins:
-            confidence, top_bin = logits.softmax(0).max(0)
-            found += [top_bin.to(torch.uint8), confidence]
-        else:
-            found += [torch.zeros(0, dtype=torch.uint8), torch.zeros(0)]
+            if self.network.has_cell_embedding and not keep_bins:
+                found = (*self.network.expectations(bags, index, values, cell_weight=cell_weight), *no_bins)
+            else:
+                logits = self.network.bin_logits(bags, index, cell_weight=cell_weight)
+                # Bins are the first axis, since reductions over short rows are slow.
+                logits = logits.float().T.contiguous()
+                cell = index // batch[0].tokens.shape[1]
+                found = (*_expected(logits, values.flatten(0, 1).T.contiguous(), cell), *no_bins)
+                if keep_bins:
+                    confidence, top_bin = logits.softmax(0).max(0)
+                    found = (*found[:2], top_bin.to(torch.uint8), confidence)
         ends = np.cumsum([len(bag.token_index) for bag in batch])[:-1]
         return [
             TokenPrediction(*parts)
@@ -198,5 +197,5 @@ def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
     weights = (detected - largest).exp_()
     total = weights.sum(0)
     log_odds = total.log() + largest - logits[0]
-    conditional_mean = (weights * values.index_select(1, cell.to(values.device))).sum(0) / total
+    conditional_mean = (weights * values.index_select(1, cell)).sum(0) / total
     return [log_odds, conditional_mean]
