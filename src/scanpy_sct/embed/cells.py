@@ -13,7 +13,7 @@ from scanpy_sct.plan.blocks import plan_blocks
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.inputs import (
     BagInput,
-    bag_inputs,
+    BagInputs,
     check_coordinates,
     genes_to_read,
     network_coordinates,
@@ -103,7 +103,7 @@ def _chunks(
     rules = token_rules(runner.checkpoint, genes)
     for part in np.array_split(rows, max(1, -(-len(rows) // CELLS_AT_ONCE))):
         block = cells.block(part).at_genes(genes)
-        yield part, next(bag_inputs(block, [Bag(np.arange(len(part)), len(part))], rules))
+        yield part, BagInputs(block, [Bag(np.arange(len(part)), len(part))], rules)[0]
 
 
 def _by_bags(
@@ -117,5 +117,5 @@ def _by_bags(
         block = cells.block(planned.rows)
         block = replace(block, coordinates=None if coordinates is None else coordinates[planned.rows])
         bags = plan_block(block, checkpoint.config.bag_size, policy, seed)
-        for bag, vectors in progress(runner.cell_vectors(bag_inputs(block, bags, rules)), len(bags), "embed"):
+        for bag, vectors in progress(runner.cell_vectors(BagInputs(block, bags, rules)), len(bags), "embed"):
             yield planned.rows[bag.rows], vectors

@@ -15,6 +15,7 @@ from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import as_slice
 
 CELLS_AT_ONCE = 64
@@ -64,23 +65,28 @@ def apply_imputation(
     masks = plan.masks(block)
     if prediction is None:
         prediction = predict(runner, fit, block, masks)
-    network, settings = prediction.network, fit.settings
-    moments = Moments.zeros(len(plan.columns), masks.n_passes)
-    parts = (np.empty_like(network.log_odds), network.conditional_mean) if settings.keep_parts else (None, None)
-    values = network.log_odds
+    network, keep_parts = prediction.network, fit.settings.keep_parts
+    parts = (np.empty_like(network.log_odds), network.conditional_mean) if keep_parts else (None, None)
     expression = block.log_values[:, plan.columns] if len(plan.columns) < len(plan.genes) else block.log_values
-    for start in range(0, block.n_cells, CELLS_AT_ONCE):
+
+    def applied(start: int) -> Moments:
+        """Impute some cells, and return their moments."""
         rows = slice(start, min(start + CELLS_AT_ONCE, block.n_cells))
         log_odds, mean = calibrated(fit, prediction, masks, rows)
         detection = probability(log_odds)
-        if settings.keep_parts:
+        if keep_parts:
             parts[0][rows], parts[1][rows] = detection, mean
-        values[rows] = detection * mean
-        pass_of, observed = masks.pass_of[rows][:, plan.columns], expression[rows]
-        moments.add(observed, values[rows], pass_of, masks.is_known)
+        values = np.multiply(detection, mean, out=network.log_odds[rows])
+        pass_of, observed = masks.pass_of[rows, as_slice(plan.columns)], expression[rows]
+        moments = Moments.of(observed, values, pass_of, masks.is_known)
         if fit.noise is not None:
-            values[rows] = _with_counts(fit, observed.toarray(), values[rows], pass_of, masks, units[rows])
-    return ImputedBlock(block.rows, values, moments, *parts, network.bins, network.confidence)
+            values[:] = _with_counts(fit, observed.toarray(), values, pass_of, masks, units[rows])
+        return moments
+
+    moments = Moments.zeros(len(plan.columns), masks.n_passes)
+    for of_some in in_threads(applied, range(0, block.n_cells, CELLS_AT_ONCE)):
+        moments += of_some
+    return ImputedBlock(block.rows, network.log_odds, moments, *parts, network.bins, network.confidence)
 
 
 def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMasks) -> BlockPrediction:

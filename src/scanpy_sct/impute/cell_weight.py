@@ -7,6 +7,7 @@ few bags are masked and predicted with several weights; the weight with the best
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from scanpy_sct.impute.calibrate import MAX_LOG_ODDS, MIN_PROBABILITY, VisibleCounts, detection_shift, probability
 from scanpy_sct.impute.groups import Groups
@@ -14,8 +15,9 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import BagInputs, plan_block, token_rules
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROBE_BAGS = 8
@@ -37,12 +39,17 @@ def choose_cell_weight(runner: Runner, block: CellBlock, plan: ImputationPlan, b
         drawn = passes.assigned(block.rows[rows], plan.genes) == 0
         return (drawn & block.measured) | block.hidden_rows(rows)
 
+    def visible_of(values: sparse.csr_matrix) -> sparse.csr_matrix:
+        # The values lack hidden entries.
+        drawn = passes.of_entries(block.rows[entry_rows(values)], plan.genes[values.indices]) == 0
+        return keep_entries(values, ~drawn)
+
     size = runner.checkpoint.config.bag_size
     if bags is None:
-        bags = plan_block(block, size, plan.policy, plan.seed, masked_of, plan.genes, plan.n_genes)
+        bags = plan_block(block, size, plan.policy, plan.seed, visible_of, plan.genes, plan.n_genes)
     rng = np.random.default_rng([plan.seed, 1])
     probe = [bags[number] for number in rng.permutation(len(bags))[:PROBE_BAGS]]
-    inputs = list(bag_inputs(block, probe, token_rules(runner.checkpoint, plan.genes), masked_of, masked_of))
+    inputs = list(BagInputs(block, probe, token_rules(runner.checkpoint, plan.genes), masked_of, masked_of))
     rows = np.concatenate([bag.rows[: bag.n_targets] for bag in probe])
     is_masked, is_hidden = masked_of(rows), block.hidden_rows(rows)
     if not (is_masked & ~is_hidden).any():

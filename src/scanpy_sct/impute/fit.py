@@ -27,6 +27,7 @@ from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.run.threads import in_threads
 
 GENES_AT_ONCE = 64
 N_PROBES = 400
@@ -187,9 +188,14 @@ class _Estimate:
         """Add the calibration of the network alone."""
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
         result = Calibration.neutral(len(kept), self.masks.n_passes)
-        for part, columns in self._blocks(kept):
+
+        def fitted(part_and_columns: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, Calibration]:
+            part, columns = part_and_columns
             genes = self.genes(columns)
-            result.put(part, calibrate(*genes.network, genes.groups, genes.visible))
+            return part, calibrate(*genes.network, genes.groups, genes.visible)
+
+        for part, found in in_threads(fitted, self._blocks(kept)):
+            result.put(part, found)
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
@@ -201,9 +207,12 @@ class _Estimate:
         weights = np.tile(NETWORK_ALONE.astype(np.float32), (len(kept), n_passes, 1))
         mean_weights, factor = np.ones((2, len(kept), n_passes), dtype=np.float32)
         fraction = np.ones(len(kept))
-        for part, columns in self._blocks(kept):
-            genes = self.genes(columns)
-            found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
+
+        def fitted(part_and_columns: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, _GeneBlend]:
+            part, columns = part_and_columns
+            return part, _blend_genes(self.genes(columns), self.masks.learns_from, shared, of_means)
+
+        for part, found in in_threads(fitted, self._blocks(kept)):
             network.put(part, found.network)
             data.put(part, found.data)
             weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor

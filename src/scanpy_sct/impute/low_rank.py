@@ -17,6 +17,7 @@ from sklearn.utils.extmath import randomized_range_finder
 
 from scanpy_sct.impute.calibrate import MAX_LOG_ODDS
 from scanpy_sct.plan.passes import BlockMasks
+from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import COUNTS_PER_CELL, entry_rows, log_normalise, row_extremes, row_totals, with_data
 
 N_COMPONENTS = 100
@@ -100,12 +101,12 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
     -------
     Components of each pass, and the scores of the cells. The weights of a pass are estimated on other passes.
     """
-    fits, scores, evidence = [], [], []
-    for number in range(masks.n_passes):
+
+    def fitted(number: int) -> tuple[LowRank, CellScores, tuple[np.ndarray, np.ndarray]]:
         fit, found = _fit_pass(values, masks, number, seed)
-        fits.append(fit)
-        scores.append(found)
-        evidence.append(_weight_evidence(fit, found, values, masks, number, seed))
+        return fit, found, _weight_evidence(fit, found, values, masks, number, seed)
+
+    fits, scores, evidence = zip(*in_threads(fitted, range(masks.n_passes)), strict=True)
     weighted = []
     learns_from = masks.learns_from
     if masks.hidden_pass is not None:
@@ -115,7 +116,7 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
         others = [evidence[number] for number in np.flatnonzero(teachers)]
         weights = component_weights(*(sum(parts) for parts in zip(*others, strict=True)))
         weighted.append(replace(fit, weights=weights))
-    return weighted, scores
+    return weighted, list(scores)
 
 
 def cell_scores(fit: LowRank, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> CellScores:

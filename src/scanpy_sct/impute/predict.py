@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import BagInput, MaskedOf, bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import BagInput, BagInputs, MaskedOf, plan_block, token_rules
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner, TokenPrediction
+from scanpy_sct.run.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -74,31 +76,36 @@ def predict_block(
         Keep the most probable bin and its probability.
     """
     tables = _Tables(plan, block.n_cells, keep_bins=keep_bins)
-    rules, bag_size = token_rules(runner.checkpoint, plan.genes), runner.checkpoint.config.bag_size
-    for number in range(masks.n_passes):
-        # Similar cells are found from visible entries, hence in each pass; other bags are the same in all passes.
-        if bags is None or plan.policy == "similar":
-            bags = plan_block(
-                block, bag_size, plan.policy, plan.seed, _masked_in(masks, number), plan.genes, plan.n_genes
-            )
-        inputs = bag_inputs(block, bags, rules, _masked_in(masks, number), _requested_in(masks, number, plan))
+    rules = token_rules(runner.checkpoint, plan.genes)
+    for number, of_pass in enumerate(_plan_passes(runner, block, masks, plan, bags)):
+        inputs = BagInputs(block, of_pass, rules, partial(masks.masked, number), _requested_in(masks, number, plan))
         found = runner.predict(inputs, cell_weight=cell_weight, keep_bins=keep_bins)
-        for bag, prediction in progress(found, len(bags), f"pass {number + 1}/{masks.n_passes}"):
+        for bag, prediction in progress(found, len(of_pass), f"pass {number + 1}/{masks.n_passes}"):
             tables.put(bag, prediction)
     tables.average_unmeasured(masks.n_passes)
     return tables.result
 
 
-def _masked_in(masks: BlockMasks, number: int) -> MaskedOf:
-    return lambda rows: masks.masked(number, rows)
+def _plan_passes(
+    runner: Runner, block: CellBlock, masks: BlockMasks, plan: ImputationPlan, bags: list[Bag] | None
+) -> list[list[Bag]]:
+    """Plan the bags of each pass: similar cells are found from visible entries, other bags are the same in all."""
+    size = runner.checkpoint.config.bag_size
+
+    def planned(number: int) -> list[Bag]:
+        visible_of = partial(masks.visible, number=number)
+        return plan_block(block, size, plan.policy, plan.seed, visible_of, plan.genes, plan.n_genes)
+
+    if plan.policy == "similar":
+        return list(in_threads(planned, range(masks.n_passes)))
+    return [planned(0) if bags is None else bags] * masks.n_passes
 
 
 def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan) -> MaskedOf:
     """Entries to predict in a pass: those that it masks, and all of unmeasured genes."""
     requested = np.zeros(len(plan.genes), dtype=bool)
     requested[plan.columns] = True
-    unmeasured = np.zeros(len(plan.genes), dtype=bool)
-    unmeasured[plan.columns[plan.is_unmeasured]] = True
+    unmeasured = requested & ~plan.measured
     return lambda rows: (masks.targets(number, rows) & requested) | unmeasured
 
 

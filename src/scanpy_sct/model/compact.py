@@ -240,7 +240,7 @@ def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor
 def _expected_values(
     profile: Profile, first: Tensor, step: Tensor, frequency: Tensor, values: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return log-odds of detection, without correction, and conditional mean of all masked tokens, (batch, cells, genes).
+    """Return log-odds of detection, without correction, and conditional mean of all tokens, (batch, cells, genes).
 
     ``frequency`` (batch, bins, genes) is that of each bin given detection, ``values`` (batch, cells, bins) its value.
     """

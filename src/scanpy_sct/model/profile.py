@@ -139,7 +139,7 @@ class BagProfile(nn.Module):
         return self._profile(visible, depth, background, counted, self._bins(background, len(tokens)))
 
     def in_parts(self, tokens: Tensor, n_cells: int) -> list[Profile]:
-        """Return the profile of bags, ``n_cells`` of each at a time: the numbers at hand stay in a processor's cache."""
+        """Return the profile of bags, ``n_cells`` of each at a time, whose numbers stay in a processor's cache."""
         visible = [VisibleTokens.of(part, self.n_bins) for part in tokens.split(n_cells, dim=1)]
         depth = [self._depth(part) for part in visible]
         background = self._count(visible, depth)

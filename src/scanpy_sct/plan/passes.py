@@ -53,6 +53,10 @@ class Passes:
 
     def assigned(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """Return the pass that masks each entry, (cells, genes) uint8, for rows and indices into the vocabulary."""
+        return (entry_hash(cells[:, None], genes, self.seed) % np.uint32(self.n)).astype(np.uint8)
+
+    def of_entries(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """Return the pass that masks each of some entries, (entries,) uint8."""
         return (entry_hash(cells, genes, self.seed) % np.uint32(self.n)).astype(np.uint8)
 
 
@@ -158,8 +162,8 @@ class BlockMasks:
 
 
 def entry_hash(cells: np.ndarray, genes: np.ndarray, seed: int) -> np.ndarray:
-    """Return a pseudo-random 32-bit number for each entry, (cells, genes) uint32."""
+    """Return a pseudo-random 32-bit number for each entry, uint32 of the common shape of ``cells`` and ``genes``."""
     offsets = np.random.SeedSequence(seed).generate_state(2)
     of_cells = _scramble(np.asarray(cells).astype(np.uint32) + offsets[0])
     of_genes = _scramble(np.asarray(genes).astype(np.uint32) + offsets[1])
-    return _scramble(of_cells[:, None] + of_genes)
+    return _scramble(of_cells + of_genes)
