@@ -18,7 +18,7 @@ from scanpy_sct.run.runner import Runner
 from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import as_slice
 
-CELLS_AT_ONCE = 64
+CELLS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)

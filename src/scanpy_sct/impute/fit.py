@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +30,10 @@ from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.runner import Runner
 from scanpy_sct.run.threads import in_threads
 
-GENES_AT_ONCE = 64
+GENES_AT_ONCE = 512
+"""Genes that a thread fits."""
+ENTRIES_AT_ONCE = 2**17
+"""Entries of some of these genes, whose numbers stay in the cache of a processor."""
 N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data are too small for a reconstruction."""
@@ -167,14 +171,23 @@ class _Estimate:
         scores: list[CellScores] | None,
     ) -> None:
         self.masks, self.plan, self.network, self.low_rank, self.scores = masks, plan, network, low_rank, scores
-        self.values = block.log_values.tocsc()
+        self.values = block.log_values
 
-    def genes(self, columns: np.ndarray) -> _Genes:
-        """Collect the entries of some genes, indices into ``plan.columns``."""
+    def parts(self, columns: np.ndarray) -> Iterator[tuple[slice, _Genes]]:
+        """Collect the entries of genes, indices into ``plan.columns``, a few genes at a time."""
+        # Columns of these values are found fast in this form, of which only a part is held.
+        values = self.values[:, self.plan.columns[columns]].tocsc()
+        size = max(1, ENTRIES_AT_ONCE // values.shape[0])
+        for start in range(0, len(columns), size):
+            some = slice(start, start + size)
+            yield some, self.genes(columns[some], values[:, some].toarray())
+
+    def genes(self, columns: np.ndarray, values: np.ndarray) -> _Genes:
+        """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
         genes = self.plan.columns[columns]
         pass_of = self.masks.pass_of[:, genes]
         order = PassOrder(pass_of, self.masks.n_passes)
-        values = order.of(self.values[:, genes].toarray())
+        values = order.of(values)
         network = order.of(self.network.log_odds[:, columns]), order.of(self.network.conditional_mean[:, columns])
         data = None
         if self.low_rank is not None and self.scores is not None:
@@ -189,13 +202,12 @@ class _Estimate:
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
         result = Calibration.neutral(len(kept), self.masks.n_passes)
 
-        def fitted(part_and_columns: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, Calibration]:
-            part, columns = part_and_columns
-            genes = self.genes(columns)
-            return part, calibrate(*genes.network, genes.groups, genes.visible)
+        def fit_block(part: np.ndarray) -> None:
+            for some, genes in self.parts(kept[part]):
+                result.put(part[some], calibrate(*genes.network, genes.groups, genes.visible))
 
-        for part, found in in_threads(fitted, self._blocks(kept)):
-            result.put(part, found)
+        for _ in in_threads(fit_block, self._blocks(kept)):
+            pass
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
@@ -208,15 +220,16 @@ class _Estimate:
         mean_weights, factor = np.ones((2, len(kept), n_passes), dtype=np.float32)
         fraction = np.ones(len(kept))
 
-        def fitted(part_and_columns: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, _GeneBlend]:
-            part, columns = part_and_columns
-            return part, _blend_genes(self.genes(columns), self.masks.learns_from, shared, of_means)
+        def fit_block(part: np.ndarray) -> None:
+            for some, genes in self.parts(kept[part]):
+                rows, found = part[some], _blend_genes(genes, self.masks.learns_from, shared, of_means)
+                network.put(rows, found.network)
+                data.put(rows, found.data)
+                weights[rows], mean_weights[rows], factor[rows] = found.weights, found.mean_weight, found.factor
+                fraction[rows] = found.network_fraction
 
-        for part, found in in_threads(fitted, self._blocks(kept)):
-            network.put(part, found.network)
-            data.put(part, found.data)
-            weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor
-            fraction[part] = found.network_fraction
+        for _ in in_threads(fit_block, self._blocks(kept)):
+            pass
         blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
         return replace(fit, network=network, blend=blend)
 
@@ -226,7 +239,7 @@ class _Estimate:
         Those of the pass of hidden entries are estimated on the probe, all others on the ordinary passes together:
         a few numbers for all genes, on which a single entry has hardly any influence.
         """
-        genes = self.genes(columns)
+        genes = self.genes(columns, self.values[:, self.plan.columns[columns]].toarray())
         sources = _calibrated(genes)
         pass_of = genes.groups.spread(np.broadcast_to(np.arange(self.masks.n_passes), genes.groups.sizes.shape))
         detected = genes.values > 0
@@ -239,11 +252,11 @@ class _Estimate:
             means[passes] = mean_weight(tuple(source[1][used] for source in sources[:2]), genes.values[used])
         return weights, means
 
-    def _blocks(self, kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return indices into the result and into ``plan.columns`` of measured genes, some at a time."""
+    def _blocks(self, kept: np.ndarray) -> list[np.ndarray]:
+        """Return indices into ``kept`` of measured genes, some at a time."""
         measured = np.flatnonzero(~self.plan.is_unmeasured[kept])
         n_parts = max(1, -(-len(measured) // GENES_AT_ONCE))
-        return [(part, kept[part]) for part in np.array_split(measured, n_parts) if len(part)]
+        return [part for part in np.array_split(measured, n_parts) if len(part)]
 
 
 @dataclass(frozen=True)

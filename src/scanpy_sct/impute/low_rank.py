@@ -26,7 +26,7 @@ N_OVERSAMPLES = 10
 VARIANCE_FRACTION, MIN_VARIABLE_GENES = 0.8, 1000
 """Directions are searched in the most variable genes, with this fraction of the variance of all genes: about a third
 of the genes, the same predictions to three digits, a third of the time and memory."""
-CELLS_AT_ONCE = 128
+CELLS_AT_ONCE = 64
 CHECKED_CELLS = 500
 CHECKED_ENTRIES = 100_000
 ENTRIES_AT_ONCE = 20_000
@@ -62,26 +62,33 @@ class CellScores:
 
 @dataclass(frozen=True)
 class _Visible:
-    """Visible values of some cells in one pass."""
+    """Visible values of a few cells in one pass."""
 
+    rows: slice
     normalised: sparse.csr_matrix
     """(cells, genes) float32, log-normalised."""
     total: np.ndarray
     unit: np.ndarray
 
     @classmethod
-    def of(cls, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> _Visible:
-        visible = masks.visible(values, number)
+    def all_of(cls, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> list[_Visible]:
+        """Return those of all cells, a few at a time, so that temporary arrays are small."""
+        n_cells = values.shape[0]
+        starts = range(0, n_cells, CELLS_AT_ONCE)
+        return [cls.of(values, masks, number, slice(start, min(start + CELLS_AT_ONCE, n_cells))) for start in starts]
+
+    @classmethod
+    def of(cls, values: sparse.csr_matrix, masks: BlockMasks, number: int, rows: slice) -> _Visible:
+        visible = masks.visible(values[rows], number, rows)
         linear = with_data(visible, np.expm1(visible.data))
         total = row_totals(linear)
-        return cls(log_normalise(linear, total).astype(np.float32), total, _smallest_values(linear))
+        return cls(rows, log_normalise(linear, total).astype(np.float32), total, _smallest_values(linear))
 
-    def centred(self, masks: BlockMasks, number: int, mean: np.ndarray, rows: slice) -> np.ndarray:
-        """Return values less the gene's mean, masked entries 0, of some cells: (rows, genes) float32."""
+    def centred(self, masks: BlockMasks, number: int, mean: np.ndarray) -> np.ndarray:
+        """Return values less the gene's mean, masked entries 0, (cells, genes) float32."""
         # A product is several times as fast as `np.where`.
-        result = ~masks.masked(number, rows) * -mean
-        normalised = self.normalised[rows]
-        result[entry_rows(normalised), normalised.indices] += normalised.data
+        result = ~masks.masked(number, self.rows) * -mean
+        result[entry_rows(self.normalised), self.normalised.indices] += self.normalised.data
         return result
 
 
@@ -121,7 +128,7 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
 
 def cell_scores(fit: LowRank, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> CellScores:
     """Compute the scores of other cells on the components of pass ``number``; arguments as in :func:`fit_low_rank`."""
-    return _scores(fit, _Visible.of(values, masks, number), masks, number)
+    return _scores(fit, _Visible.all_of(values, masks, number), masks, number)
 
 
 def reconstruct(
@@ -200,59 +207,60 @@ def _as_counts(normalised: np.ndarray, per_count: np.ndarray, unit: np.ndarray) 
 
 def _fit_pass(values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: int) -> tuple[LowRank, CellScores]:
     n_cells = values.shape[0]
-    visible = _Visible.of(values, masks, number)
+    visible = _Visible.all_of(values, masks, number)
     n_masked = masks.n_masked(number)
     n_visible = n_cells - n_masked
-    mean = (_column_sums(visible.normalised) / np.maximum(n_visible, 1)).astype(np.float32)
-    components = _components(visible, masks, number, mean, _variable_genes(visible.normalised, mean, n_visible), seed)
+    sums, squares = np.zeros((2, values.shape[1]))
+    for part in visible:
+        data = part.normalised.data.astype(np.float64)
+        sums += np.bincount(part.normalised.indices, data, minlength=len(sums))
+        squares += np.bincount(part.normalised.indices, data**2, minlength=len(sums))
+    mean = sums / np.maximum(n_visible, 1)
+    genes = _most_variable(np.maximum(squares - n_visible * mean**2, 0))
+    mean = mean.astype(np.float32)
+    components = _components(visible, masks, number, mean, genes, seed)
     visible_fraction = max(1 - n_masked.sum() / max(n_cells * masks.n_measured, 1), 1e-6)
     fit = LowRank(components, mean, visible_fraction, np.ones(len(components), dtype=np.float32))
     return fit, _scores(fit, visible, masks, number)
 
 
-def _variable_genes(normalised: sparse.csr_matrix, mean: np.ndarray, n_visible: np.ndarray) -> np.ndarray:
+def _most_variable(variance: np.ndarray) -> np.ndarray:
     """Return the fewest genes that have most of the variance, increasing."""
-    squares = with_data(normalised, normalised.data.astype(np.float64) ** 2)
-    squares = np.maximum(_column_sums(squares) - n_visible * mean.astype(np.float64) ** 2, 0)
-    order = np.argsort(-squares, kind="stable")
-    cumulative = np.cumsum(squares[order])
+    order = np.argsort(-variance, kind="stable")
+    cumulative = np.cumsum(variance[order])
     n = np.searchsorted(cumulative, VARIANCE_FRACTION * cumulative[-1]) + 1
     return np.sort(order[: max(n, MIN_VARIABLE_GENES)])
 
 
 def _components(
-    visible: _Visible, masks: BlockMasks, number: int, mean: np.ndarray, genes: np.ndarray, seed: int
+    visible: list[_Visible], masks: BlockMasks, number: int, mean: np.ndarray, genes: np.ndarray, seed: int
 ) -> np.ndarray:
     """Compute the leading right singular vectors of the centred values, (components, genes) float32.
 
     A randomised decomposition (Halko, Martinsson and Tropp, 2011), whose range of cells is found in ``genes``.
     """
-    n_cells, n_genes = visible.normalised.shape
+    n_cells, n_genes = visible[-1].rows.stop, len(mean)
     n_components = max(1, min(N_COMPONENTS, n_cells - 1, n_genes - 1))
     some = np.empty((n_cells, len(genes)), dtype=np.float32)
-    for rows in _chunks(n_cells):
-        some[rows] = visible.centred(masks, number, mean, rows)[:, genes]
+    for part in visible:
+        some[part.rows] = part.centred(masks, number, mean)[:, genes]
     cells = randomized_range_finder(some, size=n_components + N_OVERSAMPLES, n_iter=4, random_state=seed)
     del some
     projected = np.zeros((cells.shape[1], n_genes), dtype=np.float32)
-    for rows in _chunks(n_cells):
-        projected += cells[rows].T @ visible.centred(masks, number, mean, rows)
+    for part in visible:
+        projected += cells[part.rows].T @ part.centred(masks, number, mean)
     squares, directions = np.linalg.eigh((projected @ projected.T).astype(np.float64))
     largest = np.argsort(-squares, kind="stable")[:n_components]
     scale = np.sqrt(np.maximum(squares[largest], 1e-12 * max(squares.max(), 1e-12)))
     return ((directions[:, largest] / scale).astype(np.float32).T) @ projected
 
 
-def _scores(fit: LowRank, visible: _Visible, masks: BlockMasks, number: int) -> CellScores:
-    scores = np.empty((len(visible.total), len(fit.components)), dtype=np.float32)
+def _scores(fit: LowRank, visible: list[_Visible], masks: BlockMasks, number: int) -> CellScores:
     by_gene = fit.components.T / np.float32(fit.visible_fraction)
-    for rows in _chunks(len(scores)):
-        scores[rows] = visible.centred(masks, number, fit.mean, rows) @ by_gene
-    return CellScores(scores, visible.total, visible.unit)
-
-
-def _column_sums(matrix: sparse.csr_matrix) -> np.ndarray:
-    return np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1])
+    scores = np.concatenate([part.centred(masks, number, fit.mean) @ by_gene for part in visible])
+    return CellScores(
+        scores, *(np.concatenate([getattr(part, name) for part in visible]) for name in ("total", "unit"))
+    )
 
 
 def _weight_evidence(
@@ -288,10 +296,6 @@ def component_weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
     precision = np.maximum(np.diag(squares), 1e-12)
     regression = IsotonicRegression(y_min=0, y_max=1, increasing=False)
     return regression.fit_transform(np.arange(n), found, sample_weight=precision).astype(np.float32)
-
-
-def _chunks(n_cells: int) -> list[slice]:
-    return [slice(start, min(start + CELLS_AT_ONCE, n_cells)) for start in range(0, n_cells, CELLS_AT_ONCE)]
 
 
 def _smallest_values(linear: sparse.csr_matrix) -> np.ndarray:

@@ -130,19 +130,18 @@ class CompactNetwork(nn.Module):
             embedded = torch.cat([self.embedder(part, moments) for part in parts], dim=1)
             depth = torch.cat([part.depth for part in parts], dim=1)
             cells = self.cell_transformer(embedded, depth, bags.coordinates).split(n_cells, dim=1)
-            frequency = _frequency(parts[0].bins, parts[0].totals[:, None])
-            log_odds, means, expected = [], [], 0
-            for part, vectors, values in zip(parts, cells, bin_values.split(n_cells, dim=1), strict=True):
+            counts, frequency = parts[0].background, _frequency(parts[0].bins, parts[0].totals[:, None])
+            log_odds, means = torch.empty((2, *bags.tokens.shape), device=token_index.device)
+            expected = torch.zeros_like(counts.zero)
+            for number, (vectors, values) in enumerate(zip(cells, bin_values.split(n_cells, dim=1), strict=True)):
+                part, parts[number] = parts[number], None  # to free its memory
                 found, mean = _expected_values(part, *self.decoder(vectors, cell_weight), frequency, values)
-                expected = expected + (found.sigmoid() * part.tokens.is_visible).sum(1)
-                log_odds.append(found)
-                means.append(mean)
-            log_odds = torch.cat(log_odds, dim=1)
+                expected += (found.sigmoid() * part.tokens.is_visible).sum(1)
+                rows = slice(number * n_cells, (number + 1) * n_cells)
+                log_odds[:, rows], means[:, rows] = found, mean
             if self.correction is not None:
-                counts = parts[0].background
                 log_odds += self.correction(counts.visible, counts.visible - counts.zero, expected)[:, None]
-            tables = log_odds, torch.cat(means, dim=1)
-            return tuple(each.flatten().index_select(0, token_index) for each in tables)
+            return tuple(table.flatten().index_select(0, token_index) for table in (log_odds, means))
 
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
         """Return the cell embedding, (batch, cells, cell_dim).

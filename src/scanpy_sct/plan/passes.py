@@ -53,7 +53,11 @@ class Passes:
 
     def assigned(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """Return the pass that masks each entry, (cells, genes) uint8, for rows and indices into the vocabulary."""
-        return (entry_hash(cells[:, None], genes, self.seed) % np.uint32(self.n)).astype(np.uint8)
+        result = np.empty((len(cells), len(genes)), dtype=np.uint8)
+        for start in range(0, len(cells), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            result[rows] = entry_hash(cells[rows, None], genes, self.seed) % np.uint32(self.n)
+        return result
 
     def of_entries(self, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
         """Return the pass that masks each of some entries, (entries,) uint8."""
@@ -93,16 +97,12 @@ class BlockMasks:
         hidden
             (cells, genes) bool: entries that the user hides; None: none in the whole object.
         """
-        probe = Passes(PROBE_PASSES, passes.seed + 2)
-        pass_of = np.empty((len(cells), len(genes)), dtype=np.uint8)
-        for start in range(0, len(cells), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            pass_of[rows] = passes.assigned(cells[rows], genes)
-            if hidden is not None:
-                pass_of[rows][probe.assigned(cells[rows], genes) == 0] = passes.n
+        pass_of = passes.assigned(cells, genes)
         pass_of[:, ~measured] = NOT_MASKED
         if hidden is None:
             return cls(pass_of, passes.n)
+        probe = Passes(PROBE_PASSES, passes.seed + 2)
+        pass_of[(probe.assigned(cells, genes) == 0) & measured] = passes.n
         pass_of[hidden & measured] = passes.n + 1
         return cls(pass_of, passes.n + 2, passes.n + 1)
 
@@ -151,9 +151,10 @@ class BlockMasks:
             total += self.masked(number, slice(start, start + ROWS_COUNTED)).sum(axis=0, dtype=np.uint8)
         return total
 
-    def visible(self, values: sparse.csr_matrix, number: int) -> sparse.csr_matrix:
-        """Return the entries of ``values`` (cells, genes) that are visible in a pass."""
-        return keep_entries(values, ~self._is_masked(self.pass_of[entry_rows(values), values.indices], number))
+    def visible(self, values: sparse.csr_matrix, number: int, rows: slice = slice(None)) -> sparse.csr_matrix:
+        """Return the entries of ``values`` (rows, genes) that are visible in a pass."""
+        pass_of = self.pass_of[rows]
+        return keep_entries(values, ~self._is_masked(pass_of[entry_rows(values), values.indices], number))
 
     def _is_masked(self, pass_of: np.ndarray, number: int) -> np.ndarray:
         if self.hidden_pass is None:
