@@ -104,6 +104,25 @@ def circumstances() -> dict[str, str]:
     return {"date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
 
 
+def keep_for_machine(what: str, rows: list[dict[str, object]]) -> None:
+    """Keep the results of one benchmark on this machine, with date and versions, in results/<what>.json."""
+    file = HERE / "results" / f"{what}.json"
+    here = circumstances()
+    others = [each for each in _kept(file) if each["machine"] != here["machine"]]
+    text = json.dumps([*others, {**here, "rows": rows}], indent=1)
+    file.write_text(f"{text}\n")
+
+
+def kept_for_machine(what: str) -> list[dict[str, object]]:
+    """Return what was kept for this machine."""
+    machine = circumstances()["machine"]
+    return next((each["rows"] for each in _kept(HERE / "results" / f"{what}.json") if each["machine"] == machine), [])
+
+
+def _kept(file: Path) -> list[dict[str, object]]:
+    return json.loads(file.read_text()) if file.exists() else []
+
+
 def version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -65,6 +65,7 @@ intersphinx_mapping = {
     name: (f"https://{place}/", None)
     for name, place in {
         "anndata": "anndata.readthedocs.io/en/stable",
+        "distributed": "distributed.dask.org/en/stable",
         "matplotlib": "matplotlib.org/stable",
         "numpy": "numpy.org/doc/stable",
         "pandas": "pandas.pydata.org/pandas-docs/stable",

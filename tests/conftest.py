@@ -103,6 +103,19 @@ def compact_checkpoint(pbmc):
 
 
 @pytest.fixture(scope="session")
+def open_cells(compact_checkpoint):
+    """Open an object for the small networks of the tests."""
+
+    from scanpy_sct.read.options import ReadOptions
+    from scanpy_sct.read.reader import CellReader
+
+    def opened(adata, **options):
+        return CellReader(adata, compact_checkpoint.genes, "log1p_counts", ReadOptions(**options))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
 def released_checkpoint(pbmc):
     """Make a random small network of the released architecture: for plumbing, not for results."""
     from scanpy_sct.checkpoints import Checkpoint, TokenSettings
@@ -133,3 +146,122 @@ def tiny_checkpoint(compact_checkpoint):
 def direct_checkpoint(compact_checkpoint):
     """Give `compact_checkpoint` its old name."""
     return compact_checkpoint
+
+
+@pytest.fixture(scope="session")
+def client():
+    """Client of a dask cluster of two processes on this machine, which does not become the active one."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _in_file(adata, folder, make, *, lazy=None):
+    import anndata as ad
+
+    stored = adata.copy()
+    stored.X = make(adata.X)
+    if lazy is None:
+        stored.write_h5ad(folder / "cells.h5ad")
+        return ad.read_h5ad(folder / "cells.h5ad", backed="r")
+    import h5py
+    import zarr
+    from anndata.experimental import read_elem_lazy, read_lazy
+
+    path = folder / f"cells.{lazy}"
+    stored.write_h5ad(path) if lazy == "h5ad" else stored.write_zarr(path)
+    result = read_lazy(path)
+    # Chunks of fewer cells than anndata's, which are too many for the objects of the tests.
+    group = h5py.File(path, "r") if lazy == "h5ad" else zarr.open_group(path, mode="r")
+    result.X = read_elem_lazy(group["X"], chunks=(41, adata.n_vars))
+    return result
+
+
+def _in_zarr(adata, folder, make):
+    """Put a matrix that stays in a zarr store into an object in memory."""
+    import zarr
+    from anndata.io import sparse_dataset
+
+    stored = adata.copy()
+    stored.X = make(adata.X)
+    stored.write_zarr(folder / "cells.zarr")
+    node = zarr.open_group(folder / "cells.zarr", mode="r")["X"]
+    stored.X = sparse_dataset(node) if hasattr(node, "keys") else node
+    return stored
+
+
+def _as_dask(adata, chunks, make, n_columns=None):
+    import dask.array as da
+
+    result = adata.copy()
+    columns = (adata.n_vars,) if n_columns is None else n_columns
+    array = da.from_array(adata.X.toarray(), chunks=(chunks, columns))
+    result.X = array.map_blocks(make, dtype=array.dtype, meta=make(array._meta))
+    return result
+
+
+def _in_memory(adata, make):
+    result = adata.copy()
+    result.X = make(adata.X)
+    return result
+
+
+def _storages():
+    import numpy as np
+    from scipy import sparse
+
+    csr, csc, dense = sparse.csr_matrix, sparse.csc_matrix, lambda matrix: np.asarray(matrix.todense())
+    return {
+        "csr": lambda adata, _: _in_memory(adata, csr),
+        "csc": lambda adata, _: _in_memory(adata, csc),
+        "dense": lambda adata, _: _in_memory(adata, dense),
+        "backed csr": lambda adata, folder: _in_file(adata, folder, csr),
+        "backed csc": lambda adata, folder: _in_file(adata, folder, csc),
+        "backed dense": lambda adata, folder: _in_file(adata, folder, dense),
+        "zarr csr": lambda adata, folder: _in_zarr(adata, folder, csr),
+        "zarr dense": lambda adata, folder: _in_zarr(adata, folder, dense),
+        "lazy h5ad": lambda adata, folder: _in_file(adata, folder, csr, lazy="h5ad"),
+        "lazy h5ad dense": lambda adata, folder: _in_file(adata, folder, dense, lazy="h5ad"),
+        "lazy zarr": lambda adata, folder: _in_file(adata, folder, csr, lazy="zarr"),
+        "dask csr": lambda adata, _: _as_dask(adata, 37, csr),
+        "dask dense": lambda adata, _: _as_dask(adata, 50, np.asarray, n_columns=(adata.n_vars - 100, 100)),
+        "dask uneven csc": lambda adata, _: _as_dask(adata, (13, 60, 1, adata.n_obs - 74), csc),
+    }
+
+
+STORAGES = tuple(_storages())
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request, tmp_path):
+    """Store the cells of an object in one of many ways: a function of an AnnData with CSR that returns another one."""
+    if request.param.startswith(("lazy", "dask")):
+        pytest.importorskip("dask")
+    if request.param.startswith("lazy"):
+        pytest.importorskip("xarray")
+    return lambda adata: _storages()[request.param](adata, tmp_path)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Make blocks of at most 80 cells, and find properties of the data on 80 cells."""
+    from scanpy_sct.settings import settings
+
+    monkeypatch.setattr(settings, "block_size", 80)
+    for name, value in {
+        "embed.cells.BLOCK_CELLS": 64,
+        "embed.cells.BACKGROUND_CELLS": 30,
+        "read.reader.ROWS_AT_ONCE": 64,
+        "read.matrix.ROWS_AT_ONCE": 64,
+        "read.scale.N_SAMPLED_ROWS": 80,
+        "read.scale.N_RUNS": 8,
+        "read.scale.RUN_LENGTH": 10,
+        "annotate.novelty.MAX_QUERY": 100,
+        "annotate.novelty.CELLS_AT_ONCE": 64,
+        "annotate.reference.CELLS_AT_ONCE": 64,
+    }.items():
+        monkeypatch.setattr(f"scanpy_sct.{name}", value)

@@ -14,14 +14,15 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "scanpy_sct"
 
 INNER = {"settings", "storable", "sparse_tools", "model", "read", "plan", "checkpoints", "run", "embed", "impute"}
-INNER |= {"annotate", "write", "workflow"}
+INNER |= {"annotate", "store", "write", "workflow"}
 PUBLIC = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
 
 # What each part may import besides itself. Public functions may call each other, but not in a circle (checked below).
 ALLOWED = {
     "settings": set(),
     "storable": set(),
-    "files": set(),
+    "files": {"read"},
+    "store": set(),
     "sparse_tools": set(),
     "model": {"settings"},
     "read": {"settings", "sparse_tools"},
@@ -32,7 +33,7 @@ ALLOWED = {
     "impute": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},
     "annotate": {"settings", "storable", "sparse_tools", "read", "plan", "checkpoints", "run", "embed", "impute"},
     "write": {"storable"},
-    "workflow": {"read", "checkpoints", "run", "write"},
+    "workflow": {"read", "checkpoints", "run", "store", "storable", "write"},
     **dict.fromkeys(PUBLIC, INNER | PUBLIC),
     "demo": INNER | PUBLIC,
     "cli": INNER | PUBLIC | {"demo", "files"},
@@ -45,7 +46,7 @@ ALLOWED["train"] = ALLOWED["train"] | {"files"}
 # Names of the package itself that do not carry the name of the part they come from.
 HOME = {"load_model": "checkpoints"}
 # Who may know these packages at all.
-ANNDATA = {"read", "write", "workflow", "annotate", "demo", "files", "cli"} | PUBLIC
+ANNDATA = {"read", "store", "write", "workflow", "annotate", "demo", "files", "cli"} | PUBLIC
 TORCH = {"model", "checkpoints", "run", "train"}
 KNOWN_TO = {
     "anndata": ANNDATA,

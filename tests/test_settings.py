@@ -37,6 +37,8 @@ def test_a_torch_device_is_accepted():
         ("cache_dir", __file__, ValueError),
         ("progress", "no", TypeError),
         ("progress", 1, TypeError),
+        ("block_size", 0, ValueError),
+        ("block_size", "many", ValueError),
     ],
 )
 def test_a_wrong_value_raises_an_error_and_the_old_one_is_kept(name, value, error):
@@ -67,5 +69,5 @@ def test_cache_dir(monkeypatch, tmp_path):
 
 
 def test_repr_shows_every_setting():
-    text = repr(Settings(device="cpu", precision="float32", cache_dir="weights", progress=False))
-    assert text == "Settings(device='cpu', precision='float32', cache_dir='weights', progress=False)"
+    text = repr(Settings(device="cpu", precision="float32", cache_dir="weights", progress=False, block_size=100))
+    assert text == "Settings(device='cpu', precision='float32', cache_dir='weights', progress=False, block_size=100)"

@@ -7,11 +7,14 @@ import logging
 import os
 import shutil
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scanpy_sct.read.whole import opened
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from anndata import AnnData
@@ -25,11 +28,34 @@ def read_cells(path: Path) -> AnnData:
     """Read an h5ad or zarr file into memory."""
     import anndata
 
-    _check_suffix(path, CELL_SUFFIXES)
-    if not path.exists():
-        msg = f"{path} does not exist; check the path."
-        raise FileNotFoundError(msg)
+    _check_input(path)
     return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+
+
+@contextmanager
+def cells_for(path: Path, output: Path | None = None) -> Iterator[AnnData]:
+    """Open the input of a command: in memory if the output is h5ad, else lazily, to stream it to the output."""
+    if output is not None and output.suffix != ".zarr":
+        yield read_cells(path)
+        return
+    _check_input(path)
+    with opened(path) as adata:
+        yield adata
+
+
+@contextmanager
+def store_for(output: Path) -> Iterator[Path | None]:
+    """Give the path of the store for :func:`scanpy_sct.tl.impute`, None for h5ad; at the end it replaces ``output``.
+
+    The path is the same every time, so that an interrupted command goes on where it was.
+    """
+    if output.suffix != ".zarr":
+        yield None
+        return
+    new = output.with_name(f"{output.stem}.new.zarr") if output.exists() else output
+    yield new
+    if new != output:
+        _put(new, output)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -46,12 +72,21 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
     """Write an h5ad or zarr file; if that fails, an earlier file is kept."""
     check_output(path, overwrite=overwrite)
-    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{part}") for part in ("new", "old"))
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         if path.suffix == ".h5ad":
             adata.write_h5ad(new)
         else:
             adata.write_zarr(new)
+        _put(new, path)
+    finally:
+        _remove(new)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Move a file or folder to its place, where an earlier one may be."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
         if path.is_dir():  # unlike a file, a folder cannot be replaced in one step
             path.rename(old)
         new.replace(path)
@@ -60,8 +95,14 @@ def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
             old.rename(path)
         raise
     finally:
-        _remove(new)
         _remove(old)
+
+
+def _check_input(path: Path) -> None:
+    _check_suffix(path, CELL_SUFFIXES)
+    if not path.exists():
+        msg = f"{path} does not exist; check the path."
+        raise FileNotFoundError(msg)
 
 
 def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] | pd.DataFrame:

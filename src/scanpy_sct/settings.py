@@ -29,6 +29,9 @@ class Settings:
         else the cache folder of the operating system.
     progress
         Whether progress bars are shown.
+    block_size
+        Number of cells, at most, that are imputed together; larger objects are computed block by block. Memory
+        grows with it, and results depend on it slightly, since bags never cross a block and a fit has as many cells.
 
     Examples
     --------
@@ -39,7 +42,7 @@ class Settings:
     'cpu'
     """
 
-    __slots__ = ("_cache_dir", "_device", "_precision", "_progress")
+    __slots__ = ("_block_size", "_cache_dir", "_device", "_precision", "_progress")
 
     def __init__(
         self,
@@ -47,11 +50,13 @@ class Settings:
         precision: Precision = "auto",
         cache_dir: str | Path | None = None,
         progress: bool = True,
+        block_size: int = 8192,
     ) -> None:
         self.device = device
         self.precision = precision
         self.cache_dir = cache_dir
         self.progress = progress
+        self.block_size = block_size
 
     @property
     def device(self) -> str:
@@ -116,10 +121,23 @@ class Settings:
             raise TypeError(msg)
         self._progress = value
 
+    @property
+    def block_size(self) -> int:
+        """Number of cells, at most, that are imputed together."""
+        return self._block_size
+
+    @block_size.setter
+    def block_size(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            msg = f"block_size={value!r} must be a positive integer, such as 8192."
+            raise ValueError(msg)
+        self._block_size = value
+
     def __repr__(self) -> str:
         return (
             f"Settings(device={self.device!r}, precision={self.precision!r}, "
-            f"cache_dir={str(self.cache_dir)!r}, progress={self.progress!r})"
+            f"cache_dir={str(self.cache_dir)!r}, progress={self.progress!r}, "
+            f"block_size={self.block_size})"
         )
 
 

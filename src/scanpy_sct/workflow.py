@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.read.reader import CellReader
+from scanpy_sct.read.scale import sampled_rows
+from scanpy_sct.read.whole import shallow_copy
 from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.run.progress import cell_progress
+from scanpy_sct.storable import storable
+from scanpy_sct.store import PartStore, open_layer
 from scanpy_sct.write import WriteOptions, guard
 
 if TYPE_CHECKING:
@@ -33,6 +42,19 @@ class Result:
     """Its keyword arguments, without ``params`` and ``details``."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """More to record."""
+    stored: StoredTables | None = None
+    """Tables that are in a store instead of among the fields."""
+
+
+@dataclass(frozen=True)
+class StoredTables:
+    """Tables of the cells that were written to a store, block by block."""
+
+    parts: PartStore
+    blocks: Sequence[np.ndarray]
+    """Rows of the cells of each block."""
+    layers: Mapping[str, str]
+    """Field of the result -> name of the layer."""
 
 
 def run_workflow(
@@ -59,18 +81,90 @@ def run_workflow(
     guard(adata, writing)
     checkpoint, reader = open_cells(adata, model, reading)
     result = compute(checkpoint, reader, computing)
+    provenance = {
+        "params": {**call_params(options), **(params or {})},
+        "details": {**record(checkpoint, reader), **result.details},
+    }
+    if result.stored is not None:
+        result = _finish(adata, writing.key_added, result, result.stored, provenance)
     target = adata.copy() if writing.copy else adata
-    given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names")}
-    how = asdict(computing)
-    how["rng"] = how.pop("seed")
-    result.write(
-        target,
-        writing.key_added,
-        **result.fields,
-        params={**given, **how, "device": str(computing.device), "key_added": writing.key_added, **(params or {})},
-        details={**record(checkpoint, reader), **result.details},
-    )
+    result.write(target, writing.key_added, **result.fields, **provenance)
     return target if writing.copy else None
+
+
+def call_params(options: tuple[ReadOptions, ComputeOptions, WriteOptions]) -> dict[str, Any]:
+    """Return the options that are recorded, under the names of the arguments of public functions."""
+    reading, computing, writing = options
+    given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names")}
+    how = {name: getattr(computing, name) for name in ("bags", "precision", "batch_size")}
+    where = {"device": str(computing.device), "key_added": writing.key_added}
+    return {**given, **how, "rng": computing.seed, **where}
+
+
+def open_parts(
+    out: str | PathLike[str],
+    checkpoint: Checkpoint,
+    reader: CellReader,
+    blocks: Sequence[np.ndarray],
+    options: tuple[ReadOptions, ComputeOptions, WriteOptions],
+    params: Mapping[str, Any],
+    n_bytes: int,
+) -> PartStore:
+    """Open the store of a result, new or left by an interrupted run of the same call.
+
+    Parameters
+    ----------
+    out
+        Its path.
+    checkpoint, reader, blocks
+        Network, cells, and rows of the cells of each block.
+    options, params
+        Options, and other arguments of the public function.
+    n_bytes
+        Estimate of the size of the result.
+
+    Raises
+    ------
+    OSError, ValueError
+        As :meth:`scanpy_sct.store.PartStore.open`.
+    """
+    # What only decides where and how fast it is computed may change from one run to the next.
+    free = ("device", "batch_size")
+    call = {name: value for name, value in {**call_params(options), **params}.items() if name not in free}
+    rows = sampled_rows(reader.n_cells)
+    sample = reader.rows(rows)
+    return PartStore.open(
+        out,
+        {
+            "call": storable(call),
+            "model": checkpoint.sha256,
+            "cells": _digest(reader.name_hashes),
+            "genes": _digest(pd.util.hash_array(reader.var_names.to_numpy(dtype=object))),
+            "samples and coordinates": _digest(reader.samples, reader.coordinates),
+            "expression": _digest(sample.data, sample.indices, sample.indptr),
+            "blocks": len(blocks),
+            "version": version("scanpy_sct"),
+        },
+        n_bytes=n_bytes,
+    )
+
+
+def _digest(*arrays: np.ndarray | None) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _finish(adata: AnnData, key: str, result: Result, stored: StoredTables, provenance: Mapping[str, Any]) -> Result:
+    """Complete the store with the whole object and the result; the tables in it become lazy fields."""
+    whole = shallow_copy(adata)
+    result.write(whole, key, **dict.fromkeys(stored.layers), **result.fields, **provenance)
+    with cell_progress(adata.n_obs, "write") as advance:
+        path = stored.parts.finish(whole, stored.blocks, stored.layers, advance)
+    return replace(
+        result, fields={**result.fields, **{field: open_layer(path, name) for field, name in stored.layers.items()}}
+    )
 
 
 def open_cells(

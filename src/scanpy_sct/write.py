@@ -40,8 +40,8 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
     TypeError
         The key is not a string.
     ValueError
-        A file cannot store the key, the object has fields of this name that another tool wrote, or the object is on
-        disk and a copy is requested.
+        A file cannot store the key, the object has fields of this name that another tool wrote, the object is on disk
+        and a copy is requested, or it was opened without the names of its cells.
     """
     key = checked_key(options.key_added)
     params = getattr(adata, "uns", {}).get(key)
@@ -56,6 +56,11 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
     if getattr(adata, "isbacked", False) and (options.copy or adata.is_view):
         what = "copy=True" if options.copy else "adata is a view"
         msg = f"{what}, and the matrix of adata is on disk (backed); give adata.to_memory()."
+        raise ValueError(msg)
+    obs = getattr(adata, "obs", None)
+    if getattr(obs, "true_index_dim", None) != getattr(obs, "index_dim", None):
+        # anndata could not load the tables that would be written.
+        msg = "adata was opened without the names of its cells (load_annotation_index=False); open it with them."
         raise ValueError(msg)
 
 
@@ -106,14 +111,14 @@ def write_imputation(
     adata: AnnData,
     key: str,
     *,
-    layer: np.ndarray,
+    layer: Any,
     imputed: np.ndarray,
     recovery: np.ndarray,
     params: Mapping[str, Any],
     network_fraction: np.ndarray | None = None,
     unmeasured: pd.DataFrame | None = None,
-    bins: np.ndarray | None = None,
-    confidence: np.ndarray | None = None,
+    bins: Any = None,
+    confidence: Any = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write imputed expression.
@@ -121,7 +126,8 @@ def write_imputation(
     Parameters
     ----------
     layer
-        (n_obs, n_vars) expected expression on the log scale of the input; as float32 to ``.layers[key]``.
+        (n_obs, n_vars) expected expression on the log scale of the input, dense, CSR or dask; as float32 to
+        ``.layers[key]``. None: it is written by other means.
     imputed
         (n_vars,) whether the gene was predicted; as bool to ``.var[key + "_imputed"]``.
     recovery
@@ -218,10 +224,12 @@ class _Field(NamedTuple):
 
 def _write(adata: AnnData, fields: list[_Field]) -> None:
     for container, key, value in fields:
+        target = getattr(adata, container)
         if value is not None:
-            getattr(adata, container)[key] = value
-        elif key in getattr(adata, container):
-            del getattr(adata, container)[key]
+            target[key] = value
+        elif key in target:
+            # The tables of a lazy object are xarray datasets in a wrapper that cannot delete.
+            del (target.ds if hasattr(target, "ds") else target)[key]
 
 
 def checked_key(key: str) -> str:

@@ -6,8 +6,8 @@ from scipy import sparse
 from scanpy_sct.annotate import features
 from scanpy_sct.annotate.features import (
     difference,
+    fit_components,
     normalised_genes,
-    principal_components,
     standardisation,
     variable_genes,
 )
@@ -44,7 +44,8 @@ def test_principal_components_have_one_unit_and_keep_what_varies():
     rng = np.random.default_rng(0)
     side = rng.normal(size=(80, 1))
     values = side @ rng.normal(size=(1, 30)) * 5 + rng.normal(size=(80, 30))
-    one, same = principal_components(sparse.csr_matrix(values), sparse.csr_matrix(values[:5]), 0)
+    one, components = fit_components(sparse.csr_matrix(values), 0)
+    same = components.transform(sparse.csr_matrix(values[:5]))
     assert one.shape == (80, 29)
     np.testing.assert_allclose(one.std(), 1)
     np.testing.assert_allclose(one[:5], same, atol=1e-4)

@@ -102,7 +102,7 @@ def test_empty_cells_have_no_novelty_and_few_cells_none_at_all():
     values[7] = 0
     reference, query = (sparse.csr_matrix(values[part].astype(np.float32)) for part in (slice(60), slice(120)))
     labels, empty = np.repeat(["a", "b"], 30), np.arange(120) == 7
-    result = novel.estimate_novelty(reference, query, labels, np.zeros(120), empty, 0)
+    result = novel.estimate_novelty(reference, query.__getitem__, labels, np.zeros(120), empty, 0)
     assert np.flatnonzero(np.isnan(result)).tolist() == [7]
     assert result[60:].mean() > np.nanmean(result[:60])  # of codes 1, which the reference lacks
-    assert novel.estimate_novelty(reference, query[:40], labels, np.zeros(40), empty[:40], 0) is None
+    assert novel.estimate_novelty(reference, query[:40].__getitem__, labels, np.zeros(40), empty[:40], 0) is None

@@ -29,9 +29,11 @@ def calls(monkeypatch):
     found = {}
 
     def function(name):
-        def call(adata, *args, **arguments):
+        def call(adata, *args, out=None, **arguments):
             found[name] = (args, arguments)
             adata.uns["mark"] = name
+            if out is not None:
+                adata.write_zarr(out)
             return f"report on {adata.n_obs} cells"
 
         return call
@@ -105,6 +107,27 @@ def test_the_input_is_replaced_with_overwrite_only(cells, calls):
     assert "embed" not in calls
     run("embed", cells, "-o", cells, "--overwrite")
     assert ad.read_h5ad(cells).uns["mark"] == "embed"
+
+
+def test_a_store_takes_the_place_of_an_earlier_one(cells, calls, tmp_path):
+    output = tmp_path / "result.zarr"
+    run("embed", cells, "-o", output)
+    run("impute", output, "-o", output, "--overwrite")
+    assert ad.read_zarr(output).uns["mark"] == "impute"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad", "result.zarr"]
+
+
+def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
+    monkeypatch.setattr(sct.settings, "block_size", 60)
+    path, output = tmp_path / "pbmc.h5ad", tmp_path / "imputed.zarr"
+    pbmc[:100].copy().write_h5ad(path)
+    run("--quiet", "impute", path, "-o", output, "--genes", "CD3E,CD8A")
+    found = ad.read_zarr(output)
+    expected = ad.read_h5ad(path)
+    sct.tl.impute(expected, ["CD3E", "CD8A"])
+    np.testing.assert_allclose(found.layers["sct"].toarray(), expected.layers["sct"], atol=1e-6)
+    np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
+    assert found.obs["bulk_labels"].equals(expected.obs["bulk_labels"])
 
 
 def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):

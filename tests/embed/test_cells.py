@@ -69,11 +69,11 @@ def test_a_single_cell_and_an_empty_one(pbmc, open_cells, compact_checkpoint):
 
 
 def test_the_draw_follows_the_names(pbmc, open_cells, monkeypatch):
-    assert len(background_cells(open_cells(pbmc), 0)) == min(len(pbmc), BACKGROUND_CELLS)
+    assert len(background_cells(open_cells(pbmc))[0]) == min(len(pbmc), BACKGROUND_CELLS)
     monkeypatch.setattr("scanpy_sct.embed.cells.BACKGROUND_CELLS", 50)
-    drawn = pbmc.obs_names[background_cells(open_cells(pbmc), 0)]
+    drawn = pbmc.obs_names[background_cells(open_cells(pbmc))[0]]
     turned = pbmc[::-1]
-    assert set(drawn) == set(turned.obs_names[background_cells(open_cells(turned), 0)])
+    assert set(drawn) == set(turned.obs_names[background_cells(open_cells(turned))[0]])
     assert len(set(drawn)) == 50
 
 

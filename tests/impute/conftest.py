@@ -5,24 +5,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.options import ReadOptions
-from scanpy_sct.read.reader import CellReader
 from scanpy_sct.settings import settings
 
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
     monkeypatch.setattr(settings, "progress", False)
-
-
-@pytest.fixture(scope="session")
-def open_cells(compact_checkpoint):
-    """Open an object for the small networks of the tests."""
-
-    def opened(adata, **options):
-        return CellReader(adata, compact_checkpoint.genes, "log1p_counts", ReadOptions(**options))
-
-    return opened
 
 
 @pytest.fixture(scope="session")

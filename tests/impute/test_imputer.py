@@ -132,9 +132,9 @@ def test_cells_of_several_blocks(pbmc, open_cells, compact_checkpoint):
     cells = pbmc[:240].copy()
     cells.obs["sample"] = np.repeat(["a", "b", "c"], [150, 60, 30])
     reader = open_cells(cells, library_key="sample")
-    options = ComputeOptions(bags="random")
-    one = impute_cells(compact_checkpoint, reader, options)
-    imputer = Imputer(compact_checkpoint, reader, options, ImputeSettings(), max_cells=100)
+    one = impute_cells(compact_checkpoint, reader, ComputeOptions(bags="random"))
+    options = ComputeOptions(bags="random", block_size=100)
+    imputer = Imputer(compact_checkpoint, reader, options, ImputeSettings())
     rows, values = [], np.full_like(one.values, np.nan)
     fit = imputer.fit()
     assert len(imputer.cells.fit_cells.rows) <= 100
@@ -145,7 +145,7 @@ def test_cells_of_several_blocks(pbmc, open_cells, compact_checkpoint):
     assert len(rows) > 2
     np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(240))
     assert np.corrcoef(values.ravel(), one.values.ravel())[0, 1] > 0.96
-    again = impute_cells(compact_checkpoint, reader, options, max_cells=100)
+    again = impute_cells(compact_checkpoint, reader, options)
     np.testing.assert_array_equal(again.values, values)
 
 
@@ -153,7 +153,7 @@ def test_hidden_entries_do_not_count_across_blocks(pbmc, open_cells, scrambled, 
     cells = pbmc[:120].copy()
     hidden = np.random.default_rng(0).random(cells.shape) < 0.1
     one, other = (
-        impute_cells(compact_checkpoint, open_cells(each, hide=hidden), max_cells=50)
+        impute_cells(compact_checkpoint, open_cells(each, hide=hidden), ComputeOptions(block_size=50))
         for each in (cells, scrambled(cells, hidden))
     )
     np.testing.assert_array_equal(one.values, other.values)
@@ -162,7 +162,7 @@ def test_hidden_entries_do_not_count_across_blocks(pbmc, open_cells, scrambled, 
 def test_spatial_bags_of_several_blocks(pbmc, open_cells, compact_checkpoint):
     cells = pbmc[:120].copy()
     cells.obsm["spatial"] = cells.obsm["X_umap"]
-    found = impute_cells(compact_checkpoint, open_cells(cells), max_cells=50)
+    found = impute_cells(compact_checkpoint, open_cells(cells), ComputeOptions(block_size=50))
     assert found.fit.plan.policy == "spatial"
     assert np.isfinite(found.values).all()
 
@@ -170,11 +170,11 @@ def test_spatial_bags_of_several_blocks(pbmc, open_cells, compact_checkpoint):
 def test_entries_hidden_only_in_cells_that_were_not_drawn_for_the_fit(pbmc, open_cells, compact_checkpoint):
     """Their pass is empty in the cells of the fit, so that nothing can be estimated on it."""
     cells = pbmc[:200].copy()
-    drawn = Imputer(compact_checkpoint, open_cells(cells), ComputeOptions(), PARTS, max_cells=80).cells.fit_cells.rows
+    drawn = Imputer(compact_checkpoint, open_cells(cells), ComputeOptions(block_size=80), PARTS).cells.fit_cells.rows
     hidden = np.zeros(cells.shape, dtype=bool)
     hidden[np.ix_(np.setdiff1d(np.arange(200), drawn)[:20], np.arange(0, cells.n_vars, 3))] = True
     reader = open_cells(cells, hide=hidden)
-    found = impute_cells(compact_checkpoint, reader, settings=PARTS, max_cells=80)
+    found = impute_cells(compact_checkpoint, reader, ComputeOptions(block_size=80), PARTS)
     is_hidden = reader.block().hidden.toarray()[:, found.gene_index]
     assert found.values.max() < 10
     assert abs(found.detection[is_hidden].mean() - found.detection[~is_hidden].mean()) < 0.1

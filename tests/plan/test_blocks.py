@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scanpy_sct.plan.blocks import plan_blocks, plan_fit
+from scanpy_sct.plan.blocks import plan_blocks, plan_fit, rows_of_samples
 
 
 def test_few_cells_are_one_block_in_their_order():
@@ -49,3 +49,28 @@ def test_the_fit_rests_on_whole_bags(has_points):
         assert len(set(samples[rows])) == 1
         assert np.ptp(points[rows], axis=0).max() < 0.5
     assert not np.array_equal(planned.rows, plan_fit(samples, None, 10, 1, max_cells=200).rows)
+
+
+def test_parts_without_coordinates_are_runs_from_all_over_a_sample():
+    blocks = plan_blocks(np.zeros(6400, int), None, 0, max_cells=640)
+    assert len(blocks) == 10
+    for block in blocks:
+        n_runs = 1 + (np.diff(block.rows) > 1).sum()
+        assert n_runs <= 640 / 20 + 2  # 20 cells a run, of which the first and the last may be cut
+        assert block.rows[0] < 1500
+        assert block.rows[-1] > 4900
+    (other, *_) = plan_blocks(np.zeros(6400, int), None, 1, max_cells=640)
+    assert not np.array_equal(other.rows, blocks[0].rows)
+
+
+def test_small_samples_that_follow_one_another_share_a_block():
+    """Also where their numbers are in another order than the object."""
+    samples = np.repeat(np.random.default_rng(0).permutation(300), 10)
+    for block in plan_blocks(samples, None, 0, max_cells=100):
+        np.testing.assert_array_equal(np.diff(block.rows), 1)
+
+
+def test_rows_of_samples():
+    rows = rows_of_samples(np.array([2, 0, 2, 5, 0]))
+    assert [each.tolist() for each in rows] == [[1, 4], [0, 2], [3]]
+    assert rows_of_samples(np.array([], dtype=int)) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import anndata as ad
@@ -344,3 +345,100 @@ def test_names_decide_the_hash_and_not_the_order(adata):
     order = np.random.default_rng(0).permutation(30)
     np.testing.assert_array_equal(open_reader(adata[order]).name_hashes, hashes[order])
     assert len(set(hashes)) == 30
+
+
+@pytest.fixture
+def large(adata):
+    """300 cells of counts, on 80 of which properties are found."""
+    result = ad.concat([adata] * 10, index_unique="-", merge="same")
+    result.obs["section"] = pd.Categorical(result.obs["section"], categories=["s2", "s1"])
+    return result
+
+
+def facts(reader):
+    return {
+        "genes": reader.genes.columns.tolist(),
+        "scale": reader.scale,
+        "tokens": reader._to_tokens,
+        "samples": (reader.sample_names, reader.samples.tolist()),
+        "holds_counts": reader.holds_counts,
+    }
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("log", [False, True])
+def test_facts_and_blocks_do_not_depend_on_the_storage(large, storage, log):
+    if log:
+        counts = large.X.toarray()
+        totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        large.X = sparse.csr_matrix(np.log1p(1e4 * counts / totals).astype(np.float32))
+    hide = np.random.default_rng(0).random(large.shape) < 0.1
+    expected = open_reader(large, hide=hide, library_key="section")
+    reader = open_reader(storage(large), hide=hide, library_key="section")
+    assert facts(reader) == facts(expected)
+    rows = np.random.default_rng(1).permutation(300)[:70]
+    same(reader.block(rows), expected.block(rows))
+    same(reader.sample, expected.sample)
+    light = pickle.loads(pickle.dumps(reader.without_matrix()))
+    assert light.holds_counts == reader.holds_counts
+    lazy = reader.lazy_rows(rows)
+    assert (lazy is None) == reader.is_in_memory
+    matrix = reader.rows(rows) if lazy is None else lazy.compute()
+    sent = light.to_block(matrix, rows, reader.hidden_columns(rows))
+    same(sent, expected.block(rows))
+    np.testing.assert_array_equal(sent.hidden.toarray(), expected.block(rows).hidden.toarray())
+    assert sum(block.n_cells for block in reader.blocks()) == 300
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_only_the_sampled_rows_are_read_when_the_reader_is_made(large):
+    da = pytest.importorskip("dask.array")
+    loaded = []
+
+    def load(block_info=None):
+        (start, stop), _ = block_info[None]["array-location"]
+        loaded.append(start)
+        return large.X[start:stop]
+
+    lazy = large.copy()
+    lazy.X = da.map_blocks(load, chunks=((5,) * 60, (124,)), dtype=np.float32, meta=sparse.csr_matrix((0, 0)))
+    loaded.clear()
+    reader = open_reader(lazy)
+    assert len(loaded) == len(set(loaded)) <= 24  # 8 runs of 10 rows in chunks of 5
+    loaded.clear()
+    reader.block(np.arange(40, 80))
+    assert sorted(loaded) == list(range(40, 80, 5))
+
+
+def test_a_hidden_layer_may_be_lazy(adata):
+    da = pytest.importorskip("dask.array")
+    hide = np.random.default_rng(0).random(adata.shape) < 0.1
+    adata.layers["hide"] = da.from_array(hide, chunks=(7, 124))
+    same(read(adata, hide="hide"), read(adata, hide=hide))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.parametrize(
+    ("as_log", "bad", "expected"),
+    [(False, 0.5, r"not integers \(such as 0\.5\) in row 262, .* counts"), (True, 31.0, r"above 20 .* in row 262, ")],
+)
+def test_a_value_of_another_scale_than_that_of_the_cells_looked_at_first(large, is_lazy, as_log, bad, expected):
+    values = large.X.toarray()
+    values = np.log1p(values) if as_log else values
+    values[262, 3] = bad
+    large.X = sparse.csr_matrix(values)
+    if is_lazy:
+        large.X = pytest.importorskip("dask.array").from_array(values, chunks=(70, 124))
+    with pytest.raises(ValueError, match=expected):
+        open_reader(large).block(np.arange(258, 270))
+
+
+def test_a_reader_of_some_genes(adata):
+    reader = open_reader(adata)
+    chosen = reader.genes.gene_index[::3]
+    part, whole = reader.with_genes(chosen).block(), reader.block()
+    assert np.flatnonzero(part.measured).tolist() == sorted(chosen)
+    np.testing.assert_array_equal(part.log_values[:, chosen].toarray(), whole.log_values[:, chosen].toarray())
+    assert part.log_values.nnz == whole.log_values[:, chosen].nnz
+    assert reader.measured.sum() == 120

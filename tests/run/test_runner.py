@@ -83,7 +83,7 @@ def test_cell_weight_belongs_to_the_call(compact_checkpoint):
 
 def test_vectors_on_a_background_do_not_depend_on_the_bag(compact_checkpoint):
     runner = Runner(compact_checkpoint, CPU)
-    background = runner.background(a_bag(seed) for seed in range(4))
+    background = runner.background([a_bag(seed) for seed in range(4)])
     flags = np.ones(8, dtype=bool)
     bag, other = a_bag(0, in_background=flags), a_bag(1, in_background=flags)
     mixed = BagInput(

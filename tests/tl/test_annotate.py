@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
 from scanpy_sct.embed.cells import embed_cells
+from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.workflow import open_cells
 
 MARKERS = {
@@ -50,9 +51,8 @@ def quick_embedding(monkeypatch):
     """A random projection instead of the network."""
 
     def embed(checkpoint, cells, options):
-        return cells.log_values @ np.random.default_rng(0).normal(size=(cells.log_values.shape[1], 8)).astype(
-            np.float32
-        )
+        values = (cells if isinstance(cells, CellBlock) else cells.block()).log_values
+        return values @ np.random.default_rng(0).normal(size=(values.shape[1], 8)).astype(np.float32)
 
     monkeypatch.setattr("scanpy_sct.annotate.reference.embed_cells", embed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 from sklearn.decomposition import PCA
@@ -15,6 +17,8 @@ N_COMPONENTS = 50
 N_VARIABLE_GENES = 4000
 MAX_COMPARED = 5000
 N_FOLDS = 3
+FEATURES_AT_ONCE = 32
+"""Features whose spread is computed at a time: that of all would need their deviations from the mean in float64."""
 
 
 def normalised_genes(log_values: sparse.csr_matrix, gene_index: np.ndarray) -> sparse.csr_matrix:
@@ -39,24 +43,36 @@ def variable_genes(values: sparse.csr_matrix) -> np.ndarray:
 
 def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and standard deviation of each feature, float32 (n_features,); 1 for a constant feature."""
-    scale = features.std(axis=0, dtype=np.float64)
+    starts = range(0, features.shape[1], FEATURES_AT_ONCE)
+    parts = [features[:, start : start + FEATURES_AT_ONCE].std(axis=0, dtype=np.float64) for start in starts]
+    scale = np.concatenate(parts)
     scale[scale < 1e-6] = 1
     return features.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32)
 
 
-def principal_components(
-    reference: sparse.csr_matrix, query: sparse.csr_matrix, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Project both on up to 50 principal components of the reference, (n_cells, n_components) each.
+@dataclass(frozen=True)
+class Components:
+    """Up to 50 principal components of some cells."""
 
-    Genes are centred on the reference and not scaled. The scores of both are divided by one number, so that those of
-    the reference have a mean variance of one.
+    pca: PCA
+    unit: float
+    """Divides the scores, so that those of the cells of the fit have a mean variance of one."""
+
+    def transform(self, values: sparse.csr_matrix) -> np.ndarray:
+        """Project other cells, (n_cells, n_components)."""
+        return self.pca.transform(values) / self.unit
+
+
+def fit_components(values: sparse.csr_matrix, seed: int) -> tuple[np.ndarray, Components]:
+    """Fit principal components to cells; returns their scores, (n_cells, n_components), and the components.
+
+    Genes are centred and not scaled.
     """
-    n_components = min(N_COMPONENTS, min(reference.shape) - 1)
+    n_components = min(N_COMPONENTS, min(values.shape) - 1)
     pca = PCA(n_components, svd_solver="arpack", random_state=seed)
-    fitted = pca.fit_transform(reference)
+    fitted = pca.fit_transform(values)
     unit = max(float(fitted.std()), 1e-12)
-    return fitted / unit, pca.transform(query) / unit
+    return fitted / unit, Components(pca, unit)
 
 
 def difference(reference: np.ndarray, query: np.ndarray, seed: int) -> float:

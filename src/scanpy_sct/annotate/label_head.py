@@ -35,7 +35,7 @@ class LabelHeadAnnotator:
             )
             raise ValueError(msg)
         probabilities = label_probabilities(head, embed_cells(checkpoint, cells, options))
-        return Annotation(head.labels, probabilities, empty_cells(cells.block()), details={"source": self.name})
+        return Annotation(head.labels, probabilities, empty_cells(cells), details={"source": self.name})
 
 
 def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pandas as pd
 from scanpy_sct.storable import storable_name
 
 if TYPE_CHECKING:
-    from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.read.reader import CellBlock, CellReader
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,10 @@ class Annotation:
     """Recorded in `.uns`."""
 
 
-def empty_cells(cells: CellBlock) -> np.ndarray:
-    """Return which cells have no counts, bool (n_cells,)."""
-    return np.diff(cells.log_values.indptr) == 0
+def empty_cells(cells: CellReader | CellBlock) -> np.ndarray:
+    """Return which cells have no counts, bool (n_cells,); a reader is read block by block."""
+    blocks = cells.blocks() if hasattr(cells, "blocks") else [cells]
+    return np.concatenate([np.diff(block.log_values.indptr) == 0 for block in blocks])
 
 
 def choose_labels(annotation: Annotation, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ Markers = Mapping[str, Sequence[str]] | pd.DataFrame
 """Genes of each type: a dict, or a table with one row per type and gene."""
 SHARPNESS = 2.0
 """Factor of the scores before the softmax."""
+CELLS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class MarkerAnnotator:
         """Score all types in every cell."""
         gene_index = np.unique(np.concatenate(list(self.markers.values())))
         settings = ImputeSettings(genes=gene_index, blend=False)
-        imputed = impute_cells(checkpoint, cells, options, settings).values
-        block = cells.block()
+        values = impute_cells(checkpoint, cells, options, settings).values
+        empty = np.zeros(cells.n_cells, dtype=bool)
+        for block in cells.blocks():
+            values[block.rows] += block.log_values[:, gene_index].toarray()
+            empty[block.rows] = empty_cells(block)
         columns = {label: np.searchsorted(gene_index, genes) for label, genes in self.markers.items()}
-        probabilities, none = score_markers(imputed + block.log_values[:, gene_index].toarray(), columns)
-        empty = empty_cells(block)
+        probabilities, none = score_markers(values, columns)
         details = {
             "types": list(self.markers),
             "genes": [len(genes) for genes in self.markers.values()],
@@ -86,9 +89,12 @@ def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> t
     none of them, (n_cells,).
     """
     mean, scale = standardisation(values)
-    z_values = (values - mean) / scale
-    scores = [z_values[:, list(columns)].mean(axis=1) for columns in markers.values()]
-    scores = np.stack([np.zeros(len(values)), *scores], axis=1).astype(np.float64)
+    scores = np.zeros((len(values), 1 + len(markers)))
+    for start in range(0, len(values), CELLS_AT_ONCE):
+        part = slice(start, start + CELLS_AT_ONCE)
+        z_values = (values[part] - mean) / scale
+        for number, columns in enumerate(markers.values(), start=1):
+            scores[part, number] = z_values[:, list(columns)].mean(axis=1)
     none = softmax(SHARPNESS * scores, axis=1)[:, 0]
     return softmax(SHARPNESS * scores[:, 1:], axis=1), none
 

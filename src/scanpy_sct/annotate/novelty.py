@@ -8,13 +8,14 @@ first detects types far from all known ones, the second types between known ones
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from scipy import sparse
 from scipy.special import expit
 from sklearn.neighbors import NearestNeighbors
 
-from scanpy_sct.annotate.features import principal_components, variable_genes
+from scanpy_sct.annotate.features import fit_components, variable_genes
 from scanpy_sct.plan.draw import draw_per_label
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ MIN_CELLS = 50
 """With fewer cells in reference or query, novelty is not estimated."""
 MAX_PER_LABEL = 500
 MAX_QUERY = 20_000
-"""Neighbours are searched among at most this many cells of the query."""
+"""Neighbours are searched among at most this many cells of the query, and components fitted to them."""
+CELLS_AT_ONCE = 8192
 WEIGHTS = (-5.5, 2.5, 1.6)
 """Constant, and weights of isolation and energy.
 
@@ -38,7 +40,7 @@ _TINY = 1e-9
 
 def estimate_novelty(
     reference: sparse.csr_matrix,
-    query: sparse.csr_matrix,
+    query: Callable[[np.ndarray], sparse.csr_matrix],
     labels: np.ndarray,
     energy: np.ndarray,
     empty: np.ndarray,
@@ -48,8 +50,11 @@ def estimate_novelty(
 
     Parameters
     ----------
-    reference, query
+    reference
         Log-normalised expression, (n_cells, n_shared_genes).
+    query
+        Function of increasing rows that returns the same of these cells. All cells are read in blocks; components and
+        variable genes are those of the reference and at most 20,000 cells of the query.
     labels
         Of the reference, (n_cells,).
     energy
@@ -68,11 +73,17 @@ def estimate_novelty(
     if min(len(full), len(rows)) < MIN_CELLS:
         logger.info("No novelty: it needs %d cells in adata and in the reference.", MIN_CELLS)
         return None
-    both = sparse.vstack([reference[rows], query[full]], format="csr")
-    both = both[:, variable_genes(both)]
-    components, _ = principal_components(both, both[:1], seed)
+    drawn = full if len(full) <= MAX_QUERY else np.sort(np.random.default_rng(seed).permutation(full)[:MAX_QUERY])
+    both = sparse.vstack([reference[rows], query(drawn)], format="csr")
+    genes = variable_genes(both)
+    fitted, components = fit_components(both[:, genes], seed)
+    if len(drawn) == len(full):
+        of_query = fitted[len(rows) :]
+    else:
+        parts = np.split(full, np.arange(CELLS_AT_ONCE, len(full), CELLS_AT_ONCE))
+        of_query = np.concatenate([components.transform(query(part)[:, genes]) for part in parts])
     result = np.full(len(empty), np.nan)
-    result[full] = novelty(components[: len(rows)], components[len(rows) :], energy[full], seed)
+    result[full] = novelty(fitted[: len(rows)], of_query, energy[full], seed)
     return result
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.annotate.ensemble import fit_ensemble
+from scanpy_sct.annotate.ensemble import Ensemble, fit_ensemble
 from scanpy_sct.annotate.features import (
+    Components,
     difference,
+    fit_components,
     normalised_genes,
-    principal_components,
     standardisation,
     variable_genes,
 )
@@ -21,6 +22,7 @@ from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, Annotation, empty_ce
 from scanpy_sct.annotate.novelty import estimate_novelty
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
+from scanpy_sct.read.matrix import consecutive
 from scanpy_sct.run.checks import check_computable
 from scanpy_sct.sparse_tools import keep_entries
 
@@ -42,6 +44,7 @@ SUSPICIOUS_DIFFERENCE = 0.99
 """Above this AUC the user is warned: another protocol cannot be distinguished from another tissue."""
 EMBEDDING_WEIGHT = 0.3
 """Standard deviation of a feature of the embedding; that of the principal components is 1 on average."""
+CELLS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,21 @@ class ReferenceAnnotator:
         rows = draw_per_label(self.labels, MAX_CELLS_PER_LABEL, options.seed, self.usable)
         labels = self.labels[rows]
         # Genes that only one object measured would separate the two, so neither components nor network read them.
-        query, known = (with_measured(block, shared) for block in (cells.block(), self.cells.block(rows)))
-        values = [normalised_genes(part.token_values, shared) for part in (known, query)]
-        known_views, views = _component_views(*values, options.seed)
+        known, query = with_measured(self.cells.block(rows), shared), cells.with_genes(shared)
+        values = normalised_genes(known.token_values, shared)
+        known_views, components = _fit_views(values, options.seed)
+        views, empty = _project(query, shared, components)
         # The last two views are those of the variable genes.
         auc = difference(np.hstack(known_views[2:]), np.hstack(views[2:]), options.seed)
+        extra = None
         if auc <= MAX_DIFFERENCE:
             vectors = embed_cells(checkpoint, known, reference_options), embed_cells(checkpoint, query, options)
-            known_views, views = _append_embeddings(known_views, views, *vectors)
+            known_extra, extra = _as_features(*vectors)
+            known_views = [np.hstack([view, known_extra]) for view in known_views]
         else:
             _log_difference(auc)
         ensemble = fit_ensemble(known_views, labels, known.samples, options.seed)
-        empty = empty_cells(query)
+        probabilities, energy = _apply(ensemble, views, extra)
         details = {
             "cells": len(rows),
             "shared_genes": len(shared),
@@ -88,9 +94,16 @@ class ReferenceAnnotator:
         }
         return Annotation(
             labels=ensemble.labels,
-            probabilities=ensemble.probabilities(views),
+            probabilities=probabilities,
             empty=empty,
-            novelty=estimate_novelty(*values, labels, ensemble.energy(views), empty, options.seed),
+            novelty=estimate_novelty(
+                values,
+                lambda part: normalised_genes(query.block(part).token_values, shared),
+                labels,
+                energy,
+                empty,
+                options.seed,
+            ),
             details={"source": self.name, "reference": details},
         )
 
@@ -123,24 +136,46 @@ def with_measured(cells: CellBlock, gene_index: np.ndarray) -> CellBlock:
     )
 
 
-def _component_views(
-    known: sparse.csr_matrix, query: sparse.csr_matrix, seed: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return principal components of two random halves of all genes and two of the most variable ones, for both."""
+def _fit_views(known: sparse.csr_matrix, seed: int) -> tuple[list[np.ndarray], list[tuple[np.ndarray, Components]]]:
+    """Return principal components of two random halves of all genes and two of the most variable ones.
+
+    Scores of the cells in each view; genes and components of each view.
+    """
     rng = np.random.default_rng(seed)
     everything, variable = np.arange(known.shape[1]), np.flatnonzero(variable_genes(known))
     halves = [half for genes in (everything, variable) for half in np.array_split(rng.permutation(genes), 2)]
-    pairs = [principal_components(known[:, half], query[:, half], seed) for half in halves]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    fits = [fit_components(known[:, half], seed) for half in halves]
+    return [scores for scores, _ in fits], [(half, fit) for half, (_, fit) in zip(halves, fits, strict=True)]
 
 
-def _append_embeddings(
-    known_views: list[np.ndarray], views: list[np.ndarray], known: np.ndarray, query: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Append the embeddings to all views, standardised by the reference and scaled by their weight."""
+def _project(
+    cells: CellReader, genes: np.ndarray, components: list[tuple[np.ndarray, Components]]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return all views of the cells, which are read block by block, and which cells are empty."""
+    parts: list[list[np.ndarray]] = [[] for _ in components]
+    empty = []
+    for block in cells.blocks():
+        values = normalised_genes(block.token_values, genes)
+        empty.append(empty_cells(block))
+        for part, (half, fit) in zip(parts, components, strict=True):
+            part.append(fit.transform(values[:, half]))
+    return [np.concatenate(part) for part in parts], np.concatenate(empty)
+
+
+def _as_features(known: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standardise embeddings by the reference, and scale them by their weight."""
     mean, scale = standardisation(known)
-    known, query = (EMBEDDING_WEIGHT * (vectors - mean) / scale for vectors in (known, query))
-    return [np.hstack([view, known]) for view in known_views], [np.hstack([view, query]) for view in views]
+    return EMBEDDING_WEIGHT * (known - mean) / scale, EMBEDDING_WEIGHT * (query - mean) / scale
+
+
+def _apply(ensemble: Ensemble, views: list[np.ndarray], extra: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and energy of all cells, some at a time; ``extra`` features are appended to all views."""
+    found = []
+    for part in consecutive(len(views[0]), CELLS_AT_ONCE):
+        chosen = [view[part] if extra is None else np.hstack([view[part], extra[part]]) for view in views]
+        found.append((ensemble.probabilities(chosen), ensemble.energy(chosen)))
+    probabilities, energy = zip(*found, strict=True)
+    return np.concatenate(probabilities), np.concatenate(energy)
 
 
 def _log_difference(auc: float) -> None:

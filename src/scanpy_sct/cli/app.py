@@ -82,8 +82,8 @@ def check(
     gene_names: options.GeneNames = None,
 ) -> None:
     """Report what impute would read and do: genes, scale, samples, bags and run time."""
-    adata = files.read_cells(cells)
-    typer.echo(sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names))
+    with files.cells_for(cells) as adata:
+        typer.echo(sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names))
 
 
 @app.command()
@@ -113,29 +113,36 @@ def impute(
     rng: options.Rng = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Impute every measured gene, or the requested ones, in every cell."""
+    """Impute every measured gene, or the requested ones, in every cell.
+
+    With an output that ends in .zarr, cells are read and results written block by block, and an interrupted command
+    goes on where it was when it is run again.
+    """
     files.check_output(output, overwrite=overwrite)
-    adata = files.read_cells(cells)
-    sct.tl.impute(
-        adata,
-        options.as_names(genes),
-        model=model,
-        layer=layer,
-        library_key=library_key,
-        gene_names=gene_names,
-        bags=bags,
-        hide=hide,
-        calibrate=calibrate,
-        blend=blend,
-        denoise=denoise,
-        key_added=key_added,
-        store_bins=store_bins,
-        device=device,
-        precision=precision,
-        batch_size=options.as_batch_size(batch_size),
-        rng=rng,
-    )
-    _save(adata, output, overwrite=overwrite)
+    with files.cells_for(cells, output) as adata, files.store_for(output) as out:
+        sct.tl.impute(
+            adata,
+            options.as_names(genes),
+            model=model,
+            layer=layer,
+            library_key=library_key,
+            gene_names=gene_names,
+            bags=bags,
+            hide=hide,
+            calibrate=calibrate,
+            blend=blend,
+            denoise=denoise,
+            key_added=key_added,
+            store_bins=store_bins,
+            device=device,
+            precision=precision,
+            batch_size=options.as_batch_size(batch_size),
+            rng=rng,
+            out=out,
+        )
+        if out is None:
+            files.write_cells(adata, output, overwrite=overwrite)
+    typer.echo(f"Wrote {output}")
 
 
 @app.command()
@@ -156,21 +163,21 @@ def embed(
 ) -> None:
     """Compute the cell embedding: one vector per cell."""
     files.check_output(output, overwrite=overwrite)
-    adata = files.read_cells(cells)
-    sct.tl.embed(
-        adata,
-        model=model,
-        layer=layer,
-        library_key=library_key,
-        gene_names=gene_names,
-        bags=bags,
-        key_added=key_added,
-        device=device,
-        precision=precision,
-        batch_size=options.as_batch_size(batch_size),
-        rng=rng,
-    )
-    _save(adata, output, overwrite=overwrite)
+    with files.cells_for(cells, output) as adata:
+        sct.tl.embed(
+            adata,
+            model=model,
+            layer=layer,
+            library_key=library_key,
+            gene_names=gene_names,
+            bags=bags,
+            key_added=key_added,
+            device=device,
+            precision=precision,
+            batch_size=options.as_batch_size(batch_size),
+            rng=rng,
+        )
+        _save(adata, output, overwrite=overwrite)
 
 
 @app.command()
@@ -199,26 +206,26 @@ def annotate(
 ) -> None:
     """Annotate cells from a labelled reference, from marker genes, or with the label head of the checkpoint."""
     files.check_output(output, overwrite=overwrite)
-    adata = files.read_cells(cells)
-    sct.tl.annotate(
-        adata,
-        reference=None if reference is None else files.read_cells(reference),
-        labels_key=labels_key,
-        markers=None if markers is None else files.read_markers(markers, options.is_known_gene),
-        model=model,
-        layer=layer,
-        library_key=library_key,
-        gene_names=gene_names,
-        reference_layer=reference_layer,
-        bags=bags,
-        threshold=threshold,
-        key_added=key_added,
-        device=device,
-        precision=precision,
-        batch_size=options.as_batch_size(batch_size),
-        rng=rng,
-    )
-    _save(adata, output, overwrite=overwrite)
+    with files.cells_for(cells, output) as adata:
+        sct.tl.annotate(
+            adata,
+            reference=None if reference is None else files.read_cells(reference),
+            labels_key=labels_key,
+            markers=None if markers is None else files.read_markers(markers, options.is_known_gene),
+            model=model,
+            layer=layer,
+            library_key=library_key,
+            gene_names=gene_names,
+            reference_layer=reference_layer,
+            bags=bags,
+            threshold=threshold,
+            key_added=key_added,
+            device=device,
+            precision=precision,
+            batch_size=options.as_batch_size(batch_size),
+            rng=rng,
+        )
+        _save(adata, output, overwrite=overwrite)
 
 
 app.command()(pretrain)

@@ -1,18 +1,20 @@
-"""Embed cells: one vector per cell."""
+"""Embed cells, one vector per cell: plan, fit the profile of each sample, then block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bags import Bag, choose_policy
-from scanpy_sct.plan.blocks import plan_blocks
+from scanpy_sct.plan.blocks import plan_blocks, rows_of_samples
 from scanpy_sct.read.reader import CellBlock, CellReader
+from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.inputs import (
-    BagInput,
     BagInputs,
     check_coordinates,
     genes_to_read,
@@ -22,11 +24,218 @@ from scanpy_sct.run.inputs import (
 )
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import progress
-from scanpy_sct.run.runner import Runner
+from scanpy_sct.run.runner import Background, Runner
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 BACKGROUND_CELLS = 1000
 """Largest number of cells of a sample on which its profile is estimated."""
 CELLS_AT_ONCE = 100
+"""Cells of a sample in one batch of a network that reads no bags."""
+BLOCK_CELLS = 4096
+"""Cells in a block for such a network: consecutive ones, whatever their samples."""
+
+
+@dataclass(frozen=True)
+class EmbeddingPlan:
+    """What all blocks have in common."""
+
+    genes: np.ndarray
+    """Indices into the vocabulary of the genes that the network reads, increasing; a block has these genes."""
+    policy: str
+    """Policy of the bags, for a network that reads bags."""
+    seed: int
+    by_sample: bool
+    """Whether cells are centred on the profile of their sample, else they are embedded in bags."""
+
+
+@dataclass(frozen=True)
+class SampleProfile:
+    """Profile of a sample, and the cells on which it is estimated."""
+
+    background: Background
+    rows: np.ndarray
+    """Their rows in the object, increasing."""
+
+
+@dataclass(frozen=True)
+class EmbeddingFit:
+    """Profile of each sample; empty for a network that reads bags."""
+
+    profiles: Mapping[int, SampleProfile] = field(default_factory=dict)
+
+    def of(self, samples: np.ndarray) -> EmbeddingFit:
+        """Return the part that cells of these samples need, to be sent with their block."""
+        return EmbeddingFit({n: self.profiles[n] for n in np.unique(samples).tolist() if n in self.profiles})
+
+
+class Embedder:
+    """Embedding of one object: plan, then fit, then block by block.
+
+    A copy that is sent to another process has everything but the expression of the cells.
+
+    Parameters
+    ----------
+    checkpoint, cells, options
+        Network, cells, and how to compute.
+
+    Attributes
+    ----------
+    plan
+        What all blocks have in common.
+    blocks
+        Rows of the cells of each block, increasing.
+
+    Raises
+    ------
+    ValueError
+        An option does not work with these data or on this machine; raised before anything is computed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions) -> None:
+        check_coordinates(checkpoint, cells.coordinates)
+        by_sample = checkpoint.network.has_cell_embedding
+        self.plan = EmbeddingPlan(
+            genes=genes_to_read(checkpoint, cells.measured, np.zeros_like(cells.measured)),
+            policy=choose_policy(options.bags, has_coordinates=cells.coordinates is not None),
+            seed=options.seed,
+            by_sample=by_sample,
+        )
+        self._checkpoint, self._options, self._cells = checkpoint, options, cells
+        self._coordinates = network_coordinates(checkpoint, cells.coordinates, cells.samples)
+        self._max_cells = min(BLOCK_CELLS, options.block_size) if by_sample else options.block_size
+        self.blocks = self._plan_blocks()
+        if find_client(options.client) is None:
+            _ = self.runner  # a device or precision that cannot be used raises its error here
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The network is moved to the device of the process that uses it.
+        kept = {name: value for name, value in self.__dict__.items() if name != "runner"}
+        options = replace(self._options, client=None)
+        return kept | {"_cells": self._cells.without_matrix(), "_options": options, "blocks": []}
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The network on its device."""
+        return Runner(self._checkpoint, self._options, self.plan.genes)
+
+    def _plan_blocks(self) -> list[np.ndarray]:
+        if self.plan.by_sample:
+            return _in_runs(np.arange(self._cells.n_cells), self._max_cells)
+        points = self._coordinates if self.plan.policy == "spatial" else None
+        return [each.rows for each in plan_blocks(self._cells.samples, points, self.plan.seed, self._max_cells)]
+
+    @property
+    def n_batches(self) -> int:
+        """Number of bags, or of batches of cells of a sample, in all blocks."""
+        size = CELLS_AT_ONCE if self.plan.by_sample else self._checkpoint.config.bag_size
+        counts = (np.unique(self._cells.samples[rows], return_counts=True)[1] for rows in self.blocks)
+        return sum(int(np.ceil(each / size).sum()) for each in counts)
+
+    def read(self, cells: StoredCells | np.ndarray) -> CellBlock:
+        """Convert cells, or read some rows, to a block with the genes of the plan."""
+        if isinstance(cells, StoredCells):
+            rows, block = cells.rows, self._cells.to_block(cells.matrix, cells.rows, cells.hidden)
+        else:
+            rows, block = cells, self._cells.block(cells)
+        coordinates = None if self._coordinates is None else self._coordinates[rows]
+        # The rows of a block within another block are those within the latter.
+        return replace(block.at_genes(self.plan.genes), rows=rows, coordinates=coordinates)
+
+    def fit(self, client: Client | None = None) -> EmbeddingFit:
+        """Estimate the profile of each sample on up to 1,000 of its cells, which are read once."""
+        if not self.plan.by_sample:
+            return EmbeddingFit()
+        drawn = background_cells(self._cells)
+        parts = _in_runs(np.sort(np.concatenate(list(drawn.values()))), self._max_cells)
+        if client is None:
+            counts = (self.fit_task(number, rows) for number, rows in enumerate(parts))
+        else:
+            found = run_blocks(self.fit_task, self._cells, parts, client=client, what="fit")
+            counts = (each for _, each in sorted(found, key=lambda item: item[0]))
+        total: dict[int, Background] = {}
+        for each in counts:
+            for sample, counted in each.items():
+                total[sample] = total[sample] + counted if sample in total else counted
+        return EmbeddingFit({sample: SampleProfile(total[sample], rows) for sample, rows in drawn.items()})
+
+    def fit_task(self, number: int, cells: StoredCells | np.ndarray) -> dict[int, Background]:
+        """Count the bins of some cells by sample; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+        return dict(count_background(self.runner, self.read(cells), self.plan))
+
+    def task(self, number: int, cells: StoredCells, fit: EmbeddingFit) -> np.ndarray:
+        """Embed a block; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+        return embed_block(self.runner, self.plan, fit, self.read(cells))
+
+    def embed(self, fit: EmbeddingFit) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield rows and vectors of some cells at a time, block by block, in this process."""
+        for rows in self.blocks:
+            for part, vectors in block_vectors(self.runner, self.plan, fit, self.read(rows)):
+                yield rows[part], vectors
+
+
+def embed_block(runner: Runner, plan: EmbeddingPlan, fit: EmbeddingFit, block: CellBlock) -> np.ndarray:
+    """Embed the cells of a block from :meth:`Embedder.read`, (cells, dimensions) float32; a pure function.
+
+    ``fit`` may have the samples of the block only, see :meth:`EmbeddingFit.of`.
+    """
+    result: np.ndarray | None = None
+    for rows, vectors in block_vectors(runner, plan, fit, block):
+        if result is None:
+            result = np.zeros((block.n_cells, vectors.shape[1]), dtype=np.float32)
+        result[rows] = vectors
+    return result
+
+
+def block_vectors(
+    runner: Runner, plan: EmbeddingPlan, fit: EmbeddingFit, block: CellBlock
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows within the block, and vectors, of some cells at a time; arguments as those of :func:`embed_block`."""
+    rules = token_rules(runner.checkpoint, plan.genes)
+    if not plan.by_sample:
+        bags = plan_block(block, runner.checkpoint.config.bag_size, plan.policy, plan.seed)
+        for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules)):
+            yield bag.rows, vectors[: len(bag.rows)]
+        return
+    for sample, rows in _rows_by_sample(block):
+        profile = fit.profiles[sample]
+        is_drawn = np.isin(block.rows, profile.rows)
+        inputs = BagInputs(block, _batches(rows), rules, in_background=is_drawn)
+        for batch, vectors in runner.cell_vectors(inputs, profile.background):
+            yield batch.rows, vectors
+
+
+def count_background(runner: Runner, block: CellBlock, plan: EmbeddingPlan) -> Iterator[tuple[int, Background]]:
+    """Yield each sample of a block with the counts of its cells; those of several blocks can be added."""
+    rules = token_rules(runner.checkpoint, plan.genes)
+    for sample, rows in _rows_by_sample(block):
+        yield sample, runner.background(BagInputs(block, _batches(rows), rules))
+
+
+def background_cells(cells: CellReader | CellBlock) -> dict[int, np.ndarray]:
+    """Draw the cells on which the profile of each sample is estimated, increasing rows.
+
+    The draw follows a hash of the names of the cells, so that it depends neither on a seed nor on their order.
+    """
+    drawn = {}
+    for rows in rows_of_samples(cells.samples):
+        order = np.argsort(cells.name_hashes[rows], kind="stable")
+        drawn[int(cells.samples[rows[0]])] = np.sort(rows[order[:BACKGROUND_CELLS]])
+    return drawn
+
+
+def _rows_by_sample(block: CellBlock) -> list[tuple[int, np.ndarray]]:
+    return [(int(block.samples[rows[0]]), rows) for rows in rows_of_samples(block.samples)]
+
+
+def _batches(rows: np.ndarray) -> list[Bag]:
+    parts = np.array_split(rows, -(-len(rows) // CELLS_AT_ONCE))
+    return [Bag(part, len(part)) for part in parts]
+
+
+def _in_runs(rows: np.ndarray, max_cells: int) -> list[np.ndarray]:
+    return np.split(rows, np.arange(max_cells, len(rows), max_cells))
 
 
 def embed_cells(
@@ -52,70 +261,18 @@ def embed_cells(
     ValueError
         An option does not work with these data or on this machine; raised before anything is computed.
     """
-    options = options or ComputeOptions()
-    check_coordinates(checkpoint, cells.coordinates)
-    policy = choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
-    genes = genes_to_read(checkpoint, cells.measured, np.zeros_like(cells.measured))
-    runner = Runner(checkpoint, options, genes)
-    if checkpoint.network.has_cell_embedding:
-        found = _by_sample(runner, cells, genes)
+    embedder = Embedder(checkpoint, cells, options or ComputeOptions())
+    # A block is in memory, and small: it is not sent anywhere.
+    client = find_client(options.client if options else None) if isinstance(cells, CellReader) else None
+    fit = embedder.fit(client)
+    if client is None:
+        found = progress(embedder.embed(fit), embedder.n_batches, "embed")
     else:
-        found = _by_bags(runner, cells, policy, options.seed)
+        results = run_blocks(embedder.task, cells, embedder.blocks, fit, client=client, what="embed")
+        found = ((embedder.blocks[number], part) for number, part in results)
     vectors: np.ndarray | None = None
     for rows, part in found:
         if vectors is None:
             vectors = np.zeros((cells.n_cells, part.shape[1]), dtype=np.float32)
-        vectors[rows] = part[: len(rows)]
+        vectors[rows] = part
     return vectors
-
-
-def background_cells(cells: CellReader | CellBlock, sample: int) -> np.ndarray:
-    """Draw the cells on which the profile of a sample is estimated, increasing rows.
-
-    The draw follows a hash of the names of the cells, so that it depends neither on a seed nor on their order.
-    """
-    rows = np.flatnonzero(cells.samples == sample)
-    order = np.argsort(cells.name_hashes[rows], kind="stable")
-    return np.sort(rows[order[:BACKGROUND_CELLS]])
-
-
-def _by_sample(
-    runner: Runner, cells: CellReader | CellBlock, genes: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows and vectors, centred on the profile of each sample."""
-    for sample in np.unique(cells.samples):
-        drawn = background_cells(cells, sample)
-        background = runner.background(bag for _, bag in _chunks(runner, cells, drawn, genes))
-        rows = np.flatnonzero(cells.samples == sample)
-        chunks = (
-            (part, replace(bag, in_background=np.isin(part, drawn)))
-            for part, bag in _chunks(runner, cells, rows, genes)
-        )
-        for part, bag in progress(chunks, -(-len(rows) // CELLS_AT_ONCE), "embed"):
-            for _, vectors in runner.cell_vectors([bag], background):
-                yield part, vectors
-
-
-def _chunks(
-    runner: Runner, cells: CellReader | CellBlock, rows: np.ndarray, genes: np.ndarray
-) -> Iterator[tuple[np.ndarray, BagInput]]:
-    """Yield rows and their tokens."""
-    rules = token_rules(runner.checkpoint, genes)
-    for part in np.array_split(rows, max(1, -(-len(rows) // CELLS_AT_ONCE))):
-        block = cells.block(part).at_genes(genes)
-        yield part, BagInputs(block, [Bag(np.arange(len(part)), len(part))], rules)[0]
-
-
-def _by_bags(
-    runner: Runner, cells: CellReader | CellBlock, policy: str, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows and vectors, bag by bag."""
-    checkpoint = runner.checkpoint
-    coordinates = network_coordinates(checkpoint, cells.coordinates, cells.samples)
-    rules = token_rules(checkpoint)
-    for planned in plan_blocks(cells.samples, coordinates if policy == "spatial" else None, seed):
-        block = cells.block(planned.rows)
-        block = replace(block, coordinates=None if coordinates is None else coordinates[planned.rows])
-        bags = plan_block(block, checkpoint.config.bag_size, policy, seed)
-        for bag, vectors in progress(runner.cell_vectors(BagInputs(block, bags, rules)), len(bags), "embed"):
-            yield planned.rows[bag.rows], vectors

@@ -9,6 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.get.find import find_imputed
+from scanpy_sct.read.columns import as_series
 from scanpy_sct.write import ImputationKeys
 
 
@@ -57,9 +58,11 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
     values = np.empty((adata.n_obs, len(found.names)), dtype=np.float32)
     values[:, measured] = _dense(adata.layers[keys.values][:, found.columns[measured]])
     if not measured.all():
-        values[:, ~measured] = adata.obsm[keys.unmeasured].iloc[:, found.table_columns[~measured]]
+        table = adata.obsm[keys.unmeasured]
+        names = [list(table)[number] for number in found.table_columns[~measured]]
+        values[:, ~measured] = np.stack([as_series(table[name]) for name in names], axis=1)
     recovery = np.full(len(found.names), np.nan)
-    recovery[measured] = adata.var[keys.recovery].to_numpy()[found.columns[measured]]
+    recovery[measured] = as_series(adata.var[keys.recovery]).to_numpy()[found.columns[measured]]
 
     # An object without genes has all fields of the cells and no matrices.
     cells = adata[:, :0].to_memory().copy()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from anndata import AnnData
 
+from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.storable import storable_name
 from scanpy_sct.write import ImputationKeys
@@ -36,8 +37,8 @@ def find_imputed(adata: AnnData, genes: str | Sequence[str], key: str) -> Impute
     keys = ImputationKeys.of(key)
     _check_result(adata, keys)
     names = list(dict.fromkeys([genes] if isinstance(genes, str) else genes))
-    columns = np.flatnonzero(adata.var[keys.imputed].to_numpy(dtype=bool))
-    table = adata.obsm[keys.unmeasured].columns.tolist() if keys.unmeasured in adata.obsm else []
+    columns = np.flatnonzero(as_series(adata.var[keys.imputed]).to_numpy(dtype=bool))
+    table = list(adata.obsm[keys.unmeasured]) if keys.unmeasured in adata.obsm else []
     index = _index_of(names, adata, key, columns, table)
     measured = index < len(columns)
     found = np.full(len(names), -1)
@@ -61,7 +62,7 @@ def _index_of(names: list[str], adata: AnnData, key: str, columns: np.ndarray, t
     if -1 in index:
         # Synonyms are compared by Ensembl id.
         column = adata.uns.get(key, {}).get("params", {}).get("gene_names", "none")
-        read = adata.var[column] if column in adata.var else adata.var_names
+        read = as_series(adata.var[column]) if column in adata.var else adata.var_names
         by_id = _first_index(to_ensembl([*np.asarray(read, dtype=object)[columns], *table]).ensembl_ids)
         by_id.pop("", None)
         ids = to_ensembl(names).ensembl_ids

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.impute.apply import ImputedBlock
 from scanpy_sct.impute.fit import ImputationFit
-from scanpy_sct.impute.imputer import Imputer
+from scanpy_sct.impute.imputer import Imputer, fit_imputer
 from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.requested import requested_genes
+from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
+from scanpy_sct.run.collect import Rows, collect_rows, lazy_rows
 from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 CELLS_AT_ONCE = 512
+MAX_SPARSE_FRACTION = 0.25
+"""Up to this fraction of imputed genes a stored layer is sparse: other genes keep their values, mostly zero."""
+
+
+@dataclass(frozen=True)
+class ArrangedBlock:
+    """Result of a block."""
+
+    tables: dict[str, Rows]
+    """`"layer"`, `"unmeasured"`, `"bins"`, `"confidence"`: (cells, columns of the object, or unmeasured genes)."""
+    moments: Moments
 
 
 @dataclass(frozen=True)
@@ -28,89 +46,200 @@ class _Columns:
     """Which of the predicted genes have a column."""
     of_object: np.ndarray
     """Their columns."""
+    n: int
+    """Number of columns of the object."""
+
+    @classmethod
+    def of(cls, imputer: Imputer) -> _Columns:
+        reader = imputer.reader
+        column_of_gene = np.full(len(reader.measured), -1)
+        column_of_gene[reader.genes.gene_index] = reader.genes.columns
+        columns = column_of_gene[imputer.plan.gene_index]
+        return cls(np.flatnonzero(columns >= 0), columns[columns >= 0], len(reader.var_names))
+
+    def spread(self, values: np.ndarray, empty: Any) -> np.ndarray:
+        """Put values of the predicted genes at their columns, (n,)."""
+        result = np.full(self.n, empty)
+        result[self.of_object] = values[self.predicted]
+        return result
 
 
-def imputed_fields(
+@dataclass(frozen=True)
+class ArrangeTask:
+    """Impute a block and arrange it; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+
+    imputer: Imputer
+    columns: _Columns
+    is_sparse: bool = False
+    """Whether the layer is a CSR matrix."""
+
+    def __call__(self, number: int, cells: StoredCells, fit: ImputationFit) -> ArrangedBlock:
+        """Impute a block."""
+        imputed = self.imputer.task(number, cells, fit)
+        columns, reader = self.columns, self.imputer.reader
+        layer_of = _sparse_layer if self.is_sparse else _dense_layer
+        tables = {"layer": layer_of(reader, cells, imputed.values, columns)}
+        unmeasured = self.imputer.plan.is_unmeasured
+        if unmeasured.any():
+            tables["unmeasured"] = imputed.values[:, unmeasured]
+        for name, part in (("bins", imputed.bins), ("confidence", imputed.confidence)):
+            if part is not None:
+                tables[name] = np.zeros((len(cells.rows), columns.n), dtype=part.dtype)
+                tables[name][:, columns.of_object] = part[:, columns.predicted]
+        return ArrangedBlock(tables, imputed.moments)
+
+
+@dataclass(frozen=True)
+class StoreTask:
+    """Impute a block and write it to a store."""
+
+    arrange: ArrangeTask
+    store: ImputationStore
+
+    def __call__(self, number: int, *block: Any) -> None:
+        """Impute a block."""
+        self.store.write_block(number, *attrgetter("tables", "moments")(self.arrange(number, *block)))
+
+
+def make_imputer(
     checkpoint: Checkpoint,
     reader: CellReader,
     options: ComputeOptions,
     settings: ImputeSettings,
     genes: list[str] | None,
+) -> tuple[Imputer, dict[int, str]]:
+    """Plan the imputation of genes that are requested by name, None: of all measured ones.
+
+    Returns
+    -------
+    The imputation, and the requested name of each unmeasured gene, by its index in the vocabulary.
+    """
+    index, unmeasured = requested_genes(genes, reader, checkpoint.name)
+    return Imputer(checkpoint, reader, options, replace(settings, genes=index)), unmeasured
+
+
+def imputed_fields(
+    imputer: Imputer, unmeasured: dict[int, str], store: ImputationStore | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Impute, and arrange the result as :func:`scanpy_sct.write.write_imputation` takes it.
 
     Parameters
     ----------
-    checkpoint, reader
-        Network and cells.
-    options, settings
-        How to compute, and settings of the imputation.
-    genes
-        Requested genes by name; None: all measured ones.
+    imputer, unmeasured
+        From :func:`make_imputer`.
+    store
+        Where tables of cells x columns of the object are collected; None: they are fields of the result, in memory, or
+        dask arrays on the cluster that computed them.
 
     Returns
     -------
     Fields, and details for the record.
     """
-    index, unmeasured = requested_genes(genes, reader, checkpoint.name)
-    imputer = Imputer(checkpoint, reader, options, replace(settings, genes=index))
-    columns = _columns(imputer, reader)
-    shape = (reader.n_cells, len(reader.var_names))
-    layer = np.empty(shape, dtype=np.float32)
-    bins = np.zeros(shape, dtype=np.uint8) if settings.keep_bins else None
-    confidence = np.zeros(shape, dtype=np.float32) if settings.keep_bins else None
-    of_unmeasured = np.empty((reader.n_cells, int(imputer.plan.is_unmeasured.sum())), dtype=np.float32)
-    moments = None
-    fit = imputer.fit()
-    for block in imputer.blocks(fit):
-        _put_values(layer, reader, block, columns)
-        of_unmeasured[block.rows] = block.values[:, imputer.plan.is_unmeasured]
-        for table, part in ((bins, block.bins), (confidence, block.confidence)):
-            if table is not None:
-                table[np.ix_(block.rows, columns.of_object)] = part[:, columns.predicted]
-        moments = block.moments if moments is None else moments + block.moments
+    columns = _Columns.of(imputer)
+    if store is None:
+        fit, tables, moments = _collect(imputer, ArrangeTask(imputer, columns))
+    else:
+        fit, tables, moments = _store(imputer, ArrangeTask(imputer, columns, _is_sparse(columns)), store)
     names = [unmeasured[index] for index in imputer.plan.gene_index[imputer.plan.is_unmeasured]]
+    of_unmeasured = tables.pop("unmeasured", None)
     fields = {
-        "layer": layer,
-        "imputed": _at_columns(np.ones(len(columns.of_object), dtype=bool), columns, shape[1], False),
-        "recovery": _at_columns(moments.correlation()[columns.predicted], columns, shape[1], np.nan),
-        "network_fraction": _network_fraction(fit, columns, shape[1]),
-        "unmeasured": pd.DataFrame(of_unmeasured, index=reader.obs_names, columns=names) if names else None,
-        "bins": bins,
-        "confidence": confidence,
+        **tables,
+        "imputed": columns.spread(np.ones(len(imputer.plan.columns), dtype=bool), False),
+        "recovery": columns.spread(moments.correlation(), np.nan),
+        "network_fraction": None if fit.blend is None else columns.spread(fit.blend.network_fraction, np.nan),
+        "unmeasured": pd.DataFrame(of_unmeasured, imputer.reader.obs_names, names) if names else None,
     }
     return fields, _details(fit, imputer)
 
 
-def _columns(imputer: Imputer, reader: CellReader) -> _Columns:
-    column_of_gene = np.full(len(reader.measured), -1)
-    column_of_gene[reader.genes.gene_index] = reader.genes.columns
-    columns = column_of_gene[imputer.plan.gene_index]
-    return _Columns(np.flatnonzero(columns >= 0), columns[columns >= 0])
+def imputed_bytes(imputer: Imputer) -> int:
+    """Estimate the size of the stored tables of cells x columns."""
+    n_cells, columns = imputer.reader.n_cells, _Columns.of(imputer)
+    of_layer = 8 * len(columns.of_object) if _is_sparse(columns) else 4 * columns.n
+    return n_cells * (of_layer + (5 * columns.n if imputer.settings.keep_bins else 0))
 
 
-def _put_values(layer: np.ndarray, reader: CellReader, block: ImputedBlock, columns: _Columns) -> None:
-    """Write a block into the layer: predictions, measured values of other genes, NaN where these are hidden."""
-    for start in range(0, len(block.rows), CELLS_AT_ONCE):
+def _is_sparse(columns: _Columns) -> bool:
+    return len(columns.of_object) <= MAX_SPARSE_FRACTION * columns.n
+
+
+def _collect(imputer: Imputer, task: ArrangeTask) -> tuple[ImputationFit, dict[str, Any], Moments]:
+    """Impute all blocks; return the fit, the tables of all cells and the moments."""
+    reader, rows = imputer.reader, imputer.block_rows
+    client = find_client(imputer.options.client)
+    fit = fit_imputer(imputer, client)
+    found = run_blocks(task, reader, rows, fit, client=client, keep=client is not None, what="impute")
+    if client is not None:
+        futures = [future for _, future in sorted(found, key=lambda item: item[0])]
+        moments = client.gather([client.submit(attrgetter("moments"), each, pure=False) for each in futures])
+        tables = [client.submit(attrgetter("tables"), each, pure=False) for each in futures]
+        lazy = lazy_rows(tables, rows, client)
+        if "unmeasured" in lazy:  # a table of pandas
+            lazy["unmeasured"] = client.compute(lazy["unmeasured"]).result()
+        return fit, lazy, _total(moments)
+    moments = []
+
+    def parts() -> Iterator[tuple[np.ndarray, dict[str, Rows]]]:
+        for number, block in found:
+            moments.append(block.moments)
+            yield rows[number], block.tables
+
+    tables = collect_rows(parts(), reader.n_cells)
+    return fit, tables, _total(moments)
+
+
+def _store(
+    imputer: Imputer, task: ArrangeTask, store: ImputationStore
+) -> tuple[ImputationFit, dict[str, Any], Moments]:
+    """Impute the blocks that the store lacks; return the fit, tables for memory, and moments."""
+    client = find_client(imputer.options.client)
+    rows = imputer.block_rows
+    fit = store.load_fit()
+    if fit is None:
+        fit = fit_imputer(imputer, client)
+        store.save_fit(fit)
+    missing = [number for number in range(len(rows)) if not store.has_block(number)]
+    for _ in run_blocks(
+        StoreTask(task, store), imputer.reader, rows, fit, client=client, what="impute", numbers=missing
+    ):
+        pass
+    parts = ((rows[number], store.read_tables(number, ["unmeasured"])) for number in range(len(rows)))
+    tables = collect_rows(parts, imputer.reader.n_cells) if imputer.plan.is_unmeasured.any() else {}
+    return fit, tables, _total([store.read_moments(number) for number in range(len(rows))])
+
+
+def _total(moments: list[Moments]) -> Moments:
+    return sum(moments[1:], moments[0])
+
+
+def _dense_layer(reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns) -> np.ndarray:
+    """Make a block of the layer: predictions, measured values of other genes, NaN where these are hidden."""
+    layer = np.empty((len(cells.rows), columns.n), dtype=np.float32)
+    for start in range(0, len(layer), CELLS_AT_ONCE):
         part = slice(start, start + CELLS_AT_ONCE)
-        rows = block.rows[part]
-        values = reader.columns(rows).toarray()
-        if reader.hide is not None:
-            values[reader.hide[rows].nonzero()] = np.nan
-        values[:, columns.of_object] = block.values[part][:, columns.predicted]
-        layer[rows] = values
+        layer[part] = reader.columns_of(cells.matrix[part]).toarray()
+        if cells.hidden is not None:
+            layer[part][cells.hidden[part].nonzero()] = np.nan
+        layer[part, columns.of_object] = values[part][:, columns.predicted]
+    return layer
 
 
-def _at_columns(values: np.ndarray, columns: _Columns, n_columns: int, empty: Any) -> np.ndarray:
-    result = np.full(n_columns, empty)
-    result[columns.of_object] = values
-    return result
-
-
-def _network_fraction(fit: ImputationFit, columns: _Columns, n_columns: int) -> np.ndarray | None:
-    if fit.blend is None:
-        return None
-    return _at_columns(fit.blend.network_fraction[columns.predicted], columns, n_columns, np.nan)
+def _sparse_layer(reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns) -> sparse.csr_matrix:
+    """Make the same block as a sparse matrix."""
+    is_other = np.ones(columns.n, dtype=bool)
+    is_other[columns.of_object] = False
+    measured = reader.columns_of(cells.matrix)
+    measured = keep_entries(measured, is_other[measured.indices])
+    entries = [(entry_rows(measured), measured.indices, measured.data)]
+    if cells.hidden is not None:
+        hidden = cells.hidden
+        hidden = keep_entries(hidden, is_other[hidden.indices])
+        entries.append((entry_rows(hidden), hidden.indices, np.full(hidden.nnz, np.nan, dtype=np.float32)))
+    n_cells, predicted = len(cells.rows), values[:, columns.predicted]
+    cell = np.repeat(np.arange(n_cells), predicted.shape[1])
+    entries.append((cell, np.tile(columns.of_object, n_cells), predicted.ravel()))
+    cell, column, data = (np.concatenate(each) for each in zip(*entries, strict=True))
+    return sparse.csr_matrix((data, (cell, column)), shape=(n_cells, columns.n))
 
 
 def _details(fit: ImputationFit, imputer: Imputer) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +17,15 @@ from scanpy_sct.impute.fit import BlockPrediction, ImputationFit, fit_imputation
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.planning import plan_imputation
 from scanpy_sct.impute.recovery import Moments
-from scanpy_sct.plan.blocks import MAX_CELLS
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.read.scale import count_units
+from scanpy_sct.run.blocks import StoredCells, find_client, read_cells, run_blocks
+from scanpy_sct.run.collect import collect_rows
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.runner import Runner
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 GENES_AT_ONCE = 1000
 
@@ -43,6 +49,8 @@ class Imputation:
 class Imputer:
     """Imputation of one object: plan, then fit, then block by block.
 
+    A copy that is sent to another process has everything but the expression of the cells.
+
     Parameters
     ----------
     checkpoint
@@ -51,8 +59,6 @@ class Imputer:
         The cells.
     options, settings
         How to compute, and settings of the imputation.
-    max_cells
-        Largest number of cells in a block, and of cells in the fit.
 
     Raises
     ------
@@ -66,49 +72,83 @@ class Imputer:
         reader: CellReader,
         options: ComputeOptions,
         settings: ImputeSettings,
-        *,
-        max_cells: int = MAX_CELLS,
     ) -> None:
-        self.reader, self.settings = reader, settings
-        self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings, max_cells)
+        self.checkpoint, self.reader, self.options, self.settings = checkpoint, reader, options, settings
+        self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings)
         if settings.denoise and not reader.holds_counts:
             msg = (
                 "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
                 "adata are neither; pass a layer with counts as `layer=`, or use denoise=False."
             )
             raise ValueError(msg)
-        self.runner = Runner(checkpoint, options, self.plan.genes)
+        if find_client(options.client) is None:
+            _ = self.runner  # a device or precision that cannot be used raises its error here
         self._fitted: tuple[ImputationFit, CellBlock, BlockPrediction] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The network is moved to the device of the process that uses it.
+        kept = {name: value for name, value in self.__dict__.items() if name != "runner"}
+        options = replace(self.options, client=None)
+        return kept | {"reader": self.reader.without_matrix(), "options": options, "_fitted": None}
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The network on its device."""
+        return Runner(self.checkpoint, self.options, self.plan.genes)
+
+    @property
+    def block_rows(self) -> list[np.ndarray]:
+        """Rows of the cells of each block."""
+        return [each.rows for each in self.cells.blocks]
+
+    def read(self, cells: StoredCells | np.ndarray) -> CellBlock:
+        """Convert cells, or read some rows, to a block with the genes of the plan."""
+        cells = cells if isinstance(cells, StoredCells) else read_cells(self.reader, cells)
+        return self.cells.convert(self.reader.to_block(cells.matrix, cells.rows, cells.hidden), self.plan.genes)
+
     def fit(self) -> ImputationFit:
-        """Fit the imputation to the data."""
+        """Fit the imputation in this process."""
         block = self.read(self.cells.fit_cells.rows)
-        fit, prediction = fit_imputation(self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags)
-        if self.settings.denoise:
-            fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
+        fit, prediction = self._fit(block)
         # Predictions of the fit are used again for its result, if the fit has all cells.
         self._fitted = (fit, block, prediction) if self.cells.is_one_block else None
         return fit
 
-    def blocks(self, fit: ImputationFit) -> Iterator[ImputedBlock]:
-        """Impute all cells by ``fit``, block by block."""
-        fitted, self._fitted = self._fitted, None
-        for cells in self.cells.blocks:
-            if fitted is not None and fitted[0] is fit:
-                _, block, prediction = fitted
-            else:
-                block, prediction = self.read(cells.rows), None
-            fitted = None
-            imputed = apply_imputation(self.runner, fit, block, prediction, self._units(block))
-            del block, prediction  # to free the memory while the result is used
-            yield imputed
+    def fit_task(self, number: int, cells: StoredCells) -> ImputationFit:
+        """Fit the imputation to the cells of the fit; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+        return self._fit(self.read(cells))[0]
 
-    def read(self, rows: np.ndarray) -> CellBlock:
-        """Read some cells, with the genes of the plan."""
-        return self.cells.read(self.reader, rows, self.plan.genes)
+    def task(self, number: int, cells: StoredCells, fit: ImputationFit) -> ImputedBlock:
+        """Impute a block; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
+        fitted, self._fitted = self._fitted, None
+        if fitted is not None and fitted[0] is fit:
+            _, block, prediction = fitted
+        else:
+            block, prediction = self.read(cells), None
+        del fitted
+        return apply_imputation(self.runner, fit, block, prediction, self._units(block))
+
+    def blocks(self, fit: ImputationFit) -> Iterator[ImputedBlock]:
+        """Impute all cells by ``fit`` in this process, block by block."""
+        for _, block in run_blocks(self.task, self.reader, self.block_rows, fit, what="impute"):
+            yield block
+
+    def _fit(self, block: CellBlock) -> tuple[ImputationFit, BlockPrediction]:
+        fit, prediction = fit_imputation(self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags)
+        if self.settings.denoise:
+            fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
+        return fit, prediction
 
     def _units(self, block: CellBlock) -> np.ndarray | None:
         return count_units(block.log_values, self.reader.scale) if self.settings.denoise else None
+
+
+def fit_imputer(imputer: Imputer, client: Client | None) -> ImputationFit:
+    """Fit an imputation here, or on a worker of ``client``."""
+    if client is None:
+        return imputer.fit()
+    rows = imputer.cells.fit_cells.rows
+    return next(run_blocks(imputer.fit_task, imputer.reader, [rows], client=client, what="fit"))[1]
 
 
 def impute_cells(
@@ -116,22 +156,21 @@ def impute_cells(
     reader: CellReader,
     options: ComputeOptions | None = None,
     settings: ImputeSettings | None = None,
-    *,
-    max_cells: int = MAX_CELLS,
 ) -> Imputation:
     """Impute all cells, in memory; arguments as those of :class:`Imputer`."""
-    settings = settings or ImputeSettings()
-    imputer = Imputer(checkpoint, reader, options or ComputeOptions(), settings, max_cells=max_cells)
-    fit = imputer.fit()
-    shape = (reader.n_cells, len(imputer.plan.columns))
-    tables = [np.empty(shape, dtype=np.float32) for _ in range(3 if settings.keep_parts else 1)]
-    moments: Moments | None = None
-    for block in imputer.blocks(fit):
-        parts = (block.values, block.detection, block.conditional_mean)
-        for table, part in zip(tables, parts, strict=False):
-            table[block.rows] = part
-        moments = block.moments if moments is None else moments + block.moments
-    return Imputation(fit, tables[0], moments, *tables[1:])
+    imputer = Imputer(checkpoint, reader, options or ComputeOptions(), settings or ImputeSettings())
+    client = find_client(imputer.options.client)
+    fit = fit_imputer(imputer, client)
+    moments: list[Moments] = []
+
+    def tables() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        for number, block in run_blocks(imputer.task, reader, imputer.block_rows, fit, client=client, what="impute"):
+            moments.append(block.moments)
+            found = {name: getattr(block, name) for name in ("values", "detection", "conditional_mean")}
+            yield imputer.block_rows[number], {name: table for name, table in found.items() if table is not None}
+
+    collected = collect_rows(tables(), reader.n_cells)
+    return Imputation(fit, moments=sum(moments[1:], moments[0]), **collected)
 
 
 def _fit_noise(fit: ImputationFit, block: CellBlock, prediction: BlockPrediction, units: np.ndarray) -> NoiseModel:

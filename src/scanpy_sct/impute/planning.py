@@ -10,7 +10,7 @@ import numpy as np
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.plan.bags import choose_policy
-from scanpy_sct.plan.blocks import MAX_CELLS, PlannedCells, plan_blocks, plan_fit
+from scanpy_sct.plan.blocks import PlannedCells, plan_blocks, plan_fit
 from scanpy_sct.plan.passes import BlockMasks, Passes
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.inputs import genes_to_read, network_coordinates
@@ -83,10 +83,9 @@ class CellPlan:
         """Whether all cells are one block."""
         return len(self.blocks) == 1
 
-    def read(self, reader: CellReader, rows: np.ndarray, genes: np.ndarray) -> CellBlock:
-        """Read some cells and genes of the vocabulary."""
-        coordinates = None if self.coordinates is None else self.coordinates[rows]
-        block = reader.block(None if len(rows) == reader.n_cells else rows)
+    def convert(self, block: CellBlock, genes: np.ndarray) -> CellBlock:
+        """Return a block with some genes of the vocabulary, and the coordinates that the network reads."""
+        coordinates = None if self.coordinates is None else self.coordinates[block.rows]
         return replace(block.at_genes(genes), coordinates=coordinates)
 
 
@@ -95,7 +94,6 @@ def plan_imputation(
     reader: CellReader,
     options: ComputeOptions,
     settings: ImputeSettings,
-    max_cells: int = MAX_CELLS,
 ) -> tuple[ImputationPlan, CellPlan]:
     """Plan an imputation; the plan depends on the cells and the seed, never on how the data are stored.
 
@@ -120,8 +118,8 @@ def plan_imputation(
     points = coordinates if policy == "spatial" else None
     samples, size, seed = reader.samples, checkpoint.config.bag_size, options.seed
     cells = CellPlan(
-        blocks=plan_blocks(samples, points, seed, max_cells),
-        fit_cells=plan_fit(samples, points, size, seed, max_cells),
+        blocks=plan_blocks(samples, points, seed, options.block_size),
+        fit_cells=plan_fit(samples, points, size, seed, options.block_size),
         coordinates=coordinates,
     )
     return plan, cells

@@ -1,20 +1,34 @@
-"""Observed values on the scale of the results."""
+"""Observed values on the scale of the results, read some thousand cells at a time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scipy import sparse
+import numpy as np
 
-from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.scale import to_log
+from scanpy_sct.read.matrix import ExpressionMatrix, open_matrix
+from scanpy_sct.read.scale import Scale, to_log
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def read_observed(adata: AnnData, key: str) -> sparse.csr_matrix:
-    """Read the values that were imputed, on the log scale of the result; (cells, genes) CSR float32."""
+def read_observed(adata: AnnData, key: str, columns: np.ndarray) -> np.ndarray:
+    """Read the values of some columns that were imputed, on the log scale of the result; (cells, columns) float32."""
+    matrix, scale = _open(adata, key)
+    result = np.zeros((adata.n_obs, len(columns)), dtype=np.float32)
+    for rows, values in matrix.pieces():
+        result[rows] = to_log(values[:, columns], scale).toarray()
+    return result
+
+
+def count_detected(adata: AnnData, key: str) -> np.ndarray:
+    """Count the cells in which each column that was imputed is detected."""
+    matrix, _ = _open(adata, key)
+    return sum((values.getnnz(axis=0) for _, values in matrix.pieces()), start=np.zeros(adata.n_vars, dtype=np.int64))
+
+
+def _open(adata: AnnData, key: str) -> tuple[ExpressionMatrix, Scale]:
     details = adata.uns.get(key, {})
     layer = details.get("params", {}).get("layer", "none")
-    return to_log(read_matrix(adata, None if layer == "none" else layer), details.get("scale", "log"))
+    return open_matrix(adata, None if layer == "none" else layer), details.get("scale", "log")

@@ -86,7 +86,7 @@ def imputed(
     results = get_imputed(adata, genes, key=key)
     field = _find_basis(adata, basis)
     columns = find_imputed(adata, genes, key).columns
-    observed = read_observed(adata, key)
+    observed = read_observed(adata, key, np.maximum(columns, 0))
     points = AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={field: np.asarray(adata.obsm[field])[:, :2]})
     axes = _make_axes(axes, points.obsm[field], results.n_vars, figsize)
     style = {"cmap": cmap, "size": size, **kwargs}
@@ -95,7 +95,7 @@ def imputed(
         if column < 0:
             _draw(points, field, None, left, title=f"{gene}, not measured", **style)
         else:
-            _draw(points, field, observed[:, [column]].toarray().ravel(), left, title=f"{gene}, observed", **style)
+            _draw(points, field, observed[:, number], left, title=f"{gene}, observed", **style)
         _draw(points, field, results.X[:, number], right, title=f"{gene}, imputed", **style)
     if size is None and field == "spatial":
         _fit_points(axes, points.obsm[field])

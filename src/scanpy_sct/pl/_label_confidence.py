@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scanpy_sct.read.columns import as_series
 from scanpy_sct.write import AnnotationKeys
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def label_confidence(
         available = f"; available: {', '.join(map(repr, found))}" if found else ""
         msg = f"key={key!r} is not an annotation of this object{available}; run sct.tl.annotate(adata, ...) first."
         raise KeyError(msg)
-    table = pd.DataFrame({"label": adata.obs[keys.labels].astype(object), "score": adata.obs[keys.score]}).dropna()
+    label, score = (as_series(adata.obs[name]) for name in (keys.labels, keys.score))
+    table = pd.DataFrame({"label": label.astype(object), "score": score}).dropna()
     scores = table.groupby("label")["score"]
     labels = scores.median().sort_values(kind="stable").index
     groups = [scores.get_group(label).to_numpy() for label in labels]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanpy_sct.get.find import find_imputed
-from scanpy_sct.pl._common import read_observed
+from scanpy_sct.pl._common import count_detected
+from scanpy_sct.read.columns import as_series
 from scanpy_sct.write import ImputationKeys
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def recovery(
 
     keys = ImputationKeys.of(key)
     requested = find_imputed(adata, [] if genes is None else genes, key)
-    values = adata.var[keys.recovery].to_numpy(dtype=float)
-    n_detected = read_observed(adata, key).getnnz(axis=0)
+    values = as_series(adata.var[keys.recovery]).to_numpy(dtype=float)
+    n_detected = count_detected(adata, key)
     detection_rate = n_detected / adata.n_obs
     known = np.flatnonzero(np.isfinite(values))
     if genes is None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from scanpy_sct.plan.bags import Bag, divide, plan_bags
 
-MAX_CELLS = 8192
-"""Largest number of cells in a block, and of cells to which an imputation is fitted."""
+RUNS_PER_BLOCK = 32
+"""Least number of runs of consecutive cells that a part of a large sample consists of, if it has no coordinates."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,7 @@ class PlannedCells:
     """Bags of rows of the block; None: they are planned when the expression is read."""
 
 
-def plan_blocks(
-    samples: np.ndarray, points: np.ndarray | None, seed: int, max_cells: int = MAX_CELLS
-) -> list[PlannedCells]:
+def plan_blocks(samples: np.ndarray, points: np.ndarray | None, seed: int, max_cells: int) -> list[PlannedCells]:
     """Divide all cells into blocks: whole samples where they fit, parts of a sample where they do not.
 
     Parameters
@@ -35,11 +33,17 @@ def plan_blocks(
     samples
         (cells,) integers: sample of each cell.
     points
-        (cells, dimensions): parts of a sample are compact in these; None: they are drawn at random.
+        (cells, dimensions): parts of a sample are compact in these. None: each part consists of runs of consecutive
+        cells (256 cells a run, 32 runs a block) that are drawn at random. A block then represents its sample, also if
+        that is sorted, and is read in few pieces.
     seed
         Seed of the draw.
     max_cells
         Largest number of cells in a block.
+
+    Notes
+    -----
+    Samples that share a block follow one another in the object, as far as it is sorted by sample.
     """
     n_cells = len(samples)
     if n_cells <= max_cells:
@@ -47,12 +51,11 @@ def plan_blocks(
     blocks: list[np.ndarray] = []
     waiting = np.empty(0, dtype=np.int64)
     rng = np.random.default_rng([seed, 5])
-    for sample in np.unique(samples):
-        rows = np.flatnonzero(samples == sample)
+    for rows in sorted(rows_of_samples(samples), key=lambda rows: rows[0]):
         if len(rows) > max_cells:
             n_parts = -(-len(rows) // max_cells)
             if points is None:
-                blocks += np.array_split(rng.permutation(rows), n_parts)
+                blocks += _parts_of_runs(rows, n_parts, max(1, max_cells // RUNS_PER_BLOCK), rng)
             else:
                 blocks += divide(points, rows, n_parts)
         elif len(waiting) + len(rows) > max_cells:
@@ -63,9 +66,19 @@ def plan_blocks(
     return [PlannedCells(np.sort(rows)) for rows in (*blocks, waiting) if len(rows)]
 
 
-def plan_fit(
-    samples: np.ndarray, points: np.ndarray | None, bag_size: int, seed: int, max_cells: int = MAX_CELLS
-) -> PlannedCells:
+def rows_of_samples(samples: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each sample, increasing, in the order of the samples; ``samples`` is (cells,) integers."""
+    order = np.argsort(samples, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(samples[order])) + 1) if len(order) else []
+
+
+def _parts_of_runs(rows: np.ndarray, n_parts: int, length: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Divide rows into parts of nearly equal size, each of runs of ``length`` consecutive rows drawn at random."""
+    runs = np.split(rows, np.arange(length, len(rows), length))
+    return np.array_split(np.concatenate([runs[number] for number in rng.permutation(len(runs))]), n_parts)
+
+
+def plan_fit(samples: np.ndarray, points: np.ndarray | None, bag_size: int, seed: int, max_cells: int) -> PlannedCells:
     """Draw the cells to which an imputation is fitted: all, or as many whole bags as hold ``max_cells`` cells.
 
     Parameters

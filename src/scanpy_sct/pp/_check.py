@@ -10,7 +10,7 @@ from scanpy_sct.impute import Imputer, ImputeSettings
 from scanpy_sct.pp._time import seconds_to_impute
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import missed_samples
-from scanpy_sct.read.scale import holds_counts, sampled_rows
+from scanpy_sct.read.scale import holds_counts
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision
 from scanpy_sct.workflow import open_cells
 
@@ -173,11 +173,9 @@ def check(
         genes_not_measured=int(((checkpoint.genes != "") & ~reader.measured).sum()),
         id_type=genes.id_type,
         scale=reader.scale,
-        has_counts=holds_counts(reader.block(sampled_rows(reader.n_cells)).log_values, reader.scale),
+        has_counts=holds_counts(reader.sample.log_values, reader.scale),
         n_cells=reader.n_cells,
-        n_empty_cells=sum(
-            int((np.diff(reader.block(cells.rows).log_values.indptr) == 0).sum()) for cells in imputer.cells.blocks
-        ),
+        n_empty_cells=sum(int((np.diff(block.log_values.indptr) == 0).sum()) for block in reader.blocks()),
         samples=dict(zip(reader.sample_names, counts.tolist(), strict=True)),
         samples_note=missed_samples(adata, reader.coordinates) if library_key is None else "",
         bag_policy=imputer.plan.policy,

@@ -1,6 +1,8 @@
-"""Read columns of `.obs` and `.var`."""
+"""Read columns and names of `.obs` and `.var`, which may be lazy (`anndata.experimental.read_lazy`)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +14,7 @@ def check_is_name(argument: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def read_column(table: pd.DataFrame, column: str, argument: str, where: str, hint: str = "") -> pd.Series:
+def read_column(table: Any, column: str, argument: str, where: str, hint: str = "") -> pd.Series:
     """Return a column of `.obs` or `.var`.
 
     Parameters
@@ -28,7 +30,25 @@ def read_column(table: pd.DataFrame, column: str, argument: str, where: str, hin
         There is no such column.
     """
     if column not in table:
-        columns = ", ".join(map(repr, table.columns)) or "none"
+        columns = ", ".join(map(repr, table)) or "none"
         msg = f"{argument}={column!r} is not a column of {where}; there are: {columns}.{hint}"
         raise KeyError(msg)
-    return table[column]
+    return as_series(table[column])
+
+
+def as_series(column: Any) -> pd.Series:
+    """Load a column of a table of an AnnData, with its categories in their order."""
+    if isinstance(column, pd.Series):
+        return column
+    data = column.data  # `to_series` would lose the categories
+    return pd.Series(data.compute() if hasattr(data, "compute") else data, index=next(iter(column.indexes.values())))
+
+
+def as_frame(table: Any) -> pd.DataFrame:
+    """Load a table of an AnnData."""
+    return table.to_memory() if hasattr(table, "to_memory") else table
+
+
+def index_of(table: Any) -> pd.Index:
+    """Return the names of the rows of `.obs` or `.var`, also where a lazy table has not loaded them yet."""
+    return table.true_index if hasattr(table, "true_index") else table.index

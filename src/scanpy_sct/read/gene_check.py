@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from scanpy_sct.read.columns import as_frame, index_of
 from scanpy_sct.read.genes import GeneMatch, match_genes
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ def _better_names(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None
     """Return where enough gene names are: in another column of `.var`, or in the other dimension of the matrix."""
     candidates = {
         column: values
-        for column, values in adata.var.items()
+        for column, values in as_frame(adata.var).items()
         if column != gene_names and isinstance(column, str) and not pd.api.types.is_numeric_dtype(values)
     }
     if gene_names is not None:
-        candidates[None] = pd.Series(adata.var_names.astype(str))
+        candidates[None] = pd.Series(index_of(adata.var).astype(str))
     n_by_column = {
         column: len(match_genes(values.astype(object), vocabulary).columns) for column, values in candidates.items()
     }
@@ -79,7 +80,7 @@ def _better_names(adata: AnnData, vocabulary: np.ndarray, gene_names: str | None
     if n_by_column and n_by_column[best] >= n_needed:
         where = "adata.var_names" if best is None else f"adata.var[{best!r}]"
         return f"{n_by_column[best]} names in {where} would match: use gene_names={best!r}."
-    n_rows = len(match_genes(adata.obs_names.astype(str), vocabulary).columns)
+    n_rows = len(match_genes(index_of(adata.obs).astype(str), vocabulary).columns)
     if n_rows >= n_needed:
         return f"{n_rows} names in adata.obs_names would match: the object looks transposed, use adata.T."
     return ""

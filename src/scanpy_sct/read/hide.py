@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy import sparse
+from scanpy_sct.read.storage import StoredMatrix, open_stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -> sparse.csr_matrix | None:
-    """Read the argument `hide`, boolean (n_obs, n_vars) or the name of a layer.
+def open_hide(adata: AnnData, hide: Any) -> StoredMatrix | None:
+    """Open the argument `hide`, boolean (n_obs, n_vars) or the name of a layer; entries that are not zero are hidden.
 
     Raises
     ------
@@ -27,12 +26,12 @@ def read_hide(adata: AnnData, hide: str | np.ndarray | sparse.spmatrix | None) -
             raise KeyError(msg)
         hide = adata.layers[hide]
     try:
-        hide = sparse.csr_matrix(hide).astype(bool)
+        opened = open_stored(hide, "hide")
     except (TypeError, ValueError) as error:
         found = type(hide).__name__
         msg = f"hide must be a boolean matrix, cells x genes, or the name of a layer; found {found}: {error}"
         raise TypeError(msg) from error
-    if hide.shape != adata.shape:
-        msg = f"hide has shape {hide.shape}, expected shape {adata.shape}."
+    if opened.shape != adata.shape:
+        msg = f"hide has shape {opened.shape}, expected shape {adata.shape}."
         raise ValueError(msg)
-    return hide
+    return opened

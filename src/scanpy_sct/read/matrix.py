@@ -1,20 +1,27 @@
-"""Read the expression matrix of an AnnData, whatever its storage, as CSR float32."""
+"""Read the expression matrix of an AnnData, whole or some rows, whatever its storage, as CSR float32."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.read.columns import check_is_name
+from scanpy_sct.read.storage import StoredMatrix, open_stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+ROWS_AT_ONCE = 8192
+ROWS_NAMED = 5
+"""Rows that an error names."""
+
 
 def read_matrix(adata: AnnData, layer: str | None = None) -> sparse.csr_matrix:
-    """Read `adata.X` (``layer=None``) or a layer: dense, CSR, CSC, backed or dask.
+    """Read `adata.X` (``layer=None``) or a layer into memory: dense, CSR, CSC, backed or dask.
 
     Returns
     -------
@@ -29,11 +36,120 @@ def read_matrix(adata: AnnData, layer: str | None = None) -> sparse.csr_matrix:
     ValueError
         There is no matrix, or it holds NaN, infinite or negative values.
     """
+    return open_matrix(adata, layer).rows()
+
+
+def open_matrix(adata: AnnData, layer: str | None = None) -> ExpressionMatrix:
+    """Open `adata.X` (``layer=None``) or a layer; raises as :func:`read_matrix`.
+
+    A matrix in memory is converted and checked here, any other as its rows are read.
+    """
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    loaded = _load(_pick(adata, layer))
-    matrix = _to_csr(loaded, source)
-    _check_values(matrix, source, adata, is_integer=np.issubdtype(loaded.dtype, np.integer))
-    return matrix
+    stored = open_stored(_pick(adata, layer), source)
+    checks = ValueChecks(
+        source, _how_to_fix(adata, "scaling"), _how_to_fix(adata, "its type was changed"), str(stored.dtype)
+    )
+    if stored.is_in_memory:
+        checks.check(stored.rows(None), None)
+    return ExpressionMatrix(stored, checks)
+
+
+@dataclass(frozen=True)
+class ValueChecks:
+    """Raises an error for NaN, infinite and negative values."""
+
+    source: str
+    """Name of the matrix in messages."""
+    if_scaled: str
+    if_overflown: str
+    """How to fix these."""
+    dtype: str
+    """Of the values as they are stored."""
+
+    def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
+        """Check some rows of the object (None: all), and return them.
+
+        Raises
+        ------
+        ValueError
+            There are NaN, infinite or negative values.
+        """
+        if matrix.nnz == 0:
+            return matrix
+        # A single NaN makes both NaN, so that no mask as long as the data is needed.
+        low, high = matrix.data.min(), matrix.data.max()
+        if np.isnan(low) or np.isinf(high) or np.isinf(low):
+            n_nan, n_inf = int(np.isnan(matrix.data).sum()), int(np.isinf(matrix.data).sum())
+            msg = (
+                f"{self.source} holds {n_nan} NaN and {n_inf} infinite values, in "
+                f"{named_rows(matrix, ~np.isfinite(matrix.data), rows)}. Counts or log-normalised values are needed: "
+                "remove or correct the cells or genes with such values, or pass another matrix as `layer=`."
+            )
+            raise ValueError(msg)
+        if low < 0:
+            is_integer = np.issubdtype(self.dtype, np.integer)
+            found = "integers below zero, as after an overflow" if is_integer else "scaled or centred data"
+            msg = (
+                f"{self.source} holds negative values (smallest {low:.3g}, in "
+                f"{named_rows(matrix, matrix.data < 0, rows)}): {found}. "
+                f"Counts or log-normalised values are needed. {self.if_overflown if is_integer else self.if_scaled}"
+            )
+            raise ValueError(msg)
+        return matrix
+
+
+@dataclass(frozen=True)
+class ExpressionMatrix:
+    """Expression matrix of an AnnData, of which rows are read on demand."""
+
+    stored: StoredMatrix
+    checks: ValueChecks
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return self.stored.shape
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the matrix is in memory, and has been checked."""
+        return self.stored.is_in_memory
+
+    def rows(self, rows: np.ndarray | None = None) -> sparse.csr_matrix:
+        """Read some rows in their order (None: all): CSR float32, sorted indices, positive entries only, checked."""
+        matrix = self.stored.rows(rows)
+        return matrix if self.is_in_memory else self.checks.check(matrix, rows)
+
+    def lazy_rows(self, rows: np.ndarray) -> Any:
+        """Return a `dask.delayed` that computes :meth:`rows`, also in another process; None for data in memory."""
+        found = self.stored.lazy_rows(rows)
+        if found is None:
+            return None
+        import dask
+
+        return dask.delayed(ValueChecks.check)(self.checks, found, rows)
+
+    def pieces(self) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+        """Read all rows, some thousand at a time; yields which, and their values."""
+        for part in consecutive(self.shape[0], ROWS_AT_ONCE):
+            yield part, self.rows(np.arange(part.start, part.stop))
+
+
+def consecutive(n_rows: int, at_once: int) -> list[slice]:
+    """Divide rows into runs of at most ``at_once``."""
+    return [slice(start, min(start + at_once, n_rows)) for start in range(0, n_rows, at_once)]
+
+
+def named_rows(matrix: sparse.csr_matrix, is_bad: np.ndarray, rows: np.ndarray | None) -> str:
+    """Return the rows of the object with bad entries, for an error: "rows 3, 8 and 20 more".
+
+    ``is_bad`` is (n_entries,) bool; ``rows`` are those of the object, None: all.
+    """
+    found = np.unique(np.searchsorted(matrix.indptr, np.flatnonzero(is_bad), side="right") - 1)
+    found = np.sort(found if rows is None else np.asarray(rows)[found])
+    names = ", ".join(map(str, found[:ROWS_NAMED]))
+    more = f" and {len(found) - ROWS_NAMED:,} more" if len(found) > ROWS_NAMED else ""
+    return f"{'row' if len(found) == 1 else 'rows'} {names}{more}"
 
 
 def _pick(adata: AnnData, layer: str | None) -> Any:
@@ -47,53 +163,6 @@ def _pick(adata: AnnData, layer: str | None) -> Any:
         msg = f"adata.X is None; pass one of the layers as `layer=`; available: {_listed(adata.layers)}."
         raise ValueError(msg)
     return stored
-
-
-def _load(stored: Any) -> np.ndarray | sparse.spmatrix:
-    """Load dask arrays and matrices on disk into memory."""
-    if hasattr(stored, "compute"):  # dask
-        stored = stored.compute()
-    if hasattr(stored, "to_memory"):  # sparse, backed
-        stored = stored.to_memory()
-    return stored if sparse.issparse(stored) else np.asarray(stored)
-
-
-def _to_csr(loaded: np.ndarray | sparse.spmatrix, source: str) -> sparse.csr_matrix:
-    """Convert to CSR float32 without duplicate entries and stored zeros."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # overflows become infinite, which raises an error later
-            matrix = sparse.csr_matrix(loaded, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        msg = f"{source} must be a matrix of numbers; found {type(loaded).__name__} of dtype {loaded.dtype}: {error}"
-        raise TypeError(msg) from error
-    if not matrix.has_canonical_format or not matrix.data.all():
-        matrix = matrix.copy()  # the following methods work in place, and the arrays may be the user's
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-    return matrix
-
-
-def _check_values(matrix: sparse.csr_matrix, source: str, adata: AnnData, *, is_integer: bool) -> None:
-    """Raise an error for NaN, infinite and negative values."""
-    if matrix.nnz == 0:
-        return
-    # A single NaN makes both NaN, so that no mask as long as the data is needed.
-    low, high = matrix.data.min(), matrix.data.max()
-    if np.isnan(low) or np.isinf(high) or np.isinf(low):
-        n_nan, n_inf = int(np.isnan(matrix.data).sum()), int(np.isinf(matrix.data).sum())
-        msg = (
-            f"{source} holds {n_nan} NaN and {n_inf} infinite values. Counts or log-normalised values are needed: "
-            "remove or correct the cells or genes with such values, or pass another matrix as `layer=`."
-        )
-        raise ValueError(msg)
-    if low < 0:
-        found = "integers below zero, as after an overflow" if is_integer else "scaled or centred data"
-        before = "its type was changed" if is_integer else "scaling"
-        msg = (
-            f"{source} holds negative values (smallest {low:.3g}): {found}. "
-            f"Counts or log-normalised values are needed. {_how_to_fix(adata, before)}"
-        )
-        raise ValueError(msg)
 
 
 def _how_to_fix(adata: AnnData, before: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from functools import cache, cached_property
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,89 +14,36 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from scanpy_sct.read.columns import check_is_name, read_column
+from scanpy_sct.read.block import CellBlock
+from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
+from scanpy_sct.read.columns import check_is_name, index_of, read_column
 from scanpy_sct.read.gene_check import check_match
 from scanpy_sct.read.genes import GeneMatch, match_genes
-from scanpy_sct.read.hide import read_hide
-from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.hide import open_hide
+from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
+from scanpy_sct.read.storage import InMemory
 from scanpy_sct.sparse_tools import keep_entries, without_masked
 
+__all__ = ["CellBlock", "CellReader", "pick_genes"]
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CellBlock:
-    """Expression of some cells, for the genes of a vocabulary and in its order."""
-
-    rows: np.ndarray
-    """Row of each cell in the object, (n_cells,)."""
-    log_values: sparse.csr_matrix
-    """(n_cells, n_genes) float32, values on the log scale of the input, positive entries only."""
-    token_values: sparse.csr_matrix
-    """The values that are binned, same entries."""
-    measured: np.ndarray
-    """(n_genes,) bool: whether the data have the gene."""
-    samples: np.ndarray
-    """(n_cells,) integers: sample of each cell."""
-    coordinates: np.ndarray | None
-    """(n_cells, 2) float64, in the unit of the data; None without `obsm["spatial"]`."""
-    name_hashes: np.ndarray
-    """(n_cells,) uint64 hash of the name of each cell."""
-    hidden: sparse.csr_matrix | None = None
-    """(n_cells, n_genes) bool: entries that the user hides; the values above lack them."""
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells."""
-        return len(self.rows)
-
-    def block(self, rows: np.ndarray) -> CellBlock:
-        """Return some of the cells, by their rows within the block."""
-        return replace(
-            self,
-            rows=self.rows[rows],
-            log_values=self.log_values[rows],
-            token_values=self.token_values[rows],
-            samples=self.samples[rows],
-            coordinates=None if self.coordinates is None else self.coordinates[rows],
-            name_hashes=self.name_hashes[rows],
-            hidden=None if self.hidden is None else self.hidden[rows],
-        )
-
-    def at_genes(self, genes: np.ndarray) -> CellBlock:
-        """Return the cells with some genes, increasing indices into the vocabulary."""
-        if len(genes) == len(self.measured):
-            return self
-        log_values = self.log_values[:, genes]
-        is_same = self.token_values is self.log_values
-        return replace(
-            self,
-            log_values=log_values,
-            token_values=log_values if is_same else self.token_values[:, genes],
-            measured=self.measured[genes],
-            hidden=None if self.hidden is None else self.hidden[:, genes],
-        )
-
-    def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return which measured entries of some cells the user hides, (rows, genes) bool."""
-        if self.hidden is None:
-            return np.zeros((len(self.rows[rows]), len(self.measured)), dtype=bool)
-        return self.hidden[rows].toarray() & self.measured
 
 
 class CellReader:
     """Reader of an AnnData, which is never changed: properties of all cells, and blocks of them.
 
     Cells keep their number and order; empty cells are rows without entries. Invalid objects raise an error when the
-    reader is made.
+    reader is made; of a matrix on disk or of dask, only 2,000 rows are read and checked then, and the others whenever
+    they are read. Whatever is found on cells (scale, duplicate genes) is found on these rows, which are the same for
+    every storage.
 
     Parameters
     ----------
     adata
-        Cells x genes, human, counts or log-normalised values.
+        Cells x genes, human, counts or log-normalised values; in memory, backed or lazy.
     vocabulary
         (n_genes,) Ensembl id of each gene of the network, `""` where there is none.
     token_scale
@@ -126,8 +74,8 @@ class CellReader:
         min_genes: int = 50,
     ) -> None:
         options = options or ReadOptions()
-        _check_object(adata)
-        hide = read_hide(adata, options.hide)
+        check_object(adata)
+        self.hide = open_hide(adata, options.hide)
         names = _read_names(adata, options.gene_names)
         self.samples, self.sample_names = read_samples(adata, options.library_key)
         self.coordinates = read_coordinates(adata)
@@ -136,43 +84,112 @@ class CellReader:
         check_match(genes, names, vocabulary, adata, options.gene_names, min_genes)
         if options.library_key is None:
             _warn_once(missed_samples(adata, self.coordinates))
-        matrix = read_matrix(adata, options.layer)
-        _check_not_empty(matrix, options.layer)
-        if hide is not None:
-            matrix = without_masked(matrix, hide)
-        self.scale = find_scale(matrix)
-        if genes.duplicates:
-            totals = np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()
-            genes = match_genes(names, vocabulary, totals=totals)
-        self.genes: GeneMatch = genes
-        self.measured = np.zeros(len(vocabulary), dtype=bool)
-        self.measured[genes.gene_index] = True
         self.vocabulary = vocabulary
-        self.obs_names, self.var_names = adata.obs_names, adata.var_names.astype(str)
-        self.name_hashes = pd.util.hash_array(adata.obs_names.astype(str).to_numpy(dtype=object))
-        self.hide = hide
-        self._matrix, self._to_tokens = matrix, TokenValues.found_in(matrix, self.scale, token_scale)
+        self.obs_names, self.var_names = adata.obs_names, index_of(adata.var).astype(str)
+        self.name_hashes = pd.util.hash_array(index_of(adata.obs).astype(str).to_numpy(dtype=object))
+        self._matrix: ExpressionMatrix | None = open_matrix(adata, options.layer)
+        self._find_facts(token_scale)
+        if genes.duplicates:
+            genes = match_genes(names, vocabulary, totals=self._column_totals())
+        self._set_genes(genes)
+
+    def _find_facts(self, token_scale: TokenScale) -> None:
+        """Find the properties of the values on some rows, and check all that are in memory."""
+        rows = sampled_rows(self.n_cells)
+        matrix = self._matrix.rows(rows)
+        check_not_empty(matrix, self._matrix.checks.source, self.n_cells)
+        self._sample = _without_hidden(matrix, self.hidden_columns(rows))
+        self.scale = find_scale(self._sample)
+        self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
+        self._to_scale = ScaleCheck(self._matrix.checks.source, self.scale)
+        if self._matrix.is_in_memory:
+            # Done once for all, so that the rows of a block need only be picked.
+            matrix = _without_hidden(self._matrix.rows(), self.hidden_columns())
+            for part in consecutive(self.n_cells, ROWS_AT_ONCE):
+                self._to_scale.check(matrix[part], np.arange(part.start, part.stop))
+            self._matrix = ExpressionMatrix(InMemory(matrix, matrix.dtype), self._matrix.checks)
+
+    def _set_genes(self, genes: GeneMatch) -> None:
+        self.genes: GeneMatch = genes
+        self.measured = np.zeros(len(self.vocabulary), dtype=bool)
+        self.measured[genes.gene_index] = True
+
+    def _column_totals(self) -> np.ndarray:
+        return np.asarray(self._sample.sum(axis=0, dtype=np.float64)).ravel()
 
     @property
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.samples)
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the matrix is in memory."""
+        return self._matrix is not None and self._matrix.is_in_memory
+
+    @cached_property
+    def sample(self) -> CellBlock:
+        """The up to 2,000 cells on which the properties of all are found."""
+        rows = sampled_rows(self.n_cells)
+        rows = np.arange(self.n_cells) if rows is None else rows
+        return self.to_block(self._sample, rows, self.hidden_columns(rows))
+
     @cached_property
     def holds_counts(self) -> bool:
         """Whether the values are counts, or `log1p` of normalised counts."""
-        if self.scale == "counts":
-            return True
-        rows = sampled_rows(self.n_cells)
-        return counts_unit(self.block(rows).log_values) is not None
+        return self.scale == "counts" or counts_unit(self.sample.log_values) is not None
+
+    def rows(self, rows: np.ndarray | None = None) -> sparse.csr_matrix:
+        """Read some cells (rows in any order; None: all) with all columns of the object, as they are stored.
+
+        Returns
+        -------
+        (cells, columns) CSR float32, sorted indices, positive entries only, without the hidden ones.
+
+        Raises
+        ------
+        ValueError
+            Values that had not been read before are NaN, infinite, negative, or not of the scale that was found.
+        """
+        matrix = self._matrix.rows(rows)
+        if self.is_in_memory:
+            return matrix
+        return self._to_scale.check(_without_hidden(matrix, self.hidden_columns(rows)), rows)
+
+    def lazy_rows(self, rows: np.ndarray) -> Any:
+        """Return a `dask.delayed` that computes :meth:`rows`, also in another process.
+
+        None for data in memory, and for a file that is open for writing: then the rows must be sent.
+        """
+        found = self._matrix.lazy_rows(rows)
+        if found is None:
+            return None
+        import dask
+
+        found = dask.delayed(_without_hidden)(found, self.hidden_columns(rows))
+        return dask.delayed(ScaleCheck.check)(self._to_scale, found, rows)
+
+    def hidden_columns(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
+        """Read which entries of some cells the user hides, (cells, columns) bool; None: `hide` was not given."""
+        return None if self.hide is None else self.hide.rows(rows).astype(bool)
 
     def block(self, rows: np.ndarray | None = None) -> CellBlock:
         """Read the cells in ``rows`` (increasing or not; None: all)."""
-        matrix = self._matrix if rows is None else self._matrix[rows]
-        rows = np.arange(self.n_cells) if rows is None else np.asarray(rows)
+        matrix, hidden = self.rows(rows), self.hidden_columns(rows)
+        return self.to_block(matrix, np.arange(self.n_cells) if rows is None else np.asarray(rows), hidden)
+
+    def blocks(self) -> Iterator[CellBlock]:
+        """Read all cells in their order, some thousand at a time."""
+        for part in consecutive(self.n_cells, ROWS_AT_ONCE):
+            yield self.block(None if len(self.samples[part]) == self.n_cells else np.arange(part.start, part.stop))
+
+    def to_block(
+        self, matrix: sparse.csr_matrix, rows: np.ndarray, hidden_columns: sparse.csr_matrix | None = None
+    ) -> CellBlock:
+        """Make a block of what :meth:`rows` and :meth:`hidden_columns` return for ``rows``; reads nothing."""
         # Totals and units of cells come from all genes of the data, so values are converted before genes are picked.
         log_values = self._pick(to_log(matrix, self.scale))
-        is_same = self._to_tokens.is_log_scale
+        is_same = self._to_tokens.is_log_scale(matrix)
         return CellBlock(
             rows=rows,
             log_values=log_values,
@@ -181,15 +198,38 @@ class CellReader:
             samples=self.samples[rows],
             coordinates=None if self.coordinates is None else self.coordinates[rows],
             name_hashes=self.name_hashes[rows],
-            hidden=None if self.hide is None else self._pick(self.hide[rows]),
+            hidden=None if hidden_columns is None else self._pick(hidden_columns),
         )
 
-    def columns(self, rows: np.ndarray) -> sparse.csr_matrix:
-        """Read all columns of the object, also those without a gene of the network, on the log scale of the input."""
-        return to_log(self._matrix[rows], self.scale)
+    def columns_of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Convert what :meth:`rows` returns, all columns of the object, to the log scale of the input."""
+        return to_log(matrix, self.scale)
+
+    def without_matrix(self) -> CellReader:
+        """Return a copy that can be sent to another process: it knows all cells, and makes blocks of rows it is given.
+
+        It has neither matrix nor hidden entries, so it cannot read.
+        """
+        result = copy(self)
+        result.holds_counts = self.holds_counts
+        result._matrix = result.hide = result._sample = None
+        result.__dict__.pop("sample", None)
+        return result
+
+    def with_genes(self, gene_index: np.ndarray) -> CellReader:
+        """Return a reader of the same cells for which only these genes of the vocabulary are measured."""
+        kept = np.isin(self.genes.gene_index, gene_index)
+        result = copy(self)
+        result.__dict__.pop("sample", None)
+        result._set_genes(replace(self.genes, columns=self.genes.columns[kept], gene_index=self.genes.gene_index[kept]))
+        return result
 
     def _pick(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         return pick_genes(matrix, self.genes, len(self.measured))
+
+
+def _without_hidden(matrix: sparse.csr_matrix, hidden: sparse.csr_matrix | None) -> sparse.csr_matrix:
+    return matrix if hidden is None else without_masked(matrix, hidden)
 
 
 def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> sparse.csr_matrix:
@@ -200,39 +240,6 @@ def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> spa
     picked = sparse.csr_matrix((kept.data, gene_of_column[kept.indices], kept.indptr), shape=(matrix.shape[0], n_genes))
     picked.sort_indices()
     return picked
-
-
-def _check_object(adata: AnnData) -> None:
-    """Raise an error unless ``adata`` is an AnnData with cells and genes."""
-    if not isinstance(adata, AnnData):
-        msg = f"adata must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
-        raise TypeError(msg)
-    if adata.n_obs == 0 or adata.n_vars == 0:
-        msg = f"adata has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
-        raise ValueError(msg)
-
-
-def _to_anndata(found: Any) -> str:
-    """Return how to make an AnnData of another object."""
-    if isinstance(found, str | PurePath):
-        return f"Read the file first: `scanpy.read_h5ad({str(found)!r})`."
-    if isinstance(found, pd.DataFrame):
-        return "Convert cells x genes with `anndata.AnnData(df)`."
-    if isinstance(found, np.ndarray) or sparse.issparse(found):
-        return "Convert cells x genes with `anndata.AnnData(matrix)`, and set its `.var_names` to the gene names."
-    return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
-
-
-def _check_not_empty(matrix: sparse.csr_matrix, layer: str | None) -> None:
-    """Raise an error if all cells are empty."""
-    if matrix.nnz:
-        return
-    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    msg = (
-        f"{source} has no positive value: all {matrix.shape[0]:,} x {matrix.shape[1]:,} are zero. "
-        "Pass the layer that holds the expression as `layer=`."
-    )
-    raise ValueError(msg)
 
 
 @cache
@@ -246,6 +253,6 @@ def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
     """Return the gene name of each column."""
     check_is_name("gene_names", gene_names)
     if gene_names is None:
-        return pd.Series(adata.var_names.astype(str))
+        return pd.Series(index_of(adata.var).astype(str))
     names = read_column(adata.var, gene_names, "gene_names", "adata.var", " None uses var_names.")
     return names.astype(object).reset_index(drop=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.read.columns import check_is_name, read_column
+from scanpy_sct.read.columns import as_frame, as_series, check_is_name, read_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,7 +53,7 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
 def sample_columns(adata: AnnData) -> list[str]:
     """Return the columns of `adata.obs` that seem, by their names, to hold samples, and have more than one value."""
     named = [name for name in adata.obs if isinstance(name, str) and _SAMPLE_COLUMN.fullmatch(name)]
-    return [name for name in named if 1 < adata.obs[name].nunique() < adata.n_obs]
+    return [name for name in named if 1 < as_series(adata.obs[name]).nunique() < adata.n_obs]
 
 
 def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
@@ -62,7 +62,7 @@ def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
     ``coordinates`` come from :func:`read_coordinates`.
     """
     columns = sample_columns(adata)
-    signs = [f"adata.obs[{columns[0]!r}] has {adata.obs[columns[0]].nunique()} values"] if columns else []
+    signs = [f"adata.obs[{name!r}] has {as_series(adata.obs[name]).nunique()} values" for name in columns[:1]]
     n_shared = 0 if coordinates is None else _count_shared(coordinates)
     if n_shared > MAX_SHARED_FRACTION * adata.n_obs:
         signs.append(f"{n_shared:,} cells lie exactly where another does in adata.obsm['spatial']")
@@ -90,7 +90,7 @@ def read_coordinates(adata: AnnData) -> np.ndarray | None:
     """
     if "spatial" not in adata.obsm:
         return None
-    stored = adata.obsm["spatial"]
+    stored = as_frame(adata.obsm["spatial"])
     stored = stored.compute() if hasattr(stored, "compute") else stored
     try:
         coordinates = np.asarray(stored, dtype=np.float64)

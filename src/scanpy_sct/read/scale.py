@@ -22,8 +22,10 @@ MAX_LOG = 20.0
 INTEGER_TOLERANCE = 1e-3
 """Distance from an integer of a count that was converted to a logarithm and back."""
 
-N_SAMPLED_ROWS = 2_000
-"""Evenly spaced rows on which properties of the whole data are found."""
+N_RUNS, RUN_LENGTH = 40, 50
+"""Evenly spaced runs of consecutive rows on which properties of the whole data are found: a file is read in few pieces,
+and no sample of some size is missed."""
+N_SAMPLED_ROWS = N_RUNS * RUN_LENGTH
 
 N_BLOCK_ROWS = 10_000
 """Rows converted at a time."""
@@ -38,14 +40,23 @@ def find_scale(matrix: sparse.csr_matrix) -> Scale:
     """Distinguish counts, linear values (CPM, TPM, corrected counts) and log values (of any base).
 
     Integers are counts. Otherwise values above 20 are linear, and so are rows that all have one total
-    (normalised, no logarithm taken); all others are log. Integers and totals are looked for in up to 2,000 rows.
+    (normalised, no logarithm taken); all others are log. All this is looked for in up to 2,000 rows.
     """
     sample = _sample_rows(matrix)
-    if matrix.nnz == 0 or _are_integers(sample.data):
+    if sample.nnz == 0 or _are_integers(sample.data):
         return "counts"
-    if matrix.data.max() > MAX_LOG or _have_one_total(sample):
+    if sample.data.max() > MAX_LOG or _have_one_total(sample):
         return "linear"
     return "log"
+
+
+def contradicting_entries(matrix: sparse.csr_matrix, scale: Scale) -> np.ndarray:
+    """Return which entries cannot be of a ``scale`` that was found on other rows, (n_entries,) bool."""
+    if scale == "log":
+        return matrix.data > MAX_LOG
+    if scale == "counts":
+        return np.abs(matrix.data - np.rint(matrix.data)) > INTEGER_TOLERANCE
+    return np.zeros(matrix.nnz, dtype=bool)
 
 
 def to_log(matrix: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
@@ -72,18 +83,14 @@ class TokenValues:
     were_counts: bool = False
     """Whether normalised values are converted back to counts."""
 
-    is_log_scale: bool = False
-    """Whether the result equals the values on the log scale of the input: `log1p` of exact integers."""
-
     @classmethod
     def found_in(cls, matrix: sparse.csr_matrix, scale: Scale, target: TokenScale) -> TokenValues:
-        """Find the properties of ``matrix`` (cells, all genes of the data) on evenly spaced rows."""
+        """Find the properties of ``matrix`` (cells, all genes of the data) on the rows of :func:`sampled_rows`."""
         if target not in get_args(TokenScale):
             msg = f"target must be one of {', '.join(map(repr, get_args(TokenScale)))}, found {target!r}."
             raise ValueError(msg)
         if scale == "counts":
-            is_exact = bool((matrix.data == np.rint(matrix.data)).all())
-            return cls(scale, target, is_log_scale=is_exact and target == "log1p_counts")
+            return cls(scale, target)
         base, sample = None, _sample_rows(matrix)
         if scale == "log":
             base = _find_base(sample, _were_counts if target == "log1p_counts" else _have_one_total)
@@ -91,6 +98,14 @@ class TokenValues:
                 return cls(scale, target)
             sample = with_data(sample, _exp1m(sample.data, base))
         return cls(scale, target, base, _were_counts(sample))
+
+    def is_log_scale(self, matrix: sparse.csr_matrix) -> bool:
+        """Whether the result equals the values on the log scale of the input: `log1p` of exact integers."""
+        return (
+            self.scale == "counts"
+            and self.target == "log1p_counts"
+            and bool((matrix.data == np.rint(matrix.data)).all())
+        )
 
     def of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         """Convert the cells of ``matrix`` (cells, all genes of the data); float32, the same entries."""
@@ -225,10 +240,11 @@ def _are_integers(values: np.ndarray) -> bool:
 
 
 def sampled_rows(n_rows: int) -> np.ndarray | None:
-    """Return the evenly spaced rows on which properties of all data are found; None: all rows, in small data."""
+    """Return the rows on which properties of all data are found: evenly spaced runs; None: all rows, in small data."""
     if n_rows <= N_SAMPLED_ROWS:
         return None
-    return np.linspace(0, n_rows - 1, N_SAMPLED_ROWS).astype(int)
+    starts = np.linspace(0, n_rows - RUN_LENGTH, N_RUNS).astype(np.int64)
+    return (starts[:, None] + np.arange(RUN_LENGTH)).ravel()
 
 
 def _sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

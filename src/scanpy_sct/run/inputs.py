@@ -131,6 +131,8 @@ class BagInputs:
     """Masked entries; None: none."""
     requested_of: MaskedOf | None = None
     """Entries of target cells to predict; None: none."""
+    in_background: np.ndarray | None = None
+    """(cells of the block,) bool, see `BagInput`."""
 
     def __len__(self) -> int:
         return len(self.bags)
@@ -144,4 +146,5 @@ class BagInputs:
         made = make_tokens(binned, values, masked, block.measured, self.rules)
         requested = _NONE if self.requested_of is None else np.flatnonzero(self.requested_of(targets))
         coordinates = None if block.coordinates is None else block.coordinates[bag.rows]
-        return BagInput(targets, made.tokens, made.values, requested, coordinates)
+        in_background = None if self.in_background is None else self.in_background[bag.rows]
+        return BagInput(targets, made.tokens, made.values, requested, coordinates, in_background)

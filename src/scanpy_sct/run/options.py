@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from scanpy_sct.settings import Precision as Precision  # re-exported
+from scanpy_sct.settings import settings
 
 BagPolicy = Literal["auto", "spatial", "similar", "random"]
 
@@ -23,6 +24,10 @@ class ComputeOptions:
     batch_size: int | Literal["auto"] = "auto"
     """Bags computed at once."""
     seed: int = 0
+    block_size: int = field(default_factory=lambda: settings.block_size)
+    """Largest number of cells in a block, and of cells to which an imputation is fitted."""
+    client: Any = field(default=None, repr=False, compare=False)
+    """A `distributed.Client` on whose workers blocks are computed; None: the active one, if there is one."""
 
     def __post_init__(self) -> None:
         size = self.batch_size

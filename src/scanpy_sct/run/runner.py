@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TypeVar
@@ -109,11 +109,9 @@ class Runner:
         """
         yield from self._run(bags, lambda batch: self._vectors(batch, background))
 
-    @torch.inference_mode()
-    def background(self, bags: Iterable[BagInput]) -> Background:
+    def background(self, bags: Sequence[BagInput] | BagInputs) -> Background:
         """Count the visible bins of all bags, for networks that centre cells on a profile."""
-        counts = (self.network.background(torch.from_numpy(bag.tokens).to(self.device)) for bag in bags)
-        return reduce(operator.add, counts)
+        return reduce(operator.add, (count for _, count in self._run(bags, self._counts)))
 
     def _run(
         self, bags: Sequence[BagInput] | BagInputs, compute: Callable[[_Batch], list[T]]
@@ -183,6 +181,10 @@ class Runner:
             TokenPrediction(*parts)
             for parts in zip(*(np.split(each.cpu().numpy(), ends) for each in found), strict=True)
         ]
+
+    @torch.inference_mode()
+    def _counts(self, batch: _Batch) -> list[Background]:
+        return [self.network.background(tokens) for tokens in batch.bags.tokens]
 
     @torch.inference_mode()
     def _vectors(self, batch: _Batch, background: Background | None) -> list[np.ndarray]:

@@ -22,6 +22,8 @@ from scanpy_sct.write import WriteOptions, write_annotation
 if TYPE_CHECKING:
     from os import PathLike
 
+    from distributed import Client
+
     from scanpy_sct.annotate.annotators import Annotator
     from scanpy_sct.annotate.markers import Markers
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -46,6 +48,7 @@ def annotate(
     batch_size: int | Literal["auto"] = "auto",
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
+    client: Client | None = None,
 ) -> AnnData | None:
     """Annotate cells with labels from a reference, from marker genes, or from the label head of a checkpoint.
 
@@ -158,7 +161,7 @@ def annotate(
         model,
         (
             ReadOptions(layer, library_key, gene_names),
-            ComputeOptions(bags, device, precision, batch_size, as_seed(rng)),
+            ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
             WriteOptions(key_added, copy),
         ),
         compute,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from anndata import AnnData
+    from distributed import Client
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
@@ -31,6 +32,7 @@ def embed(
     batch_size: int | Literal["auto"] = "auto",
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
+    client: Client | None = None,
 ) -> AnnData | None:
     """Compute the cell embedding: one vector per cell, for neighbours, clusters and UMAP.
 
@@ -43,7 +45,7 @@ def embed(
         bag to embed a cell; vectors of `sct-mini` do not depend on it.
     key_added
         Name of the result.
-    model, layer, library_key, gene_names, device, precision, batch_size, rng, copy
+    model, layer, library_key, gene_names, device, precision, batch_size, rng, copy, client
         As in :func:`scanpy_sct.tl.impute`.
 
     Returns
@@ -82,7 +84,7 @@ def embed(
         model,
         (
             ReadOptions(layer, library_key, gene_names),
-            ComputeOptions(bags, device, precision, batch_size, as_seed(rng)),
+            ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
             WriteOptions(key_added, copy),
         ),
         lambda *cells: Result(write_embedding, {"values": embed_cells(*cells)}),

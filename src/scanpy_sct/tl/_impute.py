@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scanpy_sct.impute import ImputeSettings
-from scanpy_sct.impute.fields import imputed_fields
+from scanpy_sct.impute.fields import imputed_bytes, imputed_fields, make_imputer
+from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.requested import as_gene_list
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
-from scanpy_sct.workflow import Result, run_workflow
-from scanpy_sct.write import WriteOptions, write_imputation
+from scanpy_sct.workflow import Result, StoredTables, open_parts, run_workflow
+from scanpy_sct.write import ImputationKeys, WriteOptions, write_imputation
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from distributed import Client
     from scipy import sparse
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -43,6 +45,8 @@ def impute(
     batch_size: int | Literal["auto"] = "auto",
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
+    out: str | PathLike[str] | None = None,
+    client: Client | None = None,
 ) -> AnnData | None:
     """Impute the expression of every gene in every cell from the other genes and the other cells.
 
@@ -99,6 +103,14 @@ def impute(
         Seed, or generator, of bags and passes. `None`: a new seed, which is recorded.
     copy
         Return a copy with the result and leave `adata` as it is.
+    out
+        Path of a zarr store, ending in `.zarr`, for data whose result does not fit in memory. The imputed values are
+        written to it block by block, compressed; at the end it holds the whole object with the result, as
+        :meth:`anndata.AnnData.write_zarr` would have written it, and the layers of `adata` are dask arrays that read
+        from it. After an interruption the same call goes on with the blocks that are missing.
+    client
+        `distributed.Client` of a dask cluster, on whose workers blocks are computed. `None`: the active client, if
+        there is one. Without `out`, the layers are then dask arrays on the workers.
 
     Returns
     -------
@@ -106,7 +118,8 @@ def impute(
 
     `.layers[key_added]` : float32, (cells, genes)
         Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given). Genes
-        that were not imputed keep their measured values (NaN where `hide` is set).
+        that were not imputed keep their measured values (NaN where `hide` is set). With `out` or on a dask cluster it
+        is a dask array, of CSR chunks if `out` is given and at most a quarter of the genes is imputed.
     `.var[key_added + "_imputed"]` : bool
         Whether the gene was imputed.
     `.var[key_added + "_recovery"]` : float64
@@ -150,18 +163,21 @@ def impute(
     """
     requested = as_gene_list(genes)
     settings = ImputeSettings(calibrate=calibrate, blend=blend, denoise=denoise, keep_bins=store_bins)
-
-    def compute(checkpoint: Checkpoint, reader: CellReader, options: ComputeOptions) -> Result:
-        return Result(write_imputation, *imputed_fields(checkpoint, reader, options, settings, requested))
-
-    return run_workflow(
-        adata,
-        model,
-        (
-            ReadOptions(layer, library_key, gene_names, hide),
-            ComputeOptions(bags, device, precision, batch_size, as_seed(rng)),
-            WriteOptions(key_added, copy),
-        ),
-        compute,
-        {"genes": requested, "calibrate": calibrate, "blend": blend, "denoise": denoise, "store_bins": store_bins},
+    options = (
+        ReadOptions(layer, library_key, gene_names, hide),
+        ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
+        WriteOptions(key_added, copy),
     )
+    params = {"genes": requested, "calibrate": calibrate, "blend": blend, "denoise": denoise, "store_bins": store_bins}
+
+    def compute(checkpoint: Checkpoint, reader: CellReader, computing: ComputeOptions) -> Result:
+        imputer, unmeasured = make_imputer(checkpoint, reader, computing, settings, requested)
+        if out is None:
+            return Result(write_imputation, *imputed_fields(imputer, unmeasured))
+        rows, keys = imputer.block_rows, ImputationKeys.of(key_added)
+        parts = open_parts(out, checkpoint, reader, rows, options, params, imputed_bytes(imputer))
+        layers = {"layer": keys.values} | ({"bins": keys.bins, "confidence": keys.confidence} if store_bins else {})
+        fields, details = imputed_fields(imputer, unmeasured, ImputationStore(parts))
+        return Result(write_imputation, fields, details, StoredTables(parts, rows, layers))
+
+    return run_workflow(adata, model, options, compute, params)

@@ -1,0 +1,68 @@
+"""Some cells of an AnnData, as the networks read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class CellBlock:
+    """Expression of some cells, for the genes of a vocabulary and in its order."""
+
+    rows: np.ndarray
+    """Row of each cell in the object, (n_cells,)."""
+    log_values: sparse.csr_matrix
+    """(n_cells, n_genes) float32, values on the log scale of the input, positive entries only."""
+    token_values: sparse.csr_matrix
+    """The values that are binned, same entries."""
+    measured: np.ndarray
+    """(n_genes,) bool: whether the data have the gene."""
+    samples: np.ndarray
+    """(n_cells,) integers: sample of each cell."""
+    coordinates: np.ndarray | None
+    """(n_cells, 2) float64, in the unit of the data; None without `obsm["spatial"]`."""
+    name_hashes: np.ndarray
+    """(n_cells,) uint64 hash of the name of each cell."""
+    hidden: sparse.csr_matrix | None = None
+    """(n_cells, n_genes) bool: entries that the user hides; the values above lack them."""
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.rows)
+
+    def block(self, rows: np.ndarray) -> CellBlock:
+        """Return some of the cells, by their rows within the block."""
+        return replace(
+            self,
+            rows=self.rows[rows],
+            log_values=self.log_values[rows],
+            token_values=self.token_values[rows],
+            samples=self.samples[rows],
+            coordinates=None if self.coordinates is None else self.coordinates[rows],
+            name_hashes=self.name_hashes[rows],
+            hidden=None if self.hidden is None else self.hidden[rows],
+        )
+
+    def at_genes(self, genes: np.ndarray) -> CellBlock:
+        """Return the cells with some genes, increasing indices into the vocabulary."""
+        if len(genes) == len(self.measured):
+            return self
+        log_values = self.log_values[:, genes]
+        is_same = self.token_values is self.log_values
+        return replace(
+            self,
+            log_values=log_values,
+            token_values=log_values if is_same else self.token_values[:, genes],
+            measured=self.measured[genes],
+            hidden=None if self.hidden is None else self.hidden[:, genes],
+        )
+
+    def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return which measured entries of some cells the user hides, (rows, genes) bool."""
+        if self.hidden is None:
+            return np.zeros((len(self.rows[rows]), len(self.measured)), dtype=bool)
+        return self.hidden[rows].toarray() & self.measured

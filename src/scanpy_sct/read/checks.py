@@ -1,0 +1,70 @@
+"""Checks of an AnnData and of its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from scanpy_sct.read.matrix import named_rows
+from scanpy_sct.read.scale import MAX_LOG, Scale, contradicting_entries
+
+
+def check_object(adata: AnnData) -> None:
+    """Raise an error unless ``adata`` is an AnnData with cells and genes."""
+    if not isinstance(adata, AnnData):
+        msg = f"adata must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
+        raise TypeError(msg)
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        msg = f"adata has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
+        raise ValueError(msg)
+
+
+def _to_anndata(found: Any) -> str:
+    """Return how to make an AnnData of another object."""
+    if isinstance(found, str | PurePath):
+        return f"Read the file first: `scanpy.read_h5ad({str(found)!r})`."
+    if isinstance(found, pd.DataFrame):
+        return "Convert cells x genes with `anndata.AnnData(df)`."
+    if isinstance(found, np.ndarray) or sparse.issparse(found):
+        return "Convert cells x genes with `anndata.AnnData(matrix)`, and set its `.var_names` to the gene names."
+    return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
+
+
+def check_not_empty(matrix: sparse.csr_matrix, source: str, n_cells: int) -> None:
+    """Raise an error if all cells are empty; ``matrix`` has all of the ``n_cells`` cells, or some."""
+    if matrix.nnz:
+        return
+    some = "" if matrix.shape[0] == n_cells else f", in cells drawn from {n_cells:,}"
+    msg = (
+        f"{source} has no positive value: all {matrix.shape[0]:,} x {matrix.shape[1]:,} are zero{some}. "
+        "Pass the layer that holds the expression as `layer=`."
+    )
+    raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class ScaleCheck:
+    """Raises an error for values that are not of the scale found on other cells."""
+
+    source: str
+    scale: Scale
+
+    def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
+        """Check some rows of the object (None: all), and return them."""
+        is_bad = contradicting_entries(matrix, self.scale)
+        if is_bad.any():
+            found = "values that are not integers" if self.scale == "counts" else f"values above {MAX_LOG:g}"
+            expected = "counts" if self.scale == "counts" else "logarithms"
+            msg = (
+                f"{self.source} holds {found} (such as {matrix.data[is_bad][0]:.4g}) in "
+                f"{named_rows(matrix, is_bad, rows)}, while the cells that were looked at first hold {expected}: a "
+                "matrix must hold one kind of values. Pass another matrix as `layer=`, or correct these cells."
+            )
+            raise ValueError(msg)
+        return matrix

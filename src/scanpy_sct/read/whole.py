@@ -1,0 +1,79 @@
+"""Open whole objects without loading their matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anndata import AnnData
+
+MATRICES = ("layers", "obsp", "varp")
+TABLES = ("obsm", "varm")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[AnnData]:
+    """Open an h5ad or zarr file: X, layers and raw as dask arrays, everything else in memory.
+
+    Unlike :func:`anndata.experimental.read_lazy` it gives tables of pandas, which every function can change and write.
+    """
+    if path.suffix == ".h5ad":
+        import h5py
+
+        with h5py.File(path, mode="r") as file:
+            yield _from_group(file)
+    else:
+        import zarr
+
+        yield _from_group(zarr.open_group(path, mode="r"))
+
+
+def _from_group(group: Any) -> AnnData:
+    from anndata.experimental import read_elem_lazy
+    from anndata.io import read_elem
+
+    fields = {name: read_elem(group[name]) for name in ("obs", "var", "uns", *TABLES) if name in group}
+    for name in MATRICES:
+        if name in group:
+            fields[name] = {key: read_elem_lazy(group[name][key]) for key in group[name]}
+    raw = None
+    if "raw" in group and hasattr(group["raw"], "keys"):  # an array stands for "none"
+        raw = {name: read_elem(group["raw"][name]) for name in ("var", "varm") if name in group["raw"]}
+        raw["X"] = read_elem_lazy(group["raw"]["X"])
+    return ad.AnnData(read_elem_lazy(group["X"]) if "X" in group else None, **fields, raw=raw)
+
+
+def shallow_copy(adata: AnnData) -> AnnData:
+    """Return an object of its own with the same matrices, which are not copied or loaded; tables are in memory."""
+    from anndata.experimental import read_elem_lazy
+
+    matrix = read_elem_lazy(adata.file["X"]) if adata.isbacked and "X" in adata.file else adata.X
+    raw = None
+    if adata.raw is not None:
+        x = read_elem_lazy(adata.file["raw/X"]) if adata.isbacked else adata.raw.X
+        raw = {"X": x, "var": _table(adata.raw.var), "varm": dict(adata.raw.varm)}
+    fields = {name: dict(getattr(adata, name)) for name in (*MATRICES, *TABLES)}
+    for name in TABLES:
+        fields[name] = {key: _table(value) for key, value in fields[name].items()}
+    uns = _loaded(adata.uns)
+    return ad.AnnData(matrix, obs=_table(adata.obs), var=_table(adata.var), uns=uns, raw=raw, **fields)
+
+
+def _table(value: Any) -> Any:
+    """Return a table of pandas of its own; other values as they are."""
+    value = value.to_memory() if hasattr(value, "to_memory") and hasattr(value, "columns") else value
+    return value.copy() if hasattr(value, "columns") else value
+
+
+def _loaded(value: Any) -> Any:
+    """Copy nested mappings and load what is lazy in them; nothing else is copied."""
+    if isinstance(value, Mapping):
+        return {name: _loaded(item) for name, item in value.items()}
+    return value.compute() if hasattr(value, "compute") else value

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import logging
+import pickle
+import weakref
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.matrix import open_matrix
+from scanpy_sct.read.storage import open_stored
+
+RNG = np.random.default_rng(0)
+VALUES = np.where(RNG.random((120, 30)) < 0.3, RNG.poisson(4, (120, 30)), 0).astype(np.float32)
+
+
+@pytest.fixture
+def adata():
+    return ad.AnnData(sparse.csr_matrix(VALUES))
+
+
+@pytest.fixture
+def stored(storage):
+    wide = np.hstack([VALUES, np.zeros((120, 100), dtype=np.float32)])
+    return storage(ad.AnnData(sparse.csr_matrix(wide))).X
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        np.arange(30, 90),
+        np.array([119, 0, 5, 6, 7, 80]),
+        np.array([3, 3, 118, 3]),
+        np.array([64]),
+        np.array([], dtype=int),
+        RNG.permutation(120),
+    ],
+    ids=["all", "run", "unsorted", "twice", "one", "none", "permuted"],
+)
+def test_rows_in_any_order(stored, rows):
+    opened = open_stored(stored, "adata.X")
+    assert opened.shape == (120, 130)
+    found = opened.rows(rows)
+    assert type(found) is sparse.csr_matrix
+    assert found.dtype == np.float32
+    assert found.has_canonical_format
+    np.testing.assert_array_equal(found[:, :30].toarray(), VALUES if rows is None else VALUES[rows])
+
+
+def test_rows_can_be_read_by_another_process(stored):
+    """What is sent to it holds neither the matrix nor an open file."""
+    opened = open_stored(stored, "adata.X")
+    rows = np.array([100, 3, 64, 65])
+    lazy = opened.lazy_rows(rows)
+    assert (lazy is None) == opened.is_in_memory
+    if lazy is not None:
+        sent = pickle.loads(pickle.dumps(lazy))
+        np.testing.assert_array_equal(sent.compute(scheduler="sync")[:, :30].toarray(), VALUES[rows])
+
+
+def test_a_file_open_for_writing_is_not_read_by_another_process(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r+")
+    opened = open_stored(backed.X, "adata.X")
+    assert opened.lazy_rows(np.arange(3)) is None
+    np.testing.assert_array_equal(opened.rows(np.arange(3)).toarray(), VALUES[:3])
+
+
+class CountedFile:
+    """A dense matrix that counts the rows that are read of it."""
+
+    shape, dtype = VALUES.shape, VALUES.dtype
+
+    def __init__(self):
+        self.reads = []
+
+    def __getitem__(self, rows):
+        self.reads.append((rows.start, rows.stop))
+        return VALUES[rows]
+
+
+def test_a_file_is_read_in_runs(monkeypatch):
+    monkeypatch.setattr("scanpy_sct.read.storage.MAX_GAP", 8)
+    file = CountedFile()
+    rows = np.array([110, 3, 4, 5, 9, 60, 111])
+    np.testing.assert_array_equal(open_stored(file, "x").rows(rows).toarray(), VALUES[rows])
+    # Small gaps are read through.
+    assert file.reads == [(3, 10), (60, 61), (110, 112)]
+
+
+def test_rows_far_apart_are_not_held_together(monkeypatch):
+    monkeypatch.setattr("scanpy_sct.read.storage.MAX_DENSE_ROWS", 50)
+    file = CountedFile()
+    rows = np.arange(5, 119, 4)
+    np.testing.assert_array_equal(open_stored(file, "x").rows(rows).toarray(), VALUES[rows])
+    assert file.reads == [(5, 54), (57, 102), (105, 118)]
+
+
+def test_dense_rows_are_converted_some_at_a_time(monkeypatch):
+    monkeypatch.setattr("scanpy_sct.read.storage.MAX_DENSE_ROWS", 16)
+    file = CountedFile()
+    np.testing.assert_array_equal(open_stored(file, "x").rows(None).toarray(), VALUES)
+    assert max(stop - start for start, stop in file.reads) <= 16
+    assert sum(stop - start for start, stop in file.reads) == 120
+
+
+@pytest.fixture
+def counted_chunks():
+    """A dask array of chunks of 10 rows, the numbers of those that were loaded, and how many rows were held at once."""
+    da = pytest.importorskip("dask.array")
+    import dask
+
+    loaded, held = [], {"now": 0, "most": 0}
+
+    def release():
+        held["now"] -= 10
+
+    def load(block_info=None):
+        (start, stop), _ = block_info[None]["array-location"]
+        loaded.append(start // 10)
+        chunk = sparse.csr_matrix(VALUES[start:stop])
+        held["now"] += 10
+        held["most"] = max(held["most"], held["now"])
+        weakref.finalize(chunk, release)
+        return chunk
+
+    array = da.map_blocks(load, chunks=((10,) * 12, (30,)), dtype=np.float32, meta=sparse.csr_matrix((0, 0)))
+    loaded.clear()
+    with dask.config.set(scheduler="sync"):
+        yield array, loaded, held
+
+
+def test_only_chunks_with_requested_rows_are_loaded_and_each_once(counted_chunks):
+    array, loaded, held = counted_chunks
+    opened = open_stored(array, "x")
+    assert not loaded
+    rows = np.array([57, 3, 4, 55, 119])
+    np.testing.assert_array_equal(opened.rows(rows).toarray(), VALUES[rows])
+    assert sorted(loaded) == [0, 5, 11]
+    assert held["most"] <= 30
+
+
+def test_never_more_than_a_piece_is_held(counted_chunks, monkeypatch):
+    monkeypatch.setattr("scanpy_sct.read.matrix.ROWS_AT_ONCE", 20)
+    array, loaded, held = counted_chunks
+    adata = ad.AnnData(sparse.csr_matrix(VALUES.shape), layers={"lazy": array})
+    matrix = open_matrix(adata, "lazy")
+    total = np.zeros(30)
+    for rows, values in matrix.pieces():
+        np.testing.assert_array_equal(values.toarray(), VALUES[rows])
+        total += np.asarray(values.sum(axis=0)).ravel()
+    np.testing.assert_allclose(total, VALUES.sum(axis=0))
+    assert sorted(loaded) == list(range(12))
+    assert held["most"] <= 30
+
+
+@pytest.mark.parametrize("make", [sparse.csc_matrix, np.asarray])
+def test_what_cannot_be_read_by_rows_is_loaded_with_the_way_out(make, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("scanpy_sct.read.storage.LARGE", 100)
+    if make is np.asarray:
+        stored, expected = pytest.importorskip("dask.array").from_array(VALUES, chunks=(-1, 7)), "Rechunk"
+    else:
+        ad.AnnData(make(VALUES)).write_h5ad(tmp_path / "a.h5ad")
+        stored, expected = ad.read_h5ad(tmp_path / "a.h5ad", backed="r").X, "Write it as CSR"
+    with caplog.at_level(logging.WARNING):
+        opened = open_stored(stored, "adata.X")
+    assert opened.is_in_memory
+    assert "all 120 cells are loaded" in caplog.text
+    assert expected in caplog.text
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_bad_values_are_found_when_they_are_read_and_their_rows_named(bad):
+    da = pytest.importorskip("dask.array")
+    values = VALUES.copy()
+    values[[77, 90], 2] = bad
+    matrix = open_matrix(ad.AnnData(da.from_array(values, chunks=(50, 30))))
+    matrix.rows(np.arange(60))
+    with pytest.raises(ValueError, match=r"adata\.X holds .* rows 77, 90"):
+        matrix.rows(np.array([90, 3, 77]))
+    with pytest.raises(ValueError, match=r"in row 77\D"):
+        matrix.lazy_rows(np.arange(70, 80)).compute()
+    with pytest.raises(ValueError, match=r"rows 77, 90"):
+        open_matrix(ad.AnnData(values))

@@ -1,0 +1,149 @@
+"""`tl.impute(out=...)`: the result is collected in a zarr store, and equals that in memory."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import scanpy_sct as sct
+from scanpy_sct.impute.imputer import Imputer
+from scanpy_sct.settings import settings
+
+HOW = {"library_key": "sample", "rng": 3}
+
+
+@pytest.fixture
+def cells(pbmc):
+    cells = ad.AnnData(sparse.csr_matrix(pbmc.X[:120]), var=pbmc.var[[]].copy())
+    cells.obs["sample"] = np.tile(["a", "b"], 60)
+    cells.layers["other"] = cells.X.copy()
+    cells.uns["note"] = {"kept": 1}
+    return cells
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(settings, "block_size", 40)
+    monkeypatch.setattr(settings, "progress", False)
+
+
+@pytest.fixture
+def run(compact_checkpoint):
+    def run(adata, genes=None, **options):
+        sct.tl.impute(adata, genes, model=compact_checkpoint, **{**HOW, **options})
+        return adata
+
+    return run
+
+
+def assert_same(found: ad.AnnData, expected: ad.AnnData, *layers: str) -> None:
+    for name in layers:
+        values = found.layers[name].compute() if hasattr(found.layers[name], "compute") else found.layers[name]
+        values = values.toarray() if sparse.issparse(values) else values
+        np.testing.assert_allclose(values, expected.layers[name], atol=1e-6, equal_nan=True)
+    for column in expected.var:
+        if expected.var[column].dtype.kind == "f":
+            np.testing.assert_allclose(found.var[column], expected.var[column], atol=1e-6)
+        else:
+            assert list(found.var[column]) == list(expected.var[column])
+
+
+def test_the_store_is_the_object_with_the_result(cells, run, tmp_path):
+    out = tmp_path / "imputed.zarr"
+    expected = run(cells.copy(), store_bins=True)
+    found = run(cells, store_bins=True, out=out)
+    layers = ("sct", "sct_bins", "sct_confidence")
+    assert_same(found, expected, *layers)
+    assert hasattr(found.layers["sct"], "dask")
+    stored = ad.read_zarr(out)
+    assert_same(stored, expected, *layers)
+    assert list(tmp_path.iterdir()) == [out]
+    np.testing.assert_array_equal(stored.X.toarray(), cells.X.toarray())
+    np.testing.assert_array_equal(stored.layers["other"].toarray(), cells.X.toarray())
+    assert stored.uns["note"] == {"kept": 1}
+    assert stored.uns["sct"]["params"]["rng"] == 3
+    assert list(stored.obs["sample"]) == list(cells.obs["sample"])
+    assert stored.obs_names.equals(cells.obs_names)
+
+
+def test_few_genes_give_a_sparse_layer(cells, run, open_cells, tmp_path):
+    genes = list(cells.var_names[open_cells(cells).genes.columns[:3]])
+    hidden = np.zeros(cells.shape, dtype=bool)
+    hidden[::7, ::5] = True
+    expected = run(cells.copy(), genes, hide=hidden)
+    found = run(cells, genes, hide=hidden, out=tmp_path / "few.zarr")
+    assert sparse.issparse(found.layers["sct"].compute())
+    assert np.isnan(expected.layers["sct"]).any()
+    assert_same(found, expected, "sct")
+
+
+def test_unmeasured_genes_are_written_too(cells, run, open_cells, tmp_path):
+    genes = list(cells.var_names[open_cells(cells).genes.columns[:2]])
+    panel = cells[:, cells.var_names != genes[0]].copy()
+    expected = run(panel.copy(), genes)
+    found = run(panel, genes, out=tmp_path / "panel.zarr")
+    np.testing.assert_allclose(found.obsm["sct_unmeasured"], expected.obsm["sct_unmeasured"], atol=1e-6)
+    stored = ad.read_zarr(tmp_path / "panel.zarr")
+    np.testing.assert_allclose(stored.obsm["sct_unmeasured"], expected.obsm["sct_unmeasured"], atol=1e-6)
+
+
+def test_an_interrupted_call_goes_on_with_the_missing_blocks(cells, run, monkeypatch, tmp_path):
+    out = tmp_path / "imputed.zarr"
+    expected = run(cells.copy())
+    computed, task = [], Imputer.task
+
+    def interrupted(self, number, *others):
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        computed.append(number)
+        return task(self, number, *others)
+
+    monkeypatch.setattr(Imputer, "task", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(cells, out=out)
+    assert not out.exists()
+    assert "sct" not in cells.layers
+
+    def recorded(self, number, *others):
+        computed.append(number)
+        return task(self, number, *others)
+
+    monkeypatch.setattr(Imputer, "task", recorded)
+    monkeypatch.setattr(Imputer, "fit", lambda _: pytest.fail("fitted again"))
+    run(cells, out=out)
+    assert sorted(computed) == list(range(len(computed)))
+    assert len(computed) > 2
+    assert_same(ad.read_zarr(out), expected, "sct")
+
+
+def test_another_call_does_not_go_on_with_it(cells, run, monkeypatch, tmp_path):
+    out = tmp_path / "imputed.zarr"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Imputer, "task", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(cells, out=out)
+    with pytest.raises(ValueError, match=r"call\.rng: 3 there, 4 now"):
+        run(cells, out=out, rng=4)
+    changed = cells.copy()
+    changed.X.data[:] += 1
+    with pytest.raises(ValueError, match="expression"):
+        run(changed, out=out)
+
+
+def test_errors_come_before_computing(cells, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(Imputer, "fit", lambda _: pytest.fail("computed"))
+    (tmp_path / "there.zarr").mkdir()
+    with pytest.raises(ValueError, match="already exists"):
+        run(cells, out=tmp_path / "there.zarr")
+    with pytest.raises(ValueError, match="must end with"):
+        run(cells, out=tmp_path / "imputed.h5ad")
+    with pytest.raises(OSError, match="cannot be written"):
+        run(cells, out=tmp_path / "missing" / "imputed.zarr")
+    assert "sct" not in cells.layers
+
+
+def test_workers_write_the_store(cells, run, client, tmp_path):
+    expected = run(cells.copy())
+    found = run(cells, client=client, out=tmp_path / "imputed.zarr")
+    assert_same(found, expected, "sct")
