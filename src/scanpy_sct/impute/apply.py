@@ -14,11 +14,12 @@ from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.runner import Runner
 from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import as_slice
 
-CELLS_AT_ONCE = 32
+CELLS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def apply_imputation(
     moments = Moments.zeros(len(plan.columns), masks.n_passes)
     for of_some in in_threads(applied, range(0, block.n_cells, CELLS_AT_ONCE)):
         moments += of_some
+    release_memory()
     return ImputedBlock(block.rows, network.log_odds, moments, *parts, network.bins, network.confidence)
 
 

@@ -27,14 +27,16 @@ from scanpy_sct.impute.predict import NetworkPrediction, predict_block
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.runner import Runner
 from scanpy_sct.run.threads import in_threads
 
 GENES_AT_ONCE = 512
 """Genes that a thread fits."""
-ENTRIES_AT_ONCE = 2**17
+ENTRIES_AT_ONCE = 2**16
 """Entries of some of these genes, whose numbers stay in the cache of a processor."""
-N_PROBES = 400
+N_PROBES, MAX_SHARED_CELLS = 400, 1000
+"""Genes and cells whose entries are enough for the few weights that all genes share."""
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data are too small for a reconstruction."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
@@ -111,20 +113,25 @@ def fit_imputation(
     -------
     The fit, and the predictions for this block.
     """
+    release_memory()
     masks = plan.masks(block)
     is_blended = settings.calibrate and settings.blend
     probes = _probe_genes(block, plan.seed) if is_blended else np.zeros(0, dtype=np.int64)
     wider = plan.predicting(np.union1d(plan.columns, probes))
     weight = choose_cell_weight(runner, block, plan, bags) if settings.calibrate else 1.0
+    release_memory()
     low_rank, scores = None, None
     if len(probes):
         # Before the network runs, so that its predictions and the dense matrix are not in memory together.
         low_rank, scores = fit_low_rank(block.log_values, masks, plan.seed)
+        release_memory()
     network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
+    release_memory()
     fit = ImputationFit(plan, settings, weight)
     if settings.calibrate:
         estimate = _Estimate(block, masks, wider, network, low_rank, scores)
         fit = estimate.calibration(fit) if low_rank is None else estimate.blend(fit, probes)
+    release_memory()
     kept = np.searchsorted(wider.columns, plan.columns)
     return fit, BlockPrediction(network.at_columns(kept), scores)
 
@@ -182,16 +189,16 @@ class _Estimate:
             some = slice(start, start + size)
             yield some, self.genes(columns[some], values[:, some].toarray())
 
-    def genes(self, columns: np.ndarray, values: np.ndarray) -> _Genes:
+    def genes(self, columns: np.ndarray, values: np.ndarray, cells: slice = slice(None)) -> _Genes:
         """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
         genes = self.plan.columns[columns]
-        pass_of = self.masks.pass_of[:, genes]
+        pass_of = self.masks.pass_of[cells, genes]
         order = PassOrder(pass_of, self.masks.n_passes)
         values = order.of(values)
-        network = order.of(self.network.log_odds[:, columns]), order.of(self.network.conditional_mean[:, columns])
+        network = tuple(order.of(table[cells, columns]) for table in self.network.tables[:2])
         data = None
         if self.low_rank is not None and self.scores is not None:
-            found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), genes)
+            found = reconstruct_masked(self.low_rank, self.scores, pass_of, cells, genes)
             data = order.of(found[0]), order.of(found[1])
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]
@@ -239,7 +246,8 @@ class _Estimate:
         Those of the pass of hidden entries are estimated on the probe, all others on the ordinary passes together:
         a few numbers for all genes, on which a single entry has hardly any influence.
         """
-        genes = self.genes(columns, self.values[:, self.plan.columns[columns]].toarray())
+        cells = slice(None, None, -(-self.values.shape[0] // MAX_SHARED_CELLS))
+        genes = self.genes(columns, self.values[cells, self.plan.columns[columns]].toarray(), cells)
         sources = _calibrated(genes)
         pass_of = genes.groups.spread(np.broadcast_to(np.arange(self.masks.n_passes), genes.groups.sizes.shape))
         detected = genes.values > 0

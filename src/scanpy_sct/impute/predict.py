@@ -13,6 +13,7 @@ from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.inputs import BagInput, BagInputs, MaskedOf, plan_block, token_rules
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner, TokenPrediction
 from scanpy_sct.run.threads import in_threads
@@ -77,7 +78,9 @@ def predict_block(
     """
     tables = _Tables(plan, block.n_cells, keep_bins=keep_bins)
     rules = token_rules(runner.checkpoint, plan.genes)
-    for number, of_pass in enumerate(_plan_passes(runner, block, masks, plan, bags)):
+    planned = _plan_passes(runner, block, masks, plan, bags)
+    release_memory()
+    for number, of_pass in enumerate(planned):
         inputs = BagInputs(block, of_pass, rules, partial(masks.masked, number), _requested_in(masks, number, plan))
         found = runner.predict(inputs, cell_weight=cell_weight, keep_bins=keep_bins)
         for bag, prediction in progress(found, len(of_pass), f"pass {number + 1}/{masks.n_passes}"):

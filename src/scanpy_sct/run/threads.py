@@ -6,10 +6,12 @@ cores busy, where dividing each small operation does not; and results do not dep
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -35,10 +37,8 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], n_threads: int | 
         yield from map(function, items)
         return
     waiting: deque[Future[R]] = deque()
-    with (
-        _single_threaded_operations(),
-        ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
+    with _single_threaded_operations():
+        pool = _pool(n_threads)
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
@@ -50,6 +50,25 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], n_threads: int | 
         finally:
             for future in waiting:
                 future.cancel()
+            # What the function uses may be freed now, and the threads may be used again.
+            wait(waiting)
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """Return threads that are kept, since libraries keep memory for each thread that ever was."""
+    return ThreadPoolExecutor(n_threads, "scanpy_sct", initializer=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    """Let operations of torch use one thread in this thread."""
+    torch.set_num_threads(1)
+    # The first call in a thread takes over the number of the process, which is this one now, and another one later.
+    torch.get_num_threads()
+
+
+if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @contextmanager
