@@ -23,7 +23,7 @@ from scanpy_sct.model.profile import MIN_PROBABILITY, Background, BagProfile, Pr
 
 SCALES = (10, 1.0, 10.0)
 """Number, smallest and largest of the scales on which coordinates are encoded."""
-TOKENS_AT_ONCE = 2**17
+TOKENS_AT_ONCE = 2**18
 """Tokens that are computed at a time on a processor."""
 BY_GENE = ("profile.log_prior", "embedder.gene_factors", "decoder.gene_factors")
 """Tensors of the network that have a row for each gene."""
