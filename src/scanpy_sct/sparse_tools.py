@@ -1,4 +1,4 @@
-"""Operations on CSR matrices of cells x genes; none changes its input."""
+"""Operations on CSR matrices of cells x genes, and on indices; none changes its input."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ LOG_BASES = (np.e, 2.0, 10.0)
 def entry_rows(matrix: sparse.csr_matrix) -> np.ndarray:
     """Return the row of every stored entry, (n_entries,)."""
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def as_slice(index: np.ndarray) -> np.ndarray | slice:
+    """Return consecutive indices as a slice, which picks a part of an array without a copy."""
+    if len(index) and index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all():
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return index
 
 
 def with_data(matrix: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:

@@ -50,11 +50,11 @@ def test_samples_do_not_borrow_from_one_another(pbmc, open_cells, compact_checkp
 def test_a_cell_is_left_out_of_the_profile_it_is_centred_on(pbmc, open_cells, compact_checkpoint):
     """Two cells: each is centred on the other, as in a bag of two."""
     from scanpy_sct.plan.bags import Bag
-    from scanpy_sct.run.inputs import bag_inputs, token_rules
+    from scanpy_sct.run.inputs import BagInputs, token_rules
     from scanpy_sct.run.runner import Runner
 
     reader = open_cells(pbmc[:2])
-    inputs = bag_inputs(reader.block(), [Bag(np.arange(2), 2)], token_rules(compact_checkpoint))
+    inputs = BagInputs(reader.block(), [Bag(np.arange(2), 2)], token_rules(compact_checkpoint))
     ((_, of_bag),) = Runner(compact_checkpoint, ComputeOptions()).cell_vectors(inputs)
     np.testing.assert_allclose(embed_cells(compact_checkpoint, reader), of_bag, atol=1e-4)
 

@@ -17,10 +17,12 @@ def test_correlation_within_passes_whatever_the_blocks():
     known = np.array([True, True, False])
     parts = []
     for rows in (slice(0, 7), slice(7, 60)):
-        moments = Moments.zeros(5, 3)
-        moments.add(sparse.csr_matrix(observed[rows]), predicted[rows], pass_of[rows], known)
-        parts.append(moments)
+        parts.append(Moments.of(sparse.csr_matrix(observed[rows]), predicted[rows], pass_of[rows], known))
     found = (parts[0] + parts[1]).correlation()
+    total = Moments.zeros(5, 3)
+    total += parts[0]
+    total += parts[1]
+    np.testing.assert_allclose(total.correlation(), found)
     assert np.isnan(found[4])
     for gene in range(4):
         table = pd.DataFrame({"observed": observed[:, gene], "predicted": predicted[:, gene]})
@@ -30,8 +32,7 @@ def test_correlation_within_passes_whatever_the_blocks():
 
 
 def test_a_constant_gene_has_no_correlation():
-    moments = Moments.zeros(1, 1)
-    moments.add(
+    moments = Moments.of(
         sparse.csr_matrix(np.ones((9, 1))), np.arange(9.0)[:, None], np.zeros((9, 1), np.uint8), np.array([True])
     )
     assert np.isnan(moments.correlation()).all()

@@ -15,7 +15,7 @@ from scanpy_sct.plan.blocks import plan_blocks, rows_of_samples
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.inputs import (
-    bag_inputs,
+    BagInputs,
     check_coordinates,
     genes_to_read,
     network_coordinates,
@@ -198,15 +198,14 @@ def block_vectors(
     rules = token_rules(runner.checkpoint, plan.genes)
     if not plan.by_sample:
         bags = plan_block(block, runner.checkpoint.config.bag_size, plan.policy, plan.seed)
-        for bag, vectors in runner.cell_vectors(bag_inputs(block, bags, rules)):
+        for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules)):
             yield bag.rows, vectors[: len(bag.rows)]
         return
     for sample, rows in _rows_by_sample(block):
         profile = fit.profiles[sample]
         is_drawn = np.isin(block.rows, profile.rows)
-        inputs = bag_inputs(block, _batches(rows), rules)
-        counted = (replace(each, in_background=is_drawn[each.rows]) for each in inputs)
-        for batch, vectors in runner.cell_vectors(counted, profile.background):
+        inputs = BagInputs(block, _batches(rows), rules, in_background=is_drawn)
+        for batch, vectors in runner.cell_vectors(inputs, profile.background):
             yield batch.rows, vectors
 
 
@@ -214,7 +213,7 @@ def count_background(runner: Runner, block: CellBlock, plan: EmbeddingPlan) -> I
     """Yield each sample of a block with the counts of its cells; those of several blocks can be added."""
     rules = token_rules(runner.checkpoint, plan.genes)
     for sample, rows in _rows_by_sample(block):
-        yield sample, runner.background(bag_inputs(block, _batches(rows), rules))
+        yield sample, runner.background(BagInputs(block, _batches(rows), rules))
 
 
 def background_cells(cells: CellReader | CellBlock) -> dict[int, np.ndarray]:

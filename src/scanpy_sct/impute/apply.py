@@ -12,11 +12,14 @@ from scanpy_sct.impute.fit import BlendFit, BlockPrediction, ImputationFit
 from scanpy_sct.impute.low_rank import cell_scores, reconstruct_masked
 from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
-from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks
+from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.run.threads import in_threads
+from scanpy_sct.sparse_tools import as_slice
 
-CELLS_AT_ONCE = 64
+CELLS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -63,32 +66,36 @@ def apply_imputation(
     masks = plan.masks(block)
     if prediction is None:
         prediction = predict(runner, fit, block, masks)
-    network, settings = prediction.network, fit.settings
-    moments = Moments.zeros(len(plan.columns), masks.n_passes)
-    parts = (np.empty_like(network.log_odds), network.conditional_mean) if settings.keep_parts else (None, None)
-    values = network.log_odds
+    network, keep_parts = prediction.network, fit.settings.keep_parts
+    parts = (np.empty_like(network.log_odds), network.conditional_mean) if keep_parts else (None, None)
     expression = block.log_values[:, plan.columns] if len(plan.columns) < len(plan.genes) else block.log_values
-    for start in range(0, block.n_cells, CELLS_AT_ONCE):
+
+    def applied(start: int) -> Moments:
+        """Impute some cells, and return their moments."""
         rows = slice(start, min(start + CELLS_AT_ONCE, block.n_cells))
         log_odds, mean = calibrated(fit, prediction, masks, rows)
         detection = probability(log_odds)
-        if settings.keep_parts:
+        if keep_parts:
             parts[0][rows], parts[1][rows] = detection, mean
-        values[rows] = detection * mean
-        pass_of, observed = masks.pass_of[rows][:, plan.columns], expression[rows]
-        moments.add(observed, values[rows], pass_of, masks.is_known)
+        values = np.multiply(detection, mean, out=network.log_odds[rows])
+        pass_of, observed = masks.pass_of[rows, as_slice(plan.columns)], expression[rows]
+        moments = Moments.of(observed, values, pass_of, masks.is_known)
         if fit.noise is not None:
-            values[rows] = _with_counts(fit, observed.toarray(), values[rows], pass_of, masks, units[rows])
-    return ImputedBlock(block.rows, values, moments, *parts, network.bins, network.confidence)
+            values[:] = _with_counts(fit, observed.toarray(), values, pass_of, masks, units[rows])
+        return moments
+
+    moments = Moments.zeros(len(plan.columns), masks.n_passes)
+    for of_some in in_threads(applied, range(0, block.n_cells, CELLS_AT_ONCE)):
+        moments += of_some
+    release_memory()
+    return ImputedBlock(block.rows, network.log_odds, moments, *parts, network.bins, network.confidence)
 
 
 def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMasks) -> BlockPrediction:
     """Predict a block with the network, and compute the scores of its cells for the reconstruction from the data."""
     scores = None
     if fit.blend is not None:
-        measured = fit.plan.measured_genes
-        values, of_measured = block.log_values[:, measured], masks.at_genes(measured)
-        scores = [cell_scores(each, values, of_measured, number) for number, each in enumerate(fit.blend.low_rank)]
+        scores = [cell_scores(each, block.log_values, masks, number) for number, each in enumerate(fit.blend.low_rank)]
     network = predict_block(
         runner, block, masks, fit.plan, cell_weight=fit.cell_weight, keep_bins=fit.settings.keep_bins
     )
@@ -113,14 +120,13 @@ def calibrated(
     if fit.network is None:
         return log_odds, mean
     plan = fit.plan
-    genes = plan.columns[columns]
-    pass_of = masks.pass_of[rows][:, genes]
-    # Index of the group of each entry in the flattened tables (genes, passes); unmeasured genes have no group.
-    group = np.where(pass_of == NOT_MASKED, 0, pass_of) + masks.n_passes * np.arange(len(genes), dtype=np.int32)
+    genes = as_slice(plan.columns[columns])
+    pass_of = masks.pass_of[rows, genes]
+    # Index of the group of each entry in the flattened tables (genes, passes); of no meaning for unmeasured genes.
+    group = pass_of + masks.n_passes * np.arange(pass_of.shape[1], dtype=np.int32)
     found = _calibrate(fit.network, columns, group, log_odds, mean)
     if fit.blend is not None and prediction.scores is not None:
-        index = plan.measured_index[genes]
-        of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, index)
+        of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, genes)
         found = _blend(fit.blend, columns, group, found, of_data)
     unmeasured = plan.is_unmeasured[columns]
     if unmeasured.any():
@@ -132,8 +138,10 @@ def calibrated(
 def _calibrate(
     fit: Calibration, columns: slice | np.ndarray, group: np.ndarray, log_odds: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    shifted = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS) + fit.shift[columns].ravel()[group]
-    return np.clip(shifted, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=shifted), mean * fit.factor[columns].ravel()[group]
+    shifted = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    shifted += _of_groups(fit.shift[columns], group)
+    np.clip(shifted, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=shifted)
+    return shifted, mean * _of_groups(fit.factor[columns], group)
 
 
 def _blend(
@@ -144,10 +152,20 @@ def _blend(
     data: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     data = _calibrate(fit.data, columns, group, *data)
-    first, second, offset = (fit.weights[columns][..., number].ravel()[group] for number in range(3))
-    log_odds = first * network[0] + second * data[0] + offset
-    weight = fit.mean_weight[columns].ravel()[group]
-    return log_odds, (weight * network[1] + (1 - weight) * data[1]) * fit.factor[columns].ravel()[group]
+    log_odds = _of_groups(fit.weights[columns, :, 0], group)
+    log_odds *= network[0]
+    log_odds += _of_groups(fit.weights[columns, :, 1], group) * data[0]
+    log_odds += _of_groups(fit.weights[columns, :, 2], group)
+    weight, factor = fit.mean_weight[columns], fit.factor[columns]
+    mean = _of_groups(weight * factor, group)
+    mean *= network[1]
+    mean += _of_groups((1 - weight) * factor, group) * data[1]
+    return log_odds, mean
+
+
+def _of_groups(table: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the value of each entry's group."""
+    return table.ravel().take(group, mode="clip")
 
 
 def _with_counts(

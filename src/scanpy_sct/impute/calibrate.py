@@ -144,4 +144,6 @@ def _log_odds(p: np.ndarray) -> np.ndarray:
 
 def probability(log_odds: np.ndarray) -> np.ndarray:
     """Return the probability of some log-odds."""
-    return 1 / (1 + np.exp(-log_odds))
+    result = np.exp(-log_odds)
+    result += 1
+    return np.divide(1, result, out=result)

@@ -6,7 +6,10 @@ few bags are masked and predicted with several weights; the weight with the best
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from scipy import sparse
 
 from scanpy_sct.impute.calibrate import MAX_LOG_ODDS, MIN_PROBABILITY, VisibleCounts, detection_shift, probability
 from scanpy_sct.impute.groups import Groups
@@ -14,8 +17,9 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import BagInputs, plan_block, token_rules
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROBE_BAGS = 8
@@ -37,36 +41,64 @@ def choose_cell_weight(runner: Runner, block: CellBlock, plan: ImputationPlan, b
         drawn = passes.assigned(block.rows[rows], plan.genes) == 0
         return (drawn & block.measured) | block.hidden_rows(rows)
 
+    def visible_of(values: sparse.csr_matrix) -> sparse.csr_matrix:
+        # The values lack hidden entries.
+        drawn = passes.of_entries(block.rows[entry_rows(values)], plan.genes[values.indices]) == 0
+        return keep_entries(values, ~drawn)
+
     size = runner.checkpoint.config.bag_size
     if bags is None:
-        bags = plan_block(block, size, plan.policy, plan.seed, masked_of, plan.genes, plan.n_genes)
+        bags = plan_block(block, size, plan.policy, plan.seed, visible_of, plan.genes, plan.n_genes)
     rng = np.random.default_rng([plan.seed, 1])
     probe = [bags[number] for number in rng.permutation(len(bags))[:PROBE_BAGS]]
-    inputs = list(bag_inputs(block, probe, token_rules(runner.checkpoint, plan.genes), masked_of, masked_of))
+    inputs = list(BagInputs(block, probe, token_rules(runner.checkpoint, plan.genes), masked_of, masked_of))
     rows = np.concatenate([bag.rows[: bag.n_targets] for bag in probe])
     is_masked, is_hidden = masked_of(rows), block.hidden_rows(rows)
     if not (is_masked & ~is_hidden).any():
         return 1.0
-    detected = block.log_values[rows].toarray() > 0
+    entries = _ProbeEntries.of(is_masked, is_hidden, block.log_values[rows].toarray() > 0, block.measured)
     losses = []
     for weight in WEIGHTS:
-        log_odds = np.concatenate([found.log_odds for _, found in runner.predict(inputs, cell_weight=weight)])
-        losses.append(_loss(log_odds, is_masked, is_hidden, detected, block.measured))
+        found = [prediction.log_odds for _, prediction in runner.predict(inputs, cell_weight=weight)]
+        losses.append(entries.loss(np.concatenate(found)))
     return WEIGHTS[int(np.argmin(losses))]
 
 
-def _loss(
-    log_odds: np.ndarray, is_masked: np.ndarray, is_hidden: np.ndarray, detected: np.ndarray, measured: np.ndarray
-) -> float:
-    """Compute the log loss of calibrated predictions at the masked entries that the user does not hide."""
-    cell, gene = np.nonzero(is_masked)
-    order = np.argsort(gene, kind="stable")
-    groups = Groups(is_masked.sum(axis=0)[:, None])
-    is_visible = measured & ~is_masked
-    visible = VisibleCounts(*(table.sum(axis=0)[:, None] for table in (is_visible & detected, is_visible, is_visible)))
-    # Calibration removes differences between the detection rates of these data and the training data.
-    log_odds = np.clip(log_odds[order], -MAX_LOG_ODDS, MAX_LOG_ODDS)
-    p = probability(log_odds + groups.spread(detection_shift(log_odds, groups, visible)))
-    entries = cell[order], gene[order]
-    likelihood = np.where(detected[entries], p, 1 - p)[~is_hidden[entries]]
-    return float(-np.log(np.clip(likelihood, MIN_PROBABILITY, 1)).mean())
+@dataclass(frozen=True)
+class _ProbeEntries:
+    """The masked entries, ordered by gene."""
+
+    order: np.ndarray
+    """Their numbers in the order of cells."""
+    groups: Groups
+    visible: VisibleCounts
+    detected: np.ndarray
+    """(entries,) bool."""
+    is_known: np.ndarray
+    """(entries,) bool: entries that the user does not hide."""
+
+    @classmethod
+    def of(
+        cls, is_masked: np.ndarray, is_hidden: np.ndarray, detected: np.ndarray, measured: np.ndarray
+    ) -> _ProbeEntries:
+        """Collect the entries from tables (cells, genes) bool."""
+        position = np.flatnonzero(is_masked)
+        order = np.argsort(position % is_masked.shape[1], kind="stable")
+        position = position[order]
+        is_visible = measured & ~is_masked
+        tables = (is_visible & detected, is_visible, is_visible)
+        return cls(
+            order,
+            Groups(is_masked.sum(axis=0)[:, None]),
+            VisibleCounts(*(table.sum(axis=0)[:, None] for table in tables)),
+            detected.ravel()[position],
+            ~is_hidden.ravel()[position],
+        )
+
+    def loss(self, log_odds: np.ndarray) -> float:
+        """Compute the log loss of calibrated predictions, ordered by cell, at the entries that are not hidden."""
+        # Calibration removes differences between the detection rates of these data and the training data.
+        log_odds = np.clip(log_odds[self.order], -MAX_LOG_ODDS, MAX_LOG_ODDS)
+        p = probability(log_odds + self.groups.spread(detection_shift(log_odds, self.groups, self.visible)))
+        likelihood = np.where(self.detected, p, 1 - p)[self.is_known]
+        return float(-np.log(np.clip(likelihood, MIN_PROBABILITY, 1)).mean())

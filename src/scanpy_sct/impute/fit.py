@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,10 +27,16 @@ from scanpy_sct.impute.predict import NetworkPrediction, predict_block
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.runner import Runner
+from scanpy_sct.run.threads import in_threads
 
-GENES_AT_ONCE = 64
-N_PROBES = 400
+GENES_AT_ONCE = 512
+"""Genes that a thread fits."""
+ENTRIES_AT_ONCE = 2**16
+"""Entries of some of these genes, whose numbers stay in the cache of a processor."""
+N_PROBES, MAX_SHARED_CELLS = 400, 1000
+"""Genes and cells whose entries are enough for the few weights that all genes share."""
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data are too small for a reconstruction."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
@@ -40,7 +47,7 @@ class BlendFit:
     """Blend of the network with the reconstruction from the data."""
 
     low_rank: tuple[LowRank, ...]
-    """Reconstruction of each pass, for the measured genes."""
+    """Reconstruction of each pass, for the genes that are read."""
     data: Calibration
     """Calibration of the reconstruction, (predicted genes, passes)."""
     weights: np.ndarray
@@ -106,21 +113,25 @@ def fit_imputation(
     -------
     The fit, and the predictions for this block.
     """
+    release_memory()
     masks = plan.masks(block)
     is_blended = settings.calibrate and settings.blend
     probes = _probe_genes(block, plan.seed) if is_blended else np.zeros(0, dtype=np.int64)
     wider = plan.predicting(np.union1d(plan.columns, probes))
     weight = choose_cell_weight(runner, block, plan, bags) if settings.calibrate else 1.0
+    release_memory()
     low_rank, scores = None, None
     if len(probes):
         # Before the network runs, so that its predictions and the dense matrix are not in memory together.
-        measured = plan.measured_genes
-        low_rank, scores = fit_low_rank(block.log_values[:, measured], masks.at_genes(measured), plan.seed)
+        low_rank, scores = fit_low_rank(block.log_values, masks, plan.seed)
+        release_memory()
     network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
+    release_memory()
     fit = ImputationFit(plan, settings, weight)
     if settings.calibrate:
         estimate = _Estimate(block, masks, wider, network, low_rank, scores)
         fit = estimate.calibration(fit) if low_rank is None else estimate.blend(fit, probes)
+    release_memory()
     kept = np.searchsorted(wider.columns, plan.columns)
     return fit, BlockPrediction(network.at_columns(kept), scores)
 
@@ -167,19 +178,27 @@ class _Estimate:
         scores: list[CellScores] | None,
     ) -> None:
         self.masks, self.plan, self.network, self.low_rank, self.scores = masks, plan, network, low_rank, scores
-        self.values = block.log_values.tocsc()
+        self.values = block.log_values
 
-    def genes(self, columns: np.ndarray) -> _Genes:
-        """Collect the entries of some genes, indices into ``plan.columns``."""
+    def parts(self, columns: np.ndarray) -> Iterator[tuple[slice, _Genes]]:
+        """Collect the entries of genes, indices into ``plan.columns``, a few genes at a time."""
+        # Columns of these values are found fast in this form, of which only a part is held.
+        values = self.values[:, self.plan.columns[columns]].tocsc()
+        size = max(1, ENTRIES_AT_ONCE // values.shape[0])
+        for start in range(0, len(columns), size):
+            some = slice(start, start + size)
+            yield some, self.genes(columns[some], values[:, some].toarray())
+
+    def genes(self, columns: np.ndarray, values: np.ndarray, cells: slice = slice(None)) -> _Genes:
+        """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
         genes = self.plan.columns[columns]
-        pass_of = self.masks.pass_of[:, genes]
+        pass_of = self.masks.pass_of[cells, genes]
         order = PassOrder(pass_of, self.masks.n_passes)
-        values = order.of(self.values[:, genes].toarray())
-        network = order.of(self.network.log_odds[:, columns]), order.of(self.network.conditional_mean[:, columns])
+        values = order.of(values)
+        network = tuple(order.of(table[cells, columns]) for table in self.network.tables[:2])
         data = None
         if self.low_rank is not None and self.scores is not None:
-            index = self.plan.measured_index[genes]
-            found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), index)
+            found = reconstruct_masked(self.low_rank, self.scores, pass_of, cells, genes)
             data = order.of(found[0]), order.of(found[1])
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]
@@ -189,9 +208,13 @@ class _Estimate:
         """Add the calibration of the network alone."""
         kept = np.searchsorted(self.plan.columns, fit.plan.columns)
         result = Calibration.neutral(len(kept), self.masks.n_passes)
-        for part, columns in self._blocks(kept):
-            genes = self.genes(columns)
-            result.put(part, calibrate(*genes.network, genes.groups, genes.visible))
+
+        def fit_block(part: np.ndarray) -> None:
+            for some, genes in self.parts(kept[part]):
+                result.put(part[some], calibrate(*genes.network, genes.groups, genes.visible))
+
+        for _ in in_threads(fit_block, self._blocks(kept)):
+            pass
         return replace(fit, network=result)
 
     def blend(self, fit: ImputationFit, probes: np.ndarray) -> ImputationFit:
@@ -203,13 +226,17 @@ class _Estimate:
         weights = np.tile(NETWORK_ALONE.astype(np.float32), (len(kept), n_passes, 1))
         mean_weights, factor = np.ones((2, len(kept), n_passes), dtype=np.float32)
         fraction = np.ones(len(kept))
-        for part, columns in self._blocks(kept):
-            genes = self.genes(columns)
-            found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
-            network.put(part, found.network)
-            data.put(part, found.data)
-            weights[part], mean_weights[part], factor[part] = found.weights, found.mean_weight, found.factor
-            fraction[part] = found.network_fraction
+
+        def fit_block(part: np.ndarray) -> None:
+            for some, genes in self.parts(kept[part]):
+                rows, found = part[some], _blend_genes(genes, self.masks.learns_from, shared, of_means)
+                network.put(rows, found.network)
+                data.put(rows, found.data)
+                weights[rows], mean_weights[rows], factor[rows] = found.weights, found.mean_weight, found.factor
+                fraction[rows] = found.network_fraction
+
+        for _ in in_threads(fit_block, self._blocks(kept)):
+            pass
         blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
         return replace(fit, network=network, blend=blend)
 
@@ -219,7 +246,8 @@ class _Estimate:
         Those of the pass of hidden entries are estimated on the probe, all others on the ordinary passes together:
         a few numbers for all genes, on which a single entry has hardly any influence.
         """
-        genes = self.genes(columns)
+        cells = slice(None, None, -(-self.values.shape[0] // MAX_SHARED_CELLS))
+        genes = self.genes(columns, self.values[cells, self.plan.columns[columns]].toarray(), cells)
         sources = _calibrated(genes)
         pass_of = genes.groups.spread(np.broadcast_to(np.arange(self.masks.n_passes), genes.groups.sizes.shape))
         detected = genes.values > 0
@@ -232,11 +260,11 @@ class _Estimate:
             means[passes] = mean_weight(tuple(source[1][used] for source in sources[:2]), genes.values[used])
         return weights, means
 
-    def _blocks(self, kept: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return indices into the result and into ``plan.columns`` of measured genes, some at a time."""
+    def _blocks(self, kept: np.ndarray) -> list[np.ndarray]:
+        """Return indices into ``kept`` of measured genes, some at a time."""
         measured = np.flatnonzero(~self.plan.is_unmeasured[kept])
         n_parts = max(1, -(-len(measured) // GENES_AT_ONCE))
-        return [(part, kept[part]) for part in np.array_split(measured, n_parts) if len(part)]
+        return [part for part in np.array_split(measured, n_parts) if len(part)]
 
 
 @dataclass(frozen=True)

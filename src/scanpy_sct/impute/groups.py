@@ -45,9 +45,13 @@ class PassOrder:
 
     def __init__(self, pass_of: np.ndarray, n_passes: int) -> None:
         by_gene = np.ascontiguousarray(pass_of.T)
-        self._order = np.argsort(by_gene, axis=1, kind="stable")
-        self.groups = Groups(np.stack([(by_gene == number).sum(axis=1) for number in range(n_passes)], axis=1))
+        n_genes = len(by_gene)
+        cells = np.argsort(by_gene, axis=1, kind="stable")
+        cells *= n_genes
+        cells += np.arange(n_genes)[:, None]
+        self._order = cells.ravel()
+        self.groups = Groups(np.stack([np.count_nonzero(by_gene == number, axis=1) for number in range(n_passes)], 1))
 
     def of(self, table: np.ndarray) -> np.ndarray:
         """Return a table (cells, genes) in the order of the groups, (entries,)."""
-        return np.take_along_axis(table.T, self._order, axis=1).ravel()
+        return table.ravel().take(self._order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import BagInput, MaskedOf, bag_inputs, plan_block, token_rules
+from scanpy_sct.run.inputs import BagInput, BagInputs, MaskedOf, plan_block, token_rules
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.runner import Runner, TokenPrediction
+from scanpy_sct.run.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -73,65 +76,75 @@ def predict_block(
     keep_bins
         Keep the most probable bin and its probability.
     """
-    result = NetworkPrediction.empty(block.n_cells, len(plan.columns), keep_bins=keep_bins)
-    means = _Means(block.n_cells, plan.is_unmeasured)
-    rules, bag_size = token_rules(runner.checkpoint, plan.genes), runner.checkpoint.config.bag_size
-    for number in range(masks.n_passes):
-        # Similar cells are found from visible entries, hence in each pass; other bags are the same in all passes.
-        if bags is None or plan.policy == "similar":
-            bags = plan_block(
-                block, bag_size, plan.policy, plan.seed, _masked_in(masks, number), plan.genes, plan.n_genes
-            )
-        inputs = bag_inputs(block, bags, rules, _masked_in(masks, number), _requested_in(masks, number, plan))
+    tables = _Tables(plan, block.n_cells, keep_bins=keep_bins)
+    rules = token_rules(runner.checkpoint, plan.genes)
+    planned = _plan_passes(runner, block, masks, plan, bags)
+    release_memory()
+    for number, of_pass in enumerate(planned):
+        inputs = BagInputs(block, of_pass, rules, partial(masks.masked, number), _requested_in(masks, number, plan))
         found = runner.predict(inputs, cell_weight=cell_weight, keep_bins=keep_bins)
-        for bag, prediction in progress(found, len(bags), f"pass {number + 1}/{masks.n_passes}"):
-            _store(result, means, bag, prediction, masks.targets(number, bag.rows)[:, plan.columns])
-    means.put_into(result, masks.n_passes)
-    return result
+        for bag, prediction in progress(found, len(of_pass), f"pass {number + 1}/{masks.n_passes}"):
+            tables.put(bag, prediction)
+    tables.average_unmeasured(masks.n_passes)
+    return tables.result
 
 
-def _masked_in(masks: BlockMasks, number: int) -> MaskedOf:
-    return lambda rows: masks.masked(number, rows)
+def _plan_passes(
+    runner: Runner, block: CellBlock, masks: BlockMasks, plan: ImputationPlan, bags: list[Bag] | None
+) -> list[list[Bag]]:
+    """Plan the bags of each pass: similar cells are found from visible entries, other bags are the same in all."""
+    size = runner.checkpoint.config.bag_size
+
+    def planned(number: int) -> list[Bag]:
+        visible_of = partial(masks.visible, number=number)
+        return plan_block(block, size, plan.policy, plan.seed, visible_of, plan.genes, plan.n_genes)
+
+    if plan.policy == "similar":
+        return list(in_threads(planned, range(masks.n_passes)))
+    return [planned(0) if bags is None else bags] * masks.n_passes
 
 
 def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan) -> MaskedOf:
     """Entries to predict in a pass: those that it masks, and all of unmeasured genes."""
     requested = np.zeros(len(plan.genes), dtype=bool)
     requested[plan.columns] = True
-    unmeasured = np.zeros(len(plan.genes), dtype=bool)
-    unmeasured[plan.columns[plan.is_unmeasured]] = True
+    unmeasured = requested & ~plan.measured
     return lambda rows: (masks.targets(number, rows) & requested) | unmeasured
 
 
-def _store(
-    result: NetworkPrediction, means: _Means, bag: BagInput, prediction: TokenPrediction, targets: np.ndarray
-) -> None:
-    """Write the predictions of a bag, which are ordered by cell and gene, into the tables."""
-    requested = targets | means.is_unmeasured
-    is_target = targets[requested]
-    found = (prediction.log_odds, prediction.conditional_mean, prediction.top_bin, prediction.confidence)
-    for table, values in zip(result.tables, found, strict=True):
-        if table is not None:
-            part = table[bag.rows]
-            part[targets] = values[is_target]
-            table[bag.rows] = part
-    means.add(bag.rows, prediction.log_odds[~is_target], prediction.conditional_mean[~is_target])
+class _Tables:
+    """Tables of predictions that are filled bag by bag; means over the passes for unmeasured genes."""
 
+    def __init__(self, plan: ImputationPlan, n_cells: int, *, keep_bins: bool) -> None:
+        self.result = NetworkPrediction.empty(n_cells, len(plan.columns), keep_bins=keep_bins)
+        self.n_genes, self.n_columns = len(plan.genes), len(plan.columns)
+        self.unmeasured = np.flatnonzero(plan.is_unmeasured)
+        self._detection, self._value = np.zeros((2, n_cells, len(self.unmeasured)), dtype=np.float32)
+        # Column of each gene less its own number; None if all genes that are read are predicted.
+        self._shift = None
+        if self.n_columns < self.n_genes:
+            self._shift = np.zeros(self.n_genes, dtype=np.int64)
+            self._shift[plan.columns] = np.arange(self.n_columns) - plan.columns
 
-class _Means:
-    """Means over the passes of the predictions of unmeasured genes."""
+    def put(self, bag: BagInput, prediction: TokenPrediction) -> None:
+        """Write the predictions of a bag, which are ordered by cell and gene."""
+        cell = bag.token_index // self.n_genes
+        position = bag.token_index + (bag.rows * self.n_columns - np.arange(len(bag.rows)) * self.n_genes)[cell]
+        if self._shift is not None:
+            position += self._shift[bag.token_index - cell * self.n_genes]
+        found = (prediction.log_odds, prediction.conditional_mean, prediction.top_bin, prediction.confidence)
+        for table, values in zip(self.result.tables, found, strict=True):
+            if table is not None:
+                table.reshape(-1)[position] = values
+        if len(self.unmeasured):
+            # The tables hold the predictions of this pass until the last one.
+            at = np.ix_(bag.rows, self.unmeasured)
+            detection = probability(self.result.log_odds[at])
+            self._detection[bag.rows] += detection
+            self._value[bag.rows] += detection * self.result.conditional_mean[at]
 
-    def __init__(self, n_cells: int, is_unmeasured: np.ndarray) -> None:
-        self.is_unmeasured = is_unmeasured
-        self._detection, self._value = np.zeros((2, n_cells, int(is_unmeasured.sum())), dtype=np.float32)
-
-    def add(self, rows: np.ndarray, log_odds: np.ndarray, conditional_mean: np.ndarray) -> None:
-        shape = (len(rows), self._detection.shape[1])
-        detection = probability(log_odds).reshape(shape)
-        self._detection[rows] += detection
-        self._value[rows] += detection * conditional_mean.reshape(shape)
-
-    def put_into(self, result: NetworkPrediction, n_passes: int) -> None:
+    def average_unmeasured(self, n_passes: int) -> None:
+        """Replace the predictions of unmeasured genes by their means over the passes."""
         detection = np.clip(self._detection / n_passes, 1e-9, 1 - 1e-7)
-        result.log_odds[:, self.is_unmeasured] = np.log(detection) - np.log1p(-detection)
-        result.conditional_mean[:, self.is_unmeasured] = self._value / n_passes / detection
+        self.result.log_odds[:, self.unmeasured] = np.log(detection) - np.log1p(-detection)
+        self.result.conditional_mean[:, self.unmeasured] = self._value / n_passes / detection

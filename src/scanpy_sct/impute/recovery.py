@@ -29,10 +29,17 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         return Moments(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
-    def add(
-        self, observed: sparse.csr_matrix, predicted: np.ndarray, pass_of: np.ndarray, is_known: np.ndarray
-    ) -> None:
-        """Add some cells.
+    def __iadd__(self, other: Moments) -> Moments:
+        for each in fields(self):
+            table = getattr(self, each.name)
+            table += getattr(other, each.name)
+        return self
+
+    @classmethod
+    def of(
+        cls, observed: sparse.csr_matrix, predicted: np.ndarray, pass_of: np.ndarray, is_known: np.ndarray
+    ) -> Moments:
+        """Sum over some cells.
 
         Parameters
         ----------
@@ -43,23 +50,25 @@ class Moments:
         is_known
             (passes,) bool: passes whose entries are added.
         """
+        result = cls.zeros(predicted.shape[1], len(is_known))
         for number in np.flatnonzero(is_known):
             inside = pass_of == number
-            masked = np.where(inside, predicted, 0)
-            self.number[:, number] += inside.sum(axis=0)
-            self.predicted[:, number] += masked.sum(axis=0, dtype=np.float64)
-            self.predicted_squared[:, number] += np.einsum("ij,ij->j", masked, masked, dtype=np.float64)
+            masked = predicted * inside
+            result.number[:, number] = inside.sum(axis=0)
+            result.predicted[:, number] = masked.sum(axis=0, dtype=np.float64)
+            result.predicted_squared[:, number] = np.einsum("ij,ij->j", masked, masked, dtype=np.float64)
         rows, genes = entry_rows(observed), observed.indices
         passes = pass_of[rows, genes].astype(np.int64)
         counted = (passes < len(is_known)) & np.append(is_known, False)[np.minimum(passes, len(is_known))]
         group = (genes * len(is_known) + passes)[counted]
-        values, shape = observed.data[counted].astype(np.float64), self.observed.shape
+        values, shape = observed.data[counted].astype(np.float64), result.observed.shape
         for table, weights in (
-            (self.observed, values),
-            (self.observed_squared, values**2),
-            (self.product, values * predicted[rows, genes][counted]),
+            (result.observed, values),
+            (result.observed_squared, values**2),
+            (result.product, values * predicted[rows, genes][counted]),
         ):
             table += np.bincount(group, weights, minlength=table.size).reshape(shape)
+        return result
 
     def correlation(self) -> np.ndarray:
         """Compute the Pearson correlation of observed and predicted values of each gene, (genes,); NaN: constant gene.

@@ -23,6 +23,8 @@ from scanpy_sct.model.profile import MIN_PROBABILITY, Background, BagProfile, Pr
 
 SCALES = (10, 1.0, 10.0)
 """Number, smallest and largest of the scales on which coordinates are encoded."""
+TOKENS_AT_ONCE = 2**18
+"""Tokens that are computed at a time on a processor."""
 BY_GENE = ("profile.log_prior", "embedder.gene_factors", "decoder.gene_factors")
 """Tensors of the network that have a row for each gene."""
 
@@ -103,6 +105,43 @@ class CompactNetwork(nn.Module):
             profile = self.profile(bags.tokens)
             cells = self.cell_transformer(self.embedder(profile), profile.depth, bags.coordinates)
             return self._logits_at(token_index, profile, *self.decoder(cells, cell_weight))
+
+    @torch.no_grad()
+    def expectations(
+        self, bags: Bags, token_index: Tensor, bin_values: Tensor, *, cell_weight: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-odds of detection and conditional mean at masked tokens, (tokens,) float32 each.
+
+        The same as from :meth:`bin_logits`, without the logit of every bin: the odds of a gene in a cell are a
+        polynomial of the exponential of its score, and so is the conditional mean.
+
+        Parameters
+        ----------
+        bags, token_index, cell_weight
+            As for :meth:`bin_logits`; all tokens are masked.
+        bin_values
+            (batch, cells, n_bins - 1) float32: value of each bin but zero in each cell.
+        """
+        check_bags(self, bags)
+        with torch.autocast(bags.tokens.device.type, enabled=False):
+            n_cells = _cells_at_once(bags.tokens)
+            parts = self.profile.in_parts(bags.tokens, n_cells)
+            moments = self.embedder.moments(parts[0])
+            embedded = torch.cat([self.embedder(part, moments) for part in parts], dim=1)
+            depth = torch.cat([part.depth for part in parts], dim=1)
+            cells = self.cell_transformer(embedded, depth, bags.coordinates).split(n_cells, dim=1)
+            counts, frequency = parts[0].background, _frequency(parts[0].bins, parts[0].totals[:, None])
+            log_odds, means = torch.empty((2, *bags.tokens.shape), device=token_index.device)
+            expected = torch.zeros_like(counts.zero)
+            for number, (vectors, values) in enumerate(zip(cells, bin_values.split(n_cells, dim=1), strict=True)):
+                part, parts[number] = parts[number], None  # to free its memory
+                found, mean = _expected_values(part, *self.decoder(vectors, cell_weight), frequency, values)
+                expected += (found.sigmoid() * part.tokens.is_visible).sum(1)
+                rows = slice(number * n_cells, (number + 1) * n_cells)
+                log_odds[:, rows], means[:, rows] = found, mean
+            if self.correction is not None:
+                log_odds += self.correction(counts.visible, counts.visible - counts.zero, expected)[:, None]
+            return tuple(table.flatten().index_select(0, token_index) for table in (log_odds, means))
 
     def cell_embedding(self, bags: Bags, background: Background | None = None) -> Tensor:
         """Return the cell embedding, (batch, cells, cell_dim).
@@ -187,7 +226,7 @@ def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor
     It has no gradient, so that the rest of the network learns to predict without the correction.
     """
     # Frequencies over all cells of the bag: leaving out the cell's own bin would change them little.
-    frequency = (profile.bins / profile.totals[:, None]).clamp_min(MIN_PROBABILITY).unsqueeze(2)
+    frequency = _frequency(profile.bins, profile.totals[:, None]).unsqueeze(2)
     # The sum over the bins of frequency * exp(first + number * step) is a polynomial of exp(step).
     ratio = step.exp()
     odds = frequency[:, -1].expand_as(ratio)
@@ -197,5 +236,37 @@ def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor
     return profile.tokens.is_visible / (1 + profile.log_zero.exp() / odds)
 
 
+def _expected_values(
+    profile: Profile, first: Tensor, step: Tensor, frequency: Tensor, values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return log-odds of detection, without correction, and conditional mean of all tokens, (batch, cells, genes).
+
+    ``frequency`` (batch, bins, genes) is that of each bin given detection, ``values`` (batch, cells, bins) its value.
+    """
+    ratio = step.exp_()
+    of_bin = frequency.unsqueeze(2).unbind(1)
+    value_of = values.unsqueeze(-1).unbind(2)
+    # Both sums over the bins of frequency * exp(number * step), with and without the value, by Horner's rule.
+    odds = of_bin[-1].expand_as(ratio).contiguous()
+    weighted = of_bin[-1] * value_of[-1]
+    for in_bin, value in zip(of_bin[-2::-1], value_of[-2::-1], strict=True):
+        torch.addcmul(in_bin, odds, ratio, out=odds)
+        weighted.mul_(ratio).addcmul_(in_bin, value)
+    weighted /= odds
+    return odds.mul_(profile.detection).log_().add_(first).sub_(profile.log_zero), weighted
+
+
+def _cells_at_once(tokens: Tensor) -> int:
+    """Return the number of cells of a bag whose numbers fit into the cache of a processor; all on a GPU."""
+    batch, n_cells, n_genes = tokens.shape
+    if tokens.device.type != "cpu":
+        return n_cells
+    return max(1, TOKENS_AT_ONCE // (batch * n_genes))
+
+
+def _frequency(counts: Tensor, totals: Tensor) -> Tensor:
+    return (counts / totals).clamp_min(MIN_PROBABILITY)
+
+
 def _log_frequency(counts: Tensor, totals: Tensor) -> Tensor:
-    return (counts / totals).clamp_min(MIN_PROBABILITY).log()
+    return _frequency(counts, totals).log()

@@ -58,12 +58,13 @@ class VisibleTokens:
     @classmethod
     def of(cls, tokens: Tensor, n_bins: int) -> VisibleTokens:
         """Extract the visible tokens from ``tokens`` (batch, cells, genes)."""
-        tokens = tokens.to(torch.uint8).contiguous()
-        # Unsigned: 0 - 1 is 255.
-        detected = ((tokens - 1) < n_bins - 1).flatten().nonzero().squeeze(1)
+        # Arithmetic on floats, since comparisons of small integers are slow: bins are below the mask and pad tokens.
+        number = tokens.to(torch.float32).contiguous()
+        is_visible, is_zero = (n_bins - number).clamp_(0, 1), (1 - number).clamp_min_(0)
+        detected = (is_visible - is_zero).bool().flatten().nonzero().squeeze(1)
         cell, gene = split_index(detected, tokens.shape)
-        bins = tokens.flatten().index_select(0, detected).long()
-        return cls((tokens < n_bins).float(), (tokens == 0).float(), detected, cell, gene, bins)
+        bins = number.flatten().index_select(0, detected).long()
+        return cls(is_visible, is_zero, detected, cell, gene, bins)
 
 
 def split_index(token_index: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -132,38 +133,71 @@ class BagProfile(nn.Module):
         visible = VisibleTokens.of(tokens, self.n_bins)
         depth = self._depth(visible)
         if background is None:
-            background, counted = self._count(visible, depth), torch.ones_like(depth)
+            background, counted = self._count([visible], [depth]), torch.ones_like(depth)
         else:
             counted = torch.zeros_like(depth) if in_background is None else in_background.float()
-        log_zero = self._log_zero(visible, depth, background, counted)
-        detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
-        prior = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
-        bins = (background.bins + prior.T).expand(len(tokens), -1, -1)
-        totals = (background.bins.sum(1) + 1).expand(len(tokens), -1)
-        return Profile(visible, depth, background, counted, log_zero, detection, bins, totals)
+        return self._profile(visible, depth, background, counted, self._bins(background, len(tokens)))
+
+    def in_parts(self, tokens: Tensor, n_cells: int) -> list[Profile]:
+        """Return the profile of bags, ``n_cells`` of each at a time, whose numbers stay in a processor's cache."""
+        visible = [VisibleTokens.of(part, self.n_bins) for part in tokens.split(n_cells, dim=1)]
+        depth = [self._depth(part) for part in visible]
+        background = self._count(visible, depth)
+        bins = self._bins(background, len(tokens))
+        return [
+            self._profile(part, of_part, background, torch.ones_like(of_part), bins)
+            for part, of_part in zip(visible, depth, strict=True)
+        ]
 
     def count(self, tokens: Tensor) -> Background:
         """Count the bins over cells, from ``tokens`` (batch, cells, genes)."""
         visible = VisibleTokens.of(tokens, self.n_bins)
-        return self._count(visible, self._depth(visible))
+        return self._count([visible], [self._depth(visible)])
+
+    def _profile(
+        self,
+        visible: VisibleTokens,
+        depth: Tensor,
+        background: Background,
+        counted: Tensor,
+        bins: tuple[Tensor, Tensor],
+    ) -> Profile:
+        log_zero = self._log_zero(visible, depth, background, counted)
+        detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
+        return Profile(visible, depth, background, counted, log_zero, detection, *bins)
+
+    def _bins(self, background: Background, batch: int) -> tuple[Tensor, Tensor]:
+        """Return the cells in each bin but zero, plus the prior, and their sum; as in `Profile`."""
+        prior = self.log_prior[:, 1:].exp() / (1 - self.log_prior[:, :1].exp()).clamp_min(MIN_PROBABILITY)
+        return (background.bins + prior.T).expand(batch, -1, -1), (background.bins.sum(1) + 1).expand(batch, -1)
 
     def _depth(self, visible: VisibleTokens) -> Tensor:
         expected = visible.is_visible @ (1 - self.log_prior[:, 0].exp())
         n_detected = torch.bincount(visible.cell, minlength=expected.numel()).view(expected.shape)
         return torch.log((n_detected + 1) / (expected + 1))
 
-    def _count(self, visible: VisibleTokens, depth: Tensor) -> Background:
-        batch, n_cells, n_genes = visible.is_visible.shape
-        counts = torch.bincount(visible.bin * (batch * n_genes) + visible.gene, minlength=self.n_bins * batch * n_genes)
-        bins = counts.float().view(self.n_bins, batch, n_genes)[1:].transpose(0, 1)
-        return Background(visible.is_visible.sum(1), visible.is_zero.sum(1), bins, depth.sum(1), n_cells)
+    def _count(self, visible: Sequence[VisibleTokens], depth: Sequence[Tensor]) -> Background:
+        """Count the bins over all cells of each bag, given in parts."""
+        batch, _, n_genes = visible[0].is_visible.shape
+        size = batch * n_genes
+        groups = torch.cat([part.bin * size + part.gene for part in visible])
+        counts = torch.bincount(groups, minlength=self.n_bins * size)
+        return Background(
+            visible=sum(part.is_visible.sum(1) for part in visible),
+            zero=sum(part.is_zero.sum(1) for part in visible),
+            bins=counts.view(self.n_bins, batch, n_genes)[1:].float().transpose(0, 1),
+            depth=sum(part.sum(1) for part in depth),
+            n_cells=sum(part.shape[1] for part in depth),
+        )
 
     def _log_zero(self, visible: VisibleTokens, depth: Tensor, background: Background, counted: Tensor) -> Tensor:
         n_others = background.n_cells - counted
         mean_depth = (background.depth[:, None] - counted * depth) / n_others.clamp_min(1)
         mean_depth = torch.where(n_others > 0, mean_depth, depth)
         power, weight = self.log_depth_power.exp(), self.log_prior_weight.exp()
-        prior_zero = torch.exp(self.log_prior[:, 0] * (power * mean_depth).exp()[..., None])
+        # Contiguous, since a column of a table is read slowly.
+        log_prior = self.log_prior[:, 0].contiguous()
+        prior_zero = torch.exp(log_prior * (power * mean_depth).exp()[..., None])
         own = -counted[..., None]
         zero = torch.addcmul(background.zero[:, None], own, visible.is_zero)
         n_visible = torch.addcmul((background.visible + weight)[:, None], own, visible.is_visible)

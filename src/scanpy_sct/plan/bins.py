@@ -86,10 +86,11 @@ def _count_units(values: sparse.csr_matrix, rows: np.ndarray) -> np.ndarray:
 
 def assign_bins(values: sparse.csr_matrix, edges: np.ndarray) -> np.ndarray:
     """Return the bin (1, 2, ...) of every explicit entry: the number of its cell's edges that are not above it."""
-    rows = entry_rows(values)
-    bins = np.zeros(len(values.data), dtype=np.uint8)
+    sizes = np.diff(values.indptr)
+    data = values.data.astype(np.float64)
+    bins = np.zeros(len(data), dtype=np.uint8)
     for column in range(edges.shape[1]):
-        bins += values.data.astype(np.float64) >= edges[rows, column]
+        bins += data >= np.repeat(edges[:, column], sizes)
     return bins
 
 

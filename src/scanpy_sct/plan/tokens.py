@@ -71,13 +71,16 @@ def make_tokens(
     rules
         Token rules of the checkpoint.
     """
-    rows = entry_rows(binned)
-    is_visible = ~masked[rows, binned.indices]
+    # Flat positions and arithmetic on bytes are several times as fast as pairs of indices and boolean masks.
+    position = entry_rows(binned) * binned.shape[1] + binned.indices
+    is_visible = ~masked.ravel().take(position)
     visible = keep_entries(binned, is_visible)
     bins = assign_bins(visible, bin_edges(visible, rules.n_bins, rules.binning))
-    tokens = np.tile(rules.empty_cell(measured), (binned.shape[0], 1))
-    tokens[rows[is_visible], visible.indices] = bins
-    tokens[masked & measured] = rules.mask
-    visible_values = keep_entries(values, is_visible)
+    is_masked = masked & measured
+    # In bytes -1 has all bits: this is the mask token where an entry is masked, else 0.
+    tokens = np.negative(is_masked.view(np.uint8)) & np.uint8(rules.mask)
+    tokens |= rules.empty_cell(measured)
+    tokens.ravel()[position[is_visible]] = bins
+    visible_values = visible if values is binned else keep_entries(values, is_visible)
     typical = count_bin_values(visible, visible_values, rules.n_bins) if rules.binning == "counts" else None
     return BagTokens(tokens, bin_values(visible_values, bins, rules.n_bins, typical=typical))

@@ -10,7 +10,7 @@ import numpy as np
 from scanpy_sct.impute import Imputer
 from scanpy_sct.impute.cell_weight import PROBE_BAGS, WEIGHTS
 from scanpy_sct.plan.bags import Bag
-from scanpy_sct.run.inputs import bag_inputs, token_rules
+from scanpy_sct.run.inputs import BagInputs, token_rules
 
 SECONDS_PER_PASS = 0.4
 """Planning of bags; measured, like the next three, on one core of a server."""
@@ -51,7 +51,7 @@ def seconds_for_a_bag(imputer: Imputer) -> float:
     # The first run includes initialisation, which is slow on accelerators; the second one counts.
     for _ in range(2):
         start = time.perf_counter()
-        inputs = bag_inputs(block, bags, rules, partial(masks.masked, 0), partial(masks.targets, 0))
+        inputs = BagInputs(block, bags, rules, partial(masks.masked, 0), partial(masks.targets, 0))
         list(runner.predict(inputs))
         seconds = time.perf_counter() - start
     return seconds

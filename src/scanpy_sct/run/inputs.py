@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,13 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.plan.bags import Bag, CellsToPlan, bag_points, in_spacings, plan_bags
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 MaskedOf = Callable[[np.ndarray], np.ndarray]
 """Function of rows of a block that returns (rows, genes) bool, such as the masked entries of these cells."""
 
-ROWS_AT_ONCE = 1000
+VisibleOf = Callable[[sparse.csr_matrix], sparse.csr_matrix]
+"""Function of values of all cells of a block that returns the visible entries."""
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def plan_block(
     size: int,
     policy: str,
     seed: int,
-    masked_of: MaskedOf | None = None,
+    visible_of: VisibleOf | None = None,
     genes: np.ndarray | None = None,
     n_genes: int | None = None,
 ) -> list[Bag]:
@@ -99,15 +100,15 @@ def plan_block(
     ----------
     block, size, policy, seed
         Cells, cells of a bag, one of :data:`scanpy_sct.plan.bags.POLICIES`, and seed.
-    masked_of
-        Masked entries; None: none.
+    visible_of
+        Function that returns the visible entries of the values of all cells; None: all are visible.
     genes, n_genes
         If the block has only some genes of a vocabulary: their indices, and the number of all genes. Bags then do not
         depend on which genes are requested.
     """
 
     def visible() -> sparse.csr_matrix:
-        values = visible_values(block.log_values, masked_of)
+        values = block.log_values if visible_of is None else visible_of(block.log_values)
         if genes is None:
             return values
         shape = (values.shape[0], n_genes)
@@ -117,43 +118,33 @@ def plan_block(
     return plan_bags(block.samples, size, np.random.default_rng(seed), points)
 
 
-def visible_values(values: sparse.csr_matrix, masked_of: MaskedOf | None) -> sparse.csr_matrix:
-    """Return ``values`` without the masked entries."""
-    if masked_of is None:
-        return values
-    keep = np.empty(values.nnz, dtype=bool)
-    for start in range(0, values.shape[0], ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, values.shape[0]))
-        part = values[rows]
-        keep[values.indptr[start] : values.indptr[rows[-1] + 1]] = ~masked_of(rows)[entry_rows(part), part.indices]
-    return keep_entries(values, keep)
+@dataclass(frozen=True)
+class BagInputs:
+    """The inputs of some bags; the tokens of a bag are made when it is asked for, in any thread."""
 
+    block: CellBlock
+    bags: Sequence[Bag]
+    """Bags of rows of the block."""
+    rules: TokenRules
+    """Token rules for the genes of the block."""
+    masked_of: MaskedOf | None = None
+    """Masked entries; None: none."""
+    requested_of: MaskedOf | None = None
+    """Entries of target cells to predict; None: none."""
+    in_background: np.ndarray | None = None
+    """(cells of the block,) bool, see `BagInput`."""
 
-def bag_inputs(
-    block: CellBlock,
-    bags: list[Bag],
-    rules: TokenRules,
-    masked_of: MaskedOf | None = None,
-    requested_of: MaskedOf | None = None,
-) -> Iterator[BagInput]:
-    """Make the tokens of each bag.
+    def __len__(self) -> int:
+        return len(self.bags)
 
-    Parameters
-    ----------
-    block, bags
-        Cells, and bags of rows of the block.
-    rules
-        Token rules for the genes of the block.
-    masked_of
-        Masked entries; None: none.
-    requested_of
-        Entries of target cells to predict; None: none.
-    """
-    for bag in bags:
+    def __getitem__(self, number: int) -> BagInput:
+        bag, block = self.bags[number], self.block
         targets = bag.rows[: bag.n_targets]
-        no_entries = np.zeros((len(bag.rows), len(block.measured)), dtype=bool)
-        masked = no_entries if masked_of is None else masked_of(bag.rows)
-        made = make_tokens(block.token_values[bag.rows], block.log_values[bag.rows], masked, block.measured, rules)
-        requested = np.flatnonzero(no_entries if requested_of is None else requested_of(targets))
+        values = block.log_values[bag.rows]
+        binned = values if block.token_values is block.log_values else block.token_values[bag.rows]
+        masked = np.zeros(values.shape, dtype=bool) if self.masked_of is None else self.masked_of(bag.rows)
+        made = make_tokens(binned, values, masked, block.measured, self.rules)
+        requested = _NONE if self.requested_of is None else np.flatnonzero(self.requested_of(targets))
         coordinates = None if block.coordinates is None else block.coordinates[bag.rows]
-        yield BagInput(targets, made.tokens, made.values, requested, coordinates)
+        in_background = None if self.in_background is None else self.in_background[bag.rows]
+        return BagInput(targets, made.tokens, made.values, requested, coordinates, in_background)

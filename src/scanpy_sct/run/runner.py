@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TypeVar
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
+from scanpy_sct.model.compact import CompactNetwork
 from scanpy_sct.model.network import Bags
 from scanpy_sct.model.profile import Background
 from scanpy_sct.run.device import choose_device, choose_precision
-from scanpy_sct.run.inputs import BagInput
+from scanpy_sct.run.inputs import BagInput, BagInputs
 from scanpy_sct.run.options import ComputeOptions
+from scanpy_sct.run.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -83,109 +85,147 @@ class Runner:
         return int(np.clip(free // (tokens * GPU_BYTES_PER_TOKEN), 1, MAX_AUTO_BATCH))
 
     def predict(
-        self, bags: Iterable[BagInput], *, cell_weight: float = 1.0, keep_bins: bool = False
+        self, bags: Sequence[BagInput] | BagInputs, *, cell_weight: float = 1.0, keep_bins: bool = False
     ) -> Iterator[tuple[BagInput, TokenPrediction]]:
-        """Yield each bag with the predictions at its requested tokens.
+        """Yield each bag with the predictions at its requested tokens, which are masked.
 
         Parameters
         ----------
         bags
-            The bags.
+            The bags; those of a :class:`~scanpy_sct.run.inputs.BagInputs` are made as they are needed.
         cell_weight
             Weight of the cell embedding in the logits, for networks that have one.
         keep_bins
             Also compute the most probable bin.
         """
-        for batch in self._batches(bags):
-            found = self._in_parts(lambda part: self._predict(part, cell_weight, keep_bins), batch)
-            yield from zip(batch, found, strict=True)
+        yield from self._run(bags, lambda batch: self._predict(batch, cell_weight, keep_bins))
 
     def cell_vectors(
-        self, bags: Iterable[BagInput], background: Background | None = None
+        self, bags: Sequence[BagInput] | BagInputs, background: Background | None = None
     ) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with one vector per cell, (cells, dimensions) float32.
 
         ``background`` is the profile of a sample on which cells are centred, from :meth:`background`; None: of the bag.
         """
-        for batch in self._batches(bags):
-            found = self._in_parts(lambda part: self._vectors(part, background), batch)
-            yield from zip(batch, found, strict=True)
+        yield from self._run(bags, lambda batch: self._vectors(batch, background))
 
-    @torch.inference_mode()
-    def background(self, bags: Iterable[BagInput]) -> Background:
+    def background(self, bags: Sequence[BagInput] | BagInputs) -> Background:
         """Count the visible bins of all bags, for networks that centre cells on a profile."""
-        counts = (self.network.background(torch.from_numpy(bag.tokens).to(self.device)) for bag in bags)
-        return reduce(operator.add, counts)
+        return reduce(operator.add, (count for _, count in self._run(bags, self._counts)))
 
-    def _batches(self, bags: Iterable[BagInput]) -> Iterator[list[BagInput]]:
-        batch: list[BagInput] = []
-        for bag in bags:
-            # Bags of a tensor have the same number of cells.
-            if batch and (len(batch) == self.batch_size or batch[0].tokens.shape != bag.tokens.shape):
-                yield batch
-                batch = []
-            batch.append(bag)
-        if batch:
-            yield batch
+    def _run(
+        self, bags: Sequence[BagInput] | BagInputs, compute: Callable[[_Batch], list[T]]
+    ) -> Iterator[tuple[BagInput, T]]:
+        """Yield each bag with its result."""
 
-    def _in_parts(self, compute: Callable[[Sequence[BagInput]], list[T]], batch: Sequence[BagInput]) -> list[T]:
-        """Compute a batch, or its halves if the device runs out of memory."""
+        def made(numbers: range) -> list[BagInput]:
+            return [bags[number] for number in numbers]
+
+        def computed(some: list[BagInput]) -> list[tuple[BagInput, T]]:
+            return list(zip(some, self._in_batches(some, compute), strict=True))
+
+        parts = [
+            range(start, min(start + self.batch_size, len(bags))) for start in range(0, len(bags), self.batch_size)
+        ]
+        if self.device.type == "cpu" and isinstance(self.network, CompactNetwork):
+            # Its operations are too small to be divided among threads.
+            found = in_threads(lambda numbers: computed(made(numbers)), parts)
+        elif self.device.type == "cpu":
+            found = (computed(made(numbers)) for numbers in parts)
+        else:
+            # Tokens are made while the device computes.
+            found = map(computed, in_threads(made, parts, n_threads=max(2, torch.get_num_threads())))
+        for some in found:
+            yield from some
+
+    def _in_batches(self, bags: list[BagInput], compute: Callable[[_Batch], list[T]]) -> list[T]:
+        """Compute bags in batches of the same number of cells, smaller ones if the device runs out of memory."""
+        size = next((n for n, bag in enumerate(bags) if bag.tokens.shape != bags[0].tokens.shape), len(bags))
+        size = min(size, self.batch_size)
         try:
-            return compute(batch)
+            found = compute(_Batch.of(bags[:size], self.device))
         except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            if size == 1:
                 raise
-        torch.cuda.empty_cache()
-        half = len(batch) // 2
-        self.batch_size = min(self.batch_size, half)
-        logger.warning("Out of memory on %s: retrying with batch_size=%d.", self.device, self.batch_size)
-        return self._in_parts(compute, batch[:half]) + self._in_parts(compute, batch[half:])
-
-    def _to_device(self, batch: Sequence[BagInput]) -> Bags:
-        tokens = torch.from_numpy(np.stack([bag.tokens for bag in batch])).to(self.device)
-        coordinates = None
-        if self.checkpoint.config.reads_coordinates:
-            stacked = np.stack([bag.coordinates for bag in batch]).astype(np.float32)
-            coordinates = torch.from_numpy(stacked).to(self.device)
-        in_background = None
-        if batch[0].in_background is not None:
-            in_background = torch.from_numpy(np.stack([bag.in_background for bag in batch])).to(self.device)
-        return Bags(tokens, coordinates, in_background)
+            found = None
+        if found is None:
+            # Outside of the exception, which holds what was computed and with it memory.
+            torch.cuda.empty_cache()
+            self.batch_size = size // 2
+            logger.warning("Out of memory on %s: retrying with batch_size=%d.", self.device, self.batch_size)
+            return self._in_batches(bags, compute)
+        return found + self._in_batches(bags[size:], compute) if size < len(bags) else found
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @torch.inference_mode()
-    def _predict(self, batch: Sequence[BagInput], cell_weight: float, keep_bins: bool) -> list[TokenPrediction]:
-        size = batch[0].tokens.size
-        index = np.concatenate([number * size + bag.token_index for number, bag in enumerate(batch)])
-        cell = np.concatenate(
-            [number * len(bag.tokens) + bag.token_index // bag.tokens.shape[1] for number, bag in enumerate(batch)]
-        )
-        values = np.concatenate([bag.bin_values for bag in batch])
+    def _predict(self, batch: _Batch, cell_weight: float, keep_bins: bool) -> list[TokenPrediction]:
+        index = batch.token_index()
         with self._autocast():
-            logits = self.network.bin_logits(
-                self._to_device(batch), torch.from_numpy(index).to(self.device), cell_weight=cell_weight
-            )
-        # Bins are the first axis, since reductions over short rows are slow.
-        logits = logits.float().T.contiguous()
-        found = _expected(logits, torch.from_numpy(values.T.copy()).to(self.device), torch.from_numpy(cell))
+            if isinstance(self.network, CompactNetwork) and not keep_bins:
+                found = list(self.network.expectations(batch.bags, index, batch.bin_values, cell_weight=cell_weight))
+            else:
+                logits = self.network.bin_logits(batch.bags, index, cell_weight=cell_weight)
+                # Bins are the first axis, since reductions over short rows are slow.
+                logits = logits.float().T.contiguous()
+                cell = index // batch.bags.tokens.shape[2]
+                found = _expected(logits, batch.bin_values.flatten(0, 1).T.contiguous(), cell)
         if keep_bins:
             confidence, top_bin = logits.softmax(0).max(0)
             found += [top_bin.to(torch.uint8), confidence]
         else:
             found += [torch.zeros(0, dtype=torch.uint8), torch.zeros(0)]
-        ends = np.cumsum([len(bag.token_index) for bag in batch])[:-1]
+        ends = np.cumsum([len(bag.token_index) for bag in batch.inputs])[:-1]
         return [
             TokenPrediction(*parts)
             for parts in zip(*(np.split(each.cpu().numpy(), ends) for each in found), strict=True)
         ]
 
     @torch.inference_mode()
-    def _vectors(self, batch: Sequence[BagInput], background: Background | None) -> list[np.ndarray]:
+    def _counts(self, batch: _Batch) -> list[Background]:
+        return [self.network.background(tokens) for tokens in batch.bags.tokens]
+
+    @torch.inference_mode()
+    def _vectors(self, batch: _Batch, background: Background | None) -> list[np.ndarray]:
         with self._autocast():
-            vectors = self.network.cell_embedding(self._to_device(batch), background)
+            vectors = self.network.cell_embedding(batch.bags, background)
         return list(vectors.float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Bags with the same number of cells, on the device."""
+
+    inputs: Sequence[BagInput]
+    bags: Bags
+    bin_values: Tensor
+    """(bags, cells, n_bins - 1) float32."""
+
+    @classmethod
+    def of(cls, inputs: Sequence[BagInput], device: torch.device) -> _Batch:
+        def stacked(arrays: list[np.ndarray | None], dtype: type) -> Tensor | None:
+            if arrays[0] is None:
+                return None
+            tensor = torch.from_numpy(np.stack(arrays).astype(dtype, copy=False))
+            # Copies from pinned memory do not wait for what the device is computing.
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        bags = Bags(
+            stacked([bag.tokens for bag in inputs], np.uint8),
+            stacked([bag.coordinates for bag in inputs], np.float32),
+            stacked([bag.in_background for bag in inputs], bool),
+        )
+        return cls(inputs, bags, stacked([bag.bin_values for bag in inputs], np.float32))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def token_index(self) -> Tensor:
+        """Return the indices of the requested tokens of all bags, on the device."""
+        size = self.inputs[0].tokens.size
+        index = [number * size + bag.token_index for number, bag in enumerate(self.inputs)]
+        return torch.from_numpy(np.concatenate(index)).to(self.bags.tokens.device)
 
 
 def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
@@ -198,5 +238,5 @@ def _expected(logits: Tensor, values: Tensor, cell: Tensor) -> list[Tensor]:
     weights = (detected - largest).exp_()
     total = weights.sum(0)
     log_odds = total.log() + largest - logits[0]
-    conditional_mean = (weights * values.index_select(1, cell.to(values.device))).sum(0) / total
+    conditional_mean = (weights * values.index_select(1, cell)).sum(0) / total
     return [log_odds, conditional_mean]
