@@ -6,7 +6,7 @@ from scipy import sparse
 
 from scanpy_sct.impute import low_rank as module
 from scanpy_sct.impute.calibrate import probability
-from scanpy_sct.impute.low_rank import cell_scores, fit_low_rank, reconstruct
+from scanpy_sct.impute.low_rank import cell_scores, fit_low_rank, reconstruct, reconstruct_masked
 from scanpy_sct.plan.passes import BlockMasks
 
 N_CELLS, N_GENES = 300, 200
@@ -125,3 +125,44 @@ def test_empty_cells_and_genes_without_counts(data):
     counts[5], counts[:, 7] = 0, 0
     for table in predicted(*fit_low_rank(log_values(counts), masks, 0), masks, 1):
         assert np.isfinite(table).all()
+
+
+def test_every_entry_is_predicted_from_the_pass_that_masks_it(data):
+    _, counts, masks = data
+    fits, scores = fit_low_rank(log_values(counts), masks, 0)
+    rows, genes = slice(20, 60), np.array([0, 7, 120])
+    found = reconstruct_masked(fits, scores, masks.pass_of[rows, genes], rows, genes)
+    for number in range(2):
+        expected = reconstruct(fits[number], scores[number], rows, genes)
+        is_masked = masks.pass_of[rows, genes] == number
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one[is_masked], other[is_masked], rtol=1e-5, atol=1e-6)
+
+
+def test_directions_found_in_the_most_variable_genes_are_those_of_all_genes(data, monkeypatch):
+    _, counts, masks = data
+    fits = {}
+    for fraction, least in ((1.0, 1000), (0.8, 10)):
+        monkeypatch.setattr(module, "VARIANCE_FRACTION", fraction)
+        monkeypatch.setattr(module, "MIN_VARIABLE_GENES", least)
+        fits[fraction] = fit_low_rank(log_values(counts), masks, 0)[0][0].components
+    exact = np.abs(np.sum(fits[1.0][:2] * fits[0.8][:2], axis=1))
+    assert (exact > 0.98).all()
+    # Orthonormal, so that scores are projections.
+    np.testing.assert_allclose(fits[0.8] @ fits[0.8].T, np.eye(len(fits[0.8])), atol=1e-3)
+
+
+def test_most_variable_genes():
+    variance = np.array([1.0, 5, 0, 3, 1])
+    module_min, module.MIN_VARIABLE_GENES = module.MIN_VARIABLE_GENES, 1
+    fraction, module.VARIANCE_FRACTION = module.VARIANCE_FRACTION, 0.75
+    try:
+        assert module._most_variable(variance).tolist() == [1, 3]
+    finally:
+        module.MIN_VARIABLE_GENES, module.VARIANCE_FRACTION = module_min, fraction
+
+
+def test_large_expected_counts_do_not_overflow():
+    log_odds, mean = module._as_counts(np.full((1, 2), 12.0, np.float32), np.float32(1), np.float32(1))
+    assert np.isfinite(log_odds).all()
+    np.testing.assert_allclose(mean, 12, rtol=1e-4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scanpy_sct.model import Bags, CompactConfig, CompactNetwork
+from scanpy_sct.model import compact as module
 from scanpy_sct.model.compact import _expected_detection
 
 MASK, PAD, N_GENES, N_CELLS = 5, 6, 16, 5
@@ -178,3 +179,18 @@ def test_a_cell_of_the_background_is_left_out_of_its_own_profile(network, tokens
     others = network.background(torch.cat([sample[:3], sample[4:]]))
     expected = network.cell_embedding(Bags(sample[None, 3:4]), others)
     torch.testing.assert_close(found[:, 3:4], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bag_correction", [True, False])
+@pytest.mark.parametrize("at_once", [1, 2 * N_GENES * 2, 10**6])
+def test_expectations_are_those_of_the_logits(tokens, bag_correction, at_once, monkeypatch):
+    monkeypatch.setattr(module, "TOKENS_AT_ONCE", at_once)
+    network = a_network(replace(CONFIG, bag_correction=bag_correction))
+    index = (tokens.flatten() == MASK).nonzero().squeeze(1)
+    values = torch.rand(2, N_CELLS, 4, generator=torch.Generator().manual_seed(3))
+    found = network.expectations(Bags(tokens), index, values, cell_weight=0.7)
+    p = network.bin_logits(Bags(tokens), index, cell_weight=0.7).double().softmax(-1)
+    of_token = values.flatten(0, 1)[index // N_GENES]
+    torch.testing.assert_close(found[0].double(), (p[:, 1:].sum(1) / p[:, 0]).log(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[1].double(), (p[:, 1:] * of_token).sum(1) / p[:, 1:].sum(1), atol=1e-5, rtol=1e-4)

@@ -124,3 +124,13 @@ def test_cells_of_the_background_are_left_out_of_their_own_profile(profile, toke
     without = profile.count(torch.cat([sample[:, :3], sample[:, 4:]], dim=1))
     torch.testing.assert_close(found.log_zero[0, 0], profile(sample[:, 3:4], without).log_zero[0, 0])
     torch.testing.assert_close(found.log_zero[0, 2:], profile(tokens[:1, :2], counts).log_zero[0])
+
+
+def test_parts_of_a_bag_have_the_profile_of_the_whole_bag(profile, tokens):
+    whole, parts = profile(tokens), profile.in_parts(tokens, 4)
+    assert [part.depth.shape[1] for part in parts] == [4, 2]
+    for name in ("depth", "log_zero", "detection"):
+        torch.testing.assert_close(torch.cat([getattr(part, name) for part in parts], dim=1), getattr(whole, name))
+    for part in parts:
+        torch.testing.assert_close(part.bins, whole.bins)
+        torch.testing.assert_close(part.background.zero, whole.background.zero)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy import sparse
 
 from scanpy_sct.plan.passes import NOT_MASKED, BlockMasks, Passes
 
@@ -72,3 +74,27 @@ def test_without_hidden_entries_every_pass_learns_from_the_others():
 
 def test_passes_fit_into_eight_bits_however_few_entries_were_masked_in_training():
     assert Passes.for_fraction(1e-4, 0).n + 2 < NOT_MASKED
+
+
+def test_passes_of_single_entries_are_those_of_the_table():
+    passes, cells, genes = Passes(5, 2), np.arange(70, 140), np.arange(90)
+    row, column = np.random.default_rng(0).integers(0, [[70], [90]], (2, 200))
+    np.testing.assert_array_equal(
+        passes.of_entries(cells[row], genes[column]), passes.assigned(cells, genes)[row, column]
+    )
+
+
+@pytest.mark.parametrize("with_hidden", [False, True])
+def test_visible_entries_and_counts_are_those_of_the_masks(with_hidden):
+    rng = np.random.default_rng(0)
+    dense = rng.poisson(0.5, (600, 30)).astype(np.float32)
+    measured, hidden = np.arange(30) > 2, rng.random(dense.shape) < 0.2
+    masks = BlockMasks.of(Passes(3, 0), np.arange(600), np.arange(30), measured, hidden if with_hidden else None)
+    assert masks.n_measured == 27
+    for number in range(masks.n_passes):
+        masked = masks.masked(number)
+        np.testing.assert_array_equal(masks.n_masked(number), masked.sum(axis=0))
+        values = sparse.csr_matrix(dense)
+        np.testing.assert_array_equal(masks.visible(values, number).toarray(), np.where(masked, 0, dense))
+        part = masks.visible(values[500:], number, slice(500, 600))
+        np.testing.assert_array_equal(part.toarray(), np.where(masked, 0, dense)[500:])

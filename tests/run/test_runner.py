@@ -150,3 +150,35 @@ def test_a_single_bag_that_does_not_fit_is_an_error(compact_checkpoint, monkeypa
     monkeypatch.setattr(runner, "_predict", fail)
     with pytest.raises(torch.OutOfMemoryError):
         list(runner.predict([a_bag(0)]))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_number_of_threads_changes_nothing(checkpoint, n_threads):
+    bags = [a_bag(seed) for seed in range(5)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = answers(checkpoint, bags)
+    torch.set_num_threads(n_threads)
+    try:
+        found = answers(checkpoint, bags)
+    finally:
+        torch.set_num_threads(before)
+    for part, expected in zip(found[0] + found[1], one[0] + one[1], strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-6)
+
+
+def test_running_out_of_memory_once_halves_the_batch_for_good(compact_checkpoint, monkeypatch):
+    runner = Runner(compact_checkpoint, ComputeOptions(device="cpu", batch_size=4))
+    compute, sizes = runner._predict, []
+
+    def fail_once(batch, *how):
+        sizes.append(len(batch))
+        if len(sizes) == 1:
+            msg = "full"
+            raise torch.OutOfMemoryError(msg)
+        return compute(batch, *how)
+
+    monkeypatch.setattr(runner, "_predict", fail_once)
+    found = list(runner.predict([a_bag(seed) for seed in range(8)]))
+    assert sizes == [4, 2, 2, 2, 2]
+    assert [bag.tokens[0, 0] for bag, _ in found] == [a_bag(seed).tokens[0, 0] for seed in range(8)]

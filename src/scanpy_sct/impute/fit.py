@@ -35,8 +35,7 @@ GENES_AT_ONCE = 512
 """Genes that a thread fits."""
 ENTRIES_AT_ONCE = 2**16
 """Entries of some of these genes, whose numbers stay in the cache of a processor."""
-N_PROBES, MAX_SHARED_CELLS = 400, 1000
-"""Genes and cells whose entries are enough for the few weights that all genes share."""
+N_PROBES = 400
 MIN_CELLS, MIN_GENES = 20, 50
 """Smaller data are too small for a reconstruction."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
@@ -189,16 +188,16 @@ class _Estimate:
             some = slice(start, start + size)
             yield some, self.genes(columns[some], values[:, some].toarray())
 
-    def genes(self, columns: np.ndarray, values: np.ndarray, cells: slice = slice(None)) -> _Genes:
+    def genes(self, columns: np.ndarray, values: np.ndarray) -> _Genes:
         """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
         genes = self.plan.columns[columns]
-        pass_of = self.masks.pass_of[cells, genes]
+        pass_of = self.masks.pass_of[:, genes]
         order = PassOrder(pass_of, self.masks.n_passes)
         values = order.of(values)
-        network = tuple(order.of(table[cells, columns]) for table in self.network.tables[:2])
+        network = tuple(order.of(table[:, columns]) for table in self.network.tables[:2])
         data = None
         if self.low_rank is not None and self.scores is not None:
-            found = reconstruct_masked(self.low_rank, self.scores, pass_of, cells, genes)
+            found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), genes)
             data = order.of(found[0]), order.of(found[1])
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]
@@ -246,19 +245,25 @@ class _Estimate:
         Those of the pass of hidden entries are estimated on the probe, all others on the ordinary passes together:
         a few numbers for all genes, on which a single entry has hardly any influence.
         """
-        cells = slice(None, None, -(-self.values.shape[0] // MAX_SHARED_CELLS))
-        genes = self.genes(columns, self.values[cells, self.plan.columns[columns]].toarray(), cells)
-        sources = _calibrated(genes)
-        pass_of = genes.groups.spread(np.broadcast_to(np.arange(self.masks.n_passes), genes.groups.sizes.shape))
-        detected = genes.values > 0
+        network, data, of_network, of_data, values, pass_of = map(
+            np.concatenate, zip(*(self._calibrated_entries(genes) for _, genes in self.parts(columns)), strict=True)
+        )
+        detected = values > 0
         weights, means = np.empty((self.masks.n_passes, 3)), np.empty(self.masks.n_passes)
         is_last = np.arange(self.masks.n_passes) == self.masks.hidden_pass
         for passes in (np.flatnonzero(~is_last), np.flatnonzero(is_last)):
             used = np.isin(pass_of, np.flatnonzero(self.masks.learns_from[passes].any(axis=0)))
-            weights[passes] = shared_weights(tuple(source[0][used] for source in sources[:2]), detected[used])
+            weights[passes] = shared_weights((network[used], data[used]), detected[used])
             used &= detected
-            means[passes] = mean_weight(tuple(source[1][used] for source in sources[:2]), genes.values[used])
+            means[passes] = mean_weight((of_network[used], of_data[used]), values[used])
         return weights, means
+
+    def _calibrated_entries(self, genes: _Genes) -> tuple[np.ndarray, ...]:
+        """Return calibrated log-odds of network and data, their conditional means, values and passes of all entries."""
+        network, data, *_ = _calibrated(genes)
+        numbers = np.arange(self.masks.n_passes, dtype=np.uint8)
+        pass_of = genes.groups.spread(np.broadcast_to(numbers, genes.groups.sizes.shape))
+        return network[0], data[0], network[1], data[1], genes.values, pass_of
 
     def _blocks(self, kept: np.ndarray) -> list[np.ndarray]:
         """Return indices into ``kept`` of measured genes, some at a time."""

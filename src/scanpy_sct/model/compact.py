@@ -247,7 +247,7 @@ def _expected_values(
     of_bin = frequency.unsqueeze(2).unbind(1)
     value_of = values.unsqueeze(-1).unbind(2)
     # Both sums over the bins of frequency * exp(number * step), with and without the value, by Horner's rule.
-    odds = of_bin[-1].expand_as(ratio).contiguous()
+    odds = torch.empty_like(ratio).copy_(of_bin[-1])  # a table of its own, also for a single cell
     weighted = of_bin[-1] * value_of[-1]
     for in_bin, value in zip(of_bin[-2::-1], value_of[-2::-1], strict=True):
         torch.addcmul(in_bin, odds, ratio, out=odds)
