@@ -70,3 +70,9 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_package_says_that_it_is_typed():
     assert (Path(scanpy_sct.__file__).parent / "py.typed").is_file()
+
+
+def test_functions_load_torch_when_they_are_called():
+    script = "import sys, scanpy_sct; scanpy_sct.tl.impute, scanpy_sct.tl.annotate; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.memory import release_memory
-from scanpy_sct.run.runner import Runner
 from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import as_slice
+
+if TYPE_CHECKING:
+    from scanpy_sct.run.runner import Runner
 
 CELLS_AT_ONCE = 16
 

@@ -7,6 +7,7 @@ few bags are masked and predicted with several weights; the weight with the best
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -18,8 +19,10 @@ from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import Passes
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.inputs import BagInputs, plan_block, token_rules
-from scanpy_sct.run.runner import Runner
 from scanpy_sct.sparse_tools import entry_rows, keep_entries
+
+if TYPE_CHECKING:
+    from scanpy_sct.run.runner import Runner
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PROBE_BAGS = 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,8 +29,10 @@ from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.memory import release_memory
-from scanpy_sct.run.runner import Runner
 from scanpy_sct.run.threads import in_threads
+
+if TYPE_CHECKING:
+    from scanpy_sct.run.runner import Runner
 
 GENES_AT_ONCE = 512
 """Genes that a thread fits."""

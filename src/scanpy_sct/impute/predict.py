@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.inputs import BagInput, BagInputs, MaskedOf, plan_block, token_rules
 from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.progress import progress
-from scanpy_sct.run.runner import Runner, TokenPrediction
 from scanpy_sct.run.threads import in_threads
+
+if TYPE_CHECKING:
+    from scanpy_sct.run.runner import Runner, TokenPrediction
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ class Background:
     """(batch,): sum of the depths of the cells."""
     n_cells: int
 
+    def to(self, device: str | torch.device) -> Background:
+        """Return the counts on a device."""
+        tensors = (each.to(device) for each in (self.visible, self.zero, self.bins, self.depth))
+        return Background(*tensors, self.n_cells)
+
     def __add__(self, other: Background) -> Background:
         return Background(
             self.visible + other.visible,

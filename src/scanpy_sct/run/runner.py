@@ -67,8 +67,10 @@ class Runner:
     def __init__(self, checkpoint: Checkpoint, options: ComputeOptions, genes: np.ndarray | None = None) -> None:
         self.checkpoint = checkpoint
         self.device = choose_device(options.device)
-        self.dtype = choose_precision(options.precision, self.device)
         network = checkpoint.network
+        is_compact = isinstance(network, CompactNetwork)  # always computes in float32
+        precision = "float32" if is_compact and options.precision == "auto" else options.precision
+        self.dtype = choose_precision(precision, self.device)
         if genes is not None and len(genes) < network.n_genes:
             network = network.at_genes(torch.from_numpy(genes))
         elif self.device.type != "cpu" or network.training:
@@ -107,11 +109,12 @@ class Runner:
 
         ``background`` is the profile of a sample on which cells are centred, from :meth:`background`; None: of the bag.
         """
+        background = None if background is None else background.to(self.device)
         yield from self._run(bags, lambda batch: self._vectors(batch, background))
 
     def background(self, bags: Sequence[BagInput] | BagInputs) -> Background:
-        """Count the visible bins of all bags, for networks that centre cells on a profile."""
-        return reduce(operator.add, (count for _, count in self._run(bags, self._counts)))
+        """Count the visible bins of all bags, for networks that centre cells on a profile; on the CPU."""
+        return reduce(operator.add, (count for _, count in self._run(bags, self._counts))).to("cpu")
 
     def _run(
         self, bags: Sequence[BagInput] | BagInputs, compute: Callable[[_Batch], list[T]]

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
-import torch
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
@@ -32,7 +31,7 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], n_threads: int | 
         Number of threads; None: as many as torch uses in an operation. With one the items are computed one after the
         other, in the thread of the caller.
     """
-    n_threads = torch.get_num_threads() if n_threads is None else n_threads
+    n_threads = torch_threads() if n_threads is None else n_threads
     if n_threads == 1:
         yield from map(function, items)
         return
@@ -54,6 +53,13 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], n_threads: int | 
             wait(waiting)
 
 
+def torch_threads() -> int:
+    """Return the number of threads that torch uses in an operation."""
+    import torch  # slow to import, and not needed to import this module
+
+    return torch.get_num_threads()
+
+
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Return threads that are kept, since libraries keep memory for each thread that ever was."""
@@ -62,6 +68,8 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 def _use_one_thread() -> None:
     """Let operations of torch use one thread in this thread."""
+    import torch
+
     torch.set_num_threads(1)
     # The first call in a thread takes over the number of the process, which is this one now, and another one later.
     torch.get_num_threads()
@@ -74,6 +82,8 @@ if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
 @contextmanager
 def _single_threaded_operations() -> Iterator[None]:
     """Let matrix products use a single thread; everything is as before afterwards."""
+    import torch
+
     n_torch = torch.get_num_threads()
     try:
         with threadpool_limits(1, user_api="blas"):
