@@ -9,7 +9,8 @@ import pytest
 import scanpy_sct as sct
 from scanpy_sct.settings import settings
 
-HOW = {"library_key": "sample", "rng": 3}
+HOW = {"library_key": "sample", "rng": 3, "precision": "float32"}
+"""Each worker chooses its precision, if it may."""
 
 
 @pytest.fixture
