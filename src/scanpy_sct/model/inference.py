@@ -140,10 +140,10 @@ def gene_norm(norm: GeneNorm, x: Tensor) -> Tensor:
     normed = [torch.batch_norm(cell, None, None, None, None, True, 0.0, GENE_NORM_EPS, False) for cell in cells]
     normed = as_table(normed[0] if len(normed) == 1 else torch.cat(normed))
     if x.dtype == torch.float32:  # in place, which saves the system the work of giving and taking memory
-        return normed.mul_(weight[:, None]).add_(bias[:, None]).view(x.shape)
+        return normed.mul_(weight[:, None]).add_(bias[:, None]).reshape(x.shape)
     # In other types two operations would round twice.
     zero, one = torch.zeros_like(weight), torch.ones_like(weight)
-    return F.batch_norm(normed, zero, one, weight, bias, eps=0.0).view(x.shape)
+    return F.batch_norm(normed, zero, one, weight, bias, eps=0.0).reshape(x.shape)
 
 
 def _pointwise(block: NormConv, x: Tensor) -> Tensor:
