@@ -52,16 +52,29 @@ def numbers(adata):
     return {name: np.asarray(values) for name, values in found.items()}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_every_storage_gives_the_same(cells, pbmc, function, storage, compact_checkpoint):
-    reference = pbmc[:60]
+def test_imputation(cells, pbmc, storage, compact_checkpoint):
+    assert_same_as_in_memory("impute", cells, storage, compact_checkpoint, pbmc[:60])
+
+
+@pytest.mark.parametrize("storage", ["csc", "backed csr", "lazy zarr", "dask uneven csc"], indirect=True)
+def test_embedding(cells, pbmc, storage, compact_checkpoint):
+    assert_same_as_in_memory("embed", cells, storage, compact_checkpoint, pbmc[:60])
+
+
+@pytest.mark.parametrize("storage", ["backed dense", "lazy h5ad", "dask csr"], indirect=True)
+@pytest.mark.parametrize("function", ["annotate", "markers"])
+def test_annotation(cells, pbmc, function, storage, compact_checkpoint):
+    assert_same_as_in_memory(function, cells, storage, compact_checkpoint, pbmc[:60])
+
+
+def assert_same_as_in_memory(function, cells, storage, model, reference):
     if function not in CACHE:
         known = cells.copy()
-        FUNCTIONS[function](known, compact_checkpoint, reference)
+        FUNCTIONS[function](known, model, reference)
         CACHE[function] = numbers(known)
         assert CACHE[function]
     adata = storage(cells)
-    FUNCTIONS[function](adata, compact_checkpoint, reference)
+    FUNCTIONS[function](adata, model, reference)
     found = numbers(adata)
     assert found.keys() == CACHE[function].keys()
     for name, expected in CACHE[function].items():
@@ -81,6 +94,7 @@ def test_blocks_cross_chunks_and_samples(cells):
     assert max(len(np.unique(samples[block.rows])) for block in blocks) > 1
 
 
+@pytest.mark.parametrize("storage", ["backed csr", "lazy h5ad dense", "dask csr"], indirect=True)
 def test_a_released_network_reads_blocks(cells, storage, released_checkpoint):
     results = []
     for adata in (cells.copy(), storage(cells)):
@@ -160,6 +174,7 @@ def test_an_object_without_the_names_of_its_cells_is_refused(cells, compact_chec
         sct.tl.embed(adata, model=compact_checkpoint)
 
 
+@pytest.mark.parametrize("storage", ["csc", "backed csr", "lazy zarr", "dask csr"], indirect=True)
 def test_reports(cells, storage, compact_checkpoint):
     adata = storage(cells)
     report = sct.pp.check(adata, model=compact_checkpoint)

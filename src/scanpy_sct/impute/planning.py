@@ -38,16 +38,6 @@ class ImputationPlan:
         """Whether each predicted gene is unmeasured, (columns,) bool."""
         return ~self.measured[self.columns]
 
-    @cached_property
-    def measured_genes(self) -> np.ndarray:
-        """Which of ``genes`` are measured, increasing."""
-        return np.flatnonzero(self.measured)
-
-    @cached_property
-    def measured_index(self) -> np.ndarray:
-        """Index of each gene among the measured ones, (genes,); of no meaning for an unmeasured gene."""
-        return np.maximum(np.cumsum(self.measured) - 1, 0)
-
     @property
     def gene_index(self) -> np.ndarray:
         """Indices into the vocabulary of the predicted genes, (columns,)."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from scanpy_sct.impute.fit import ImputationFit
 
-FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 1
+FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 2
 FACTS = "facts"
 """Name of the array that holds the JSON."""
 
