@@ -9,7 +9,8 @@ import numpy as np
 
 from scanpy_sct.impute.calibrate import MAX_LOG_ODDS, Calibration, probability
 from scanpy_sct.impute.denoise import denoise
-from scanpy_sct.impute.fit import BlendFit, BlockPrediction, ImputationFit
+from scanpy_sct.impute.estimate import BlendFit
+from scanpy_sct.impute.fit import BlockPrediction, ImputationFit
 from scanpy_sct.impute.low_rank import cell_scores, reconstruct_masked
 from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
