@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py                    # all cases, hours
     python benchmarks/scale.py --cases embed-20000 impute-20000
+    python benchmarks/scale.py --table            # what was measured on this machine, and a million cells computed
 
 Cells are drawn from a real data set with replacement, their counts thinned so that no two are the same, and written as
 zarr. Each case runs in a process of its own on lazy data; imputed values go to a zarr store. With `--stop-after` a case
@@ -65,8 +66,12 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], metavar="CASE")
     parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for simulated data and results")
     parser.add_argument("--stop-after", type=float, help="seconds after which a case is killed, to be resumed")
+    parser.add_argument("--table", action="store_true", help="print what was measured before, and stop")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.table:
+        print(table(kept_for_machine("scale")))
+        return
     if options.measure:
         print(json.dumps(measure(Case(**json.loads(options.measure)), options.work)))
         return
@@ -163,6 +168,32 @@ def measure(case: Case, work: Path) -> dict[str, float]:
         found["stored_mib"] = round(sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 2**20)
         shutil.rmtree(out)
     return found
+
+
+CORES = 16
+"""Cores of the machine of a GPU, for what is computed."""
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Write the results as a table, and compute a million cells from them."""
+    title = "| | cells | genes | ms a cell | CPU-ms a cell | peak memory, MiB | of a worker |"
+    lines = [title, "|---" * 7 + "|"]
+    for row in rows:
+        where = ", two dask workers" if row["on_cluster"] else ""
+        lines.append(
+            f"| {row['what']}{where} | {row['cells']:,} | {row['genes']:,} | {row['ms_per_cell']:.2f} | "
+            f"{row.get('cpu_ms_per_cell', '-')} | {row['peak_mib']:,} | {row.get('worker_peak_mib', '')} |"
+        )
+    for what in ("embed", "impute", "impute_panel"):
+        found = [row for row in rows if row["what"] == what and not row["on_cluster"] and "cpu_ms_per_cell" in row]
+        if found:
+            row = max(found, key=lambda each: each["cells"])
+            here, there = row["ms_per_cell"] * 1000 / 3600, row["cpu_ms_per_cell"] * 1000 / CORES / 60
+            lines.append(
+                f"Computed from {row['case']}, a million cells: {here:.2f} hours here; with {CORES} cores, the GPU doing "
+                f"nothing, {there:.1f} minutes; with eight such machines {there / 8:.1f} minutes, without the fit."
+            )
+    return "\n".join(lines)
 
 
 def cluster():
