@@ -177,6 +177,8 @@ CORES = 16
 def table(rows: list[dict[str, object]]) -> str:
     """Write the results as a table, and compute a million cells from them."""
     title = "| | cells | genes | ms a cell | CPU-ms a cell | peak memory, MiB | of a worker |"
+    order = [case.name for case in CASES]
+    rows = sorted(rows, key=lambda row: order.index(row["case"]))
     lines = [title, "|---" * 7 + "|"]
     for row in rows:
         where = ", two dask workers" if row["on_cluster"] else ""
@@ -190,8 +192,8 @@ def table(rows: list[dict[str, object]]) -> str:
             row = max(found, key=lambda each: each["cells"])
             here, there = row["ms_per_cell"] * 1000 / 3600, row["cpu_ms_per_cell"] * 1000 / CORES / 60
             lines.append(
-                f"Computed from {row['case']}, a million cells: {here:.2f} hours here; with {CORES} cores, the GPU doing "
-                f"nothing, {there:.1f} minutes; with eight such machines {there / 8:.1f} minutes, without the fit."
+                f"Computed from {row['case']}, a million cells: {here:.2f} hours here; with {CORES} cores and the GPU "
+                f"doing nothing {there:.1f} minutes; with eight such machines {there / 8:.2f} minutes, without the fit."
             )
     return "\n".join(lines)
 
