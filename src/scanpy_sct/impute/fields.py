@@ -96,9 +96,10 @@ class StoreTask:
     arrange: ArrangeTask
     store: ImputationStore
 
-    def __call__(self, number: int, *block: Any) -> None:
+    def __call__(self, number: int, cells: StoredCells, fit: ImputationFit) -> None:
         """Impute a block."""
-        self.store.write_block(number, *attrgetter("tables", "moments")(self.arrange(number, *block)))
+        block = self.arrange(number, cells, fit)
+        self.store.write_block(number, block.tables, block.moments)
 
 
 def make_imputer(
