@@ -45,7 +45,7 @@ CACHE = {}
 
 def numbers(adata):
     """All numbers and labels that a function has written."""
-    found = {name: adata.layers[name] for name in adata.layers if name.startswith("sct")}
+    found = {name: adata.layers[name] for name in adata.layers if name and name.startswith("sct")}
     found |= {name: adata.obsm[name] for name in adata.obsm if "sct" in name}
     for table in (adata.obs, adata.var):
         found |= {name: table[name] for name in table if name.startswith("sct")}

@@ -59,7 +59,11 @@ def shallow_copy(adata: AnnData) -> AnnData:
     if adata.raw is not None:
         x = read_elem_lazy(adata.file["raw/X"]) if adata.isbacked else adata.raw.X
         raw = {"X": x, "var": _table(adata.raw.var), "varm": dict(adata.raw.varm)}
-    fields = {name: dict(getattr(adata, name)) for name in (*MATRICES, *TABLES)}
+    # anndata 0.13 lists X among the layers, as None.
+    fields = {
+        name: {key: value for key, value in getattr(adata, name).items() if key is not None}
+        for name in (*MATRICES, *TABLES)
+    }
     for name in TABLES:
         fields[name] = {key: _table(value) for key, value in fields[name].items()}
     uns = _loaded(adata.uns)
