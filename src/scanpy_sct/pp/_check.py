@@ -78,6 +78,8 @@ class Report:
     """Every value is masked in one of the passes."""
     device: str
     precision: str
+    notes: tuple[str, ...]
+    """What seems wrong with the data, and how to fix it; these are warnings in the log of all functions."""
     seconds: float
     """Expected run time of an imputation with calibration and blending, estimated from the run time of one bag."""
 
@@ -103,6 +105,7 @@ class Report:
             ("passes", f"{self.n_passes:,}"),
             ("device", f"{self.device}, {self.precision}"),
             ("expected time", f"{_time_range(self.seconds)} to impute"),
+            *(("note", text) for text in self.notes if text != self.samples_note),
         ]
 
     def __str__(self) -> str:
@@ -184,6 +187,7 @@ def check(
         n_passes=imputer.plan.passes.n,
         device=str(imputer.runner.device),
         precision=str(imputer.runner.dtype).removeprefix("torch."),
+        notes=tuple(reader.findings),
         seconds=seconds_to_impute(imputer, n_bags),
     )
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from scipy import sparse
+
+GivenScale = Literal["auto", "counts", "log1p"]
 
 
 @dataclass(frozen=True)
@@ -19,3 +22,7 @@ class ReadOptions:
     """Column of `.var` with symbols or Ensembl ids; None: `.var_names`."""
     hide: str | sparse.spmatrix | None = None
     """Entries to hide, boolean (n_obs, n_vars), or the name of a layer that holds this."""
+    scale: GivenScale = "auto"
+    """What the values are; `"auto"`: it is found from the values."""
+    owner: Literal["adata", "reference"] = "adata"
+    """The argument that holds the object, which messages name."""

@@ -53,6 +53,11 @@ class CellReader:
     min_genes
         Fewer matched genes raise an error.
 
+    Attributes
+    ----------
+    findings
+        Warnings about the data, one sentence or two each, which are logged once.
+
     Raises
     ------
     KeyError
@@ -82,8 +87,9 @@ class CellReader:
         # Names are checked before the matrix, which may be large and on disk, is read.
         genes = match_genes(names, vocabulary)
         check_match(genes, names, vocabulary, adata, options.gene_names, min_genes)
+        self.findings: list[str] = []
         if options.library_key is None:
-            _warn_once(missed_samples(adata, self.coordinates))
+            self.findings.append(missed_samples(adata, self.coordinates))
         self.vocabulary = vocabulary
         self.obs_names, self.var_names = adata.obs_names, index_of(adata.var).astype(str)
         self.name_hashes = pd.util.hash_array(index_of(adata.obs).astype(str).to_numpy(dtype=object))
@@ -92,6 +98,9 @@ class CellReader:
         if genes.duplicates:
             genes = match_genes(names, vocabulary, totals=self._column_totals())
         self._set_genes(genes)
+        self.findings = [text for text in self.findings if text]
+        for text in self.findings:
+            _warn_once(text)
 
     def _find_facts(self, token_scale: TokenScale) -> None:
         """Find the properties of the values on some rows, and check all that are in memory."""
@@ -245,8 +254,7 @@ def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> spa
 @cache
 def _warn_once(text: str) -> None:
     """Log a warning, once for each text."""
-    if text:
-        logger.warning(text)
+    logger.warning(text)
 
 
 def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
