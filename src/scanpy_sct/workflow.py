@@ -95,7 +95,7 @@ def run_workflow(
 def call_params(options: tuple[ReadOptions, ComputeOptions, WriteOptions]) -> dict[str, Any]:
     """Return the options that are recorded, under the names of the arguments of public functions."""
     reading, computing, writing = options
-    given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names")}
+    given = {name: getattr(reading, name) for name in ("layer", "library_key", "gene_names", "scale")}
     how = {name: getattr(computing, name) for name in ("bags", "precision", "batch_size")}
     where = {"device": str(computing.device), "key_added": writing.key_added}
     return {**given, **how, "rng": computing.seed, **where}

@@ -92,6 +92,15 @@ def test_options_reach_the_function(cells, calls, tmp_path):
 
 
 @pytest.mark.parametrize("function", ["check", "impute", "embed", "annotate"])
+def test_the_scale_reaches_the_function(cells, calls, tmp_path, function):
+    output = [] if function == "check" else ["-o", tmp_path / "a.h5ad"]
+    run(function, cells, *output, "--scale", "counts", *(["--reference-scale", "log1p"] * (function == "annotate")))
+    assert calls[function][1]["scale"] == "counts"
+    assert calls[function][1].get("reference_scale", "log1p") == "log1p"
+    assert runner.invoke(app, [function, str(cells), *map(str, output), "--scale", "raw"]).exit_code == 2
+
+
+@pytest.mark.parametrize("function", ["check", "impute", "embed", "annotate"])
 def test_the_functions_know_what_the_command_passes(cells, tmp_path, calls, monkeypatch, function):
     run(function, cells, *([] if function == "check" else ["-o", tmp_path / "result.h5ad"]))
     monkeypatch.undo()

@@ -14,6 +14,7 @@ from scanpy_sct import files
 from scanpy_sct.cli import options
 from scanpy_sct.cli.options import flag
 from scanpy_sct.cli.training import finetune, pretrain
+from scanpy_sct.read.options import GivenScale
 
 __all__ = ["app"]
 
@@ -80,10 +81,13 @@ def check(
     layer: options.Layer = None,
     library_key: options.LibraryKey = None,
     gene_names: options.GeneNames = None,
+    scale: options.Scale = "auto",
 ) -> None:
     """Report what impute would read and do: genes, scale, samples, bags and run time."""
     with files.cells_for(cells) as adata:
-        typer.echo(sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names))
+        typer.echo(
+            sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names, scale=scale)
+        )
 
 
 @app.command()
@@ -98,6 +102,7 @@ def impute(
     layer: options.Layer = None,
     library_key: options.LibraryKey = None,
     gene_names: options.GeneNames = None,
+    scale: options.Scale = "auto",
     bags: options.Bags = "auto",
     hide: Annotated[str | None, typer.Option(help="Boolean layer: values to treat as unknown.")] = None,
     calibrate: Annotated[bool, flag(help="Shift detection rates and means to these data.")] = True,
@@ -127,6 +132,7 @@ def impute(
             layer=layer,
             library_key=library_key,
             gene_names=gene_names,
+            scale=scale,
             bags=bags,
             hide=hide,
             calibrate=calibrate,
@@ -153,6 +159,7 @@ def embed(
     layer: options.Layer = None,
     library_key: options.LibraryKey = None,
     gene_names: options.GeneNames = None,
+    scale: options.Scale = "auto",
     bags: options.Bags = "random",
     key_added: options.KeyAdded = "X_sct",
     device: options.Device = "auto",
@@ -170,6 +177,7 @@ def embed(
             layer=layer,
             library_key=library_key,
             gene_names=gene_names,
+            scale=scale,
             bags=bags,
             key_added=key_added,
             device=device,
@@ -194,7 +202,9 @@ def annotate(
     layer: options.Layer = None,
     library_key: options.LibraryKey = None,
     gene_names: options.GeneNames = None,
+    scale: options.Scale = "auto",
     reference_layer: Annotated[str | None, typer.Option(help="Layer of the reference to read; default: X.")] = None,
+    reference_scale: Annotated[GivenScale, typer.Option(help="What the values of the reference are.")] = "auto",
     bags: options.Bags = "random",
     threshold: Annotated[float, typer.Option(help="Cells with a smaller score are 'unknown'.")] = 0.5,
     key_added: options.KeyAdded = "sct_label",
@@ -216,7 +226,9 @@ def annotate(
             layer=layer,
             library_key=library_key,
             gene_names=gene_names,
+            scale=scale,
             reference_layer=reference_layer,
+            reference_scale=reference_scale,
             bags=bags,
             threshold=threshold,
             key_added=key_added,

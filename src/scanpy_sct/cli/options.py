@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from scanpy_sct.read.options import GivenScale
 from scanpy_sct.run import options
 
 
@@ -22,6 +23,7 @@ Model = Annotated[str, typer.Option(help="Name of a checkpoint, a folder, or OWN
 Layer = Annotated[str | None, typer.Option(help="Layer to read; default: X.")]
 LibraryKey = Annotated[str | None, typer.Option(help="Column of .obs with the sample of each cell.")]
 GeneNames = Annotated[str | None, typer.Option(help="Column of .var with gene names; default: the index.")]
+Scale = Annotated[GivenScale, typer.Option(help="What the values are; auto: found from the values.")]
 KeyAdded = Annotated[str, typer.Option(help="Name of the result.")]
 # The types of the functions, so that commands accept what functions accept.
 Bags = Annotated[options.BagPolicy, typer.Option(help="Which cells are read together.")]

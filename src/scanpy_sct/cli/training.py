@@ -10,7 +10,7 @@ import typer
 
 import scanpy_sct as sct
 from scanpy_sct import files
-from scanpy_sct.cli.options import Device, GeneNames, Layer, LibraryKey, Model, Rng
+from scanpy_sct.cli.options import Device, GeneNames, Layer, LibraryKey, Model, Rng, Scale
 
 Settings = Annotated[Path | None, typer.Option(help="Settings other than the defaults, .toml or .json.")]
 
@@ -51,6 +51,7 @@ def finetune(
     layer: Layer = None,
     library_key: LibraryKey = None,
     gene_names: GeneNames = None,
+    scale: Scale = "auto",
     device: Device = "auto",
     rng: Rng = 0,
 ) -> None:
@@ -65,6 +66,7 @@ def finetune(
         layer=layer,
         library_key=library_key,
         gene_names=gene_names,
+        scale=scale,
         device=device,
         rng=rng,
     )

@@ -13,6 +13,7 @@ from scanpy_sct.annotate.markers import marker_table
 from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate.annotation_methods import (
     MARKERS,
+    SCALE,
     Context,
     choose,
     is_calibrated,
@@ -25,6 +26,7 @@ from scanpy_sct.evaluate.annotation_metrics import METRICS, compare, estimate, u
 from scanpy_sct.evaluate.annotation_splits import DONOR, LABEL, Split, check_learnable, make_splits, plain_copy, without
 from scanpy_sct.evaluate.metrics.bootstrap import group_cells
 from scanpy_sct.evaluate.registry import Function, Method
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def annotation(
     leave_one_type_out: bool = False,
     layer: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
+    reference_scale: GivenScale = "auto",
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
@@ -102,6 +106,9 @@ def annotation(
     gene_names
         Column of `.var` with gene names, also in `reference` where it has that column; None: `.var_names`. Methods find
         the names in `.var_names`. Of several columns with one name, methods that take genes by name use the first.
+    scale, reference_scale
+        What the values of `adata`, and of `reference`, are, as in :func:`scanpy_sct.tl.impute`. Methods find it in
+        `.uns["scale"]`.
     n_bootstrap
         Resamplings for intervals; 0: none.
     rng
@@ -145,6 +152,9 @@ def annotation(
     keys = (labels_key, donor_key, layer, gene_names)
     query = plain_copy(adata, "adata", *keys)
     known = None if reference is None else plain_copy(reference, "reference", *keys, optional=True)
+    query.uns[SCALE] = ReadOptions(scale=scale).scale
+    if known is not None:
+        known.uns[SCALE] = ReadOptions(scale=reference_scale, owner="reference").scale
     if markers is not None:
         query.uns[MARKERS] = marker_table(markers).drop_duplicates()
     context = Context(

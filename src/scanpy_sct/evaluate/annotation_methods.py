@@ -37,6 +37,8 @@ N_NEIGHBORS = 15
 MIN_SHARED_GENES = 2
 MARKERS = "markers"
 """Key of `.uns` of the cells to annotate: the markers, a table with the columns `label` and `gene`."""
+SCALE = "scale"
+"""Key of `.uns` of all cells: what their values are, as in :func:`scanpy_sct.tl.impute`."""
 SCT_NAMES = {"reference": "sct"}
 """Names that annotators of the package have here; the others have "sct_" before their own."""
 
@@ -153,7 +155,7 @@ def shared_genes(reference: AnnData, query: AnnData) -> pd.Index:
 def log_values(cells: AnnData) -> sparse.csr_matrix:
     """Return ``log1p`` of counts per 10,000, (cells, genes), whatever the scale of `X`."""
     matrix = read_matrix(cells, None)
-    return normalised_genes(to_log(matrix, find_scale(matrix)), np.arange(cells.n_vars))
+    return normalised_genes(to_log(matrix, find_scale(matrix, cells.uns.get(SCALE, "auto"))), np.arange(cells.n_vars))
 
 
 def sct_methods(context: Context) -> dict[str, Method]:
@@ -171,15 +173,20 @@ def _annotate(
     """Annotate by :func:`scanpy_sct.tl.annotate`; its probabilities, reduced by that of no label being right."""
     from scanpy_sct.tl import annotate
 
-    source: dict[str, Any] = {}
+    source: dict[str, Any] = {"scale": query.uns.get(SCALE, "auto")}
     if ANNOTATORS[annotator].learns:
         labels = reference.obs[labels_key].astype(str).unique()
         key = context.library_key
         key = key if key in query.obs and key in reference.obs else None
-        source = {"reference": reference, "labels_key": labels_key, "library_key": key}
+        source |= {
+            "reference": reference,
+            "labels_key": labels_key,
+            "library_key": key,
+            "reference_scale": reference.uns.get(SCALE, "auto"),
+        }
     elif annotator == "markers":
         labels = query.uns[MARKERS]["label"].unique()
-        source = {"markers": context.markers}
+        source["markers"] = context.markers
     else:
         labels = context.checkpoint.label_head.labels
     options = {"gene_names": context.gene_names, "key_added": "label", "rng": rng, "copy": True}

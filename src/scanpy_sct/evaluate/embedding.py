@@ -13,7 +13,7 @@ from scanpy_sct.evaluate._arguments import check_number, read_strings
 from scanpy_sct.evaluate.embedding_methods import EmbeddingInput, check_vectors, stored_embeddings
 from scanpy_sct.evaluate.embedding_metrics import N_FOLDS, Cells
 from scanpy_sct.evaluate.registry import NEEDS, choose, registered
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.samples import read_coordinates, read_samples
 from scanpy_sct.run.options import as_seed
 
@@ -42,6 +42,7 @@ def embedding(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     n_clusters: int | None = None,
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
@@ -78,6 +79,8 @@ def embedding(
         Column of `.obs` with samples: cells of different ones are never in one bag, nor neighbours on the tissue.
     gene_names
         Column of `.var` with gene names; None: `.var_names`.
+    scale
+        What the values are, as in :func:`scanpy_sct.tl.impute`.
     n_clusters
         Number of domains to look for in each sample of spatial data; None: as many as it has labels, eight without.
     n_bootstrap
@@ -142,7 +145,7 @@ def embedding(
         seed=seed,
     )
     scored_by = _choose_metrics(metrics, cells)
-    options = ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names)
+    options = ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names, scale=scale)
     given = EmbeddingInput(adata, options, cells.batches, model, seed)
     stored = stored_embeddings(adata)
     chosen = choose("embedding", methods, given.has, more=stored)

@@ -56,7 +56,7 @@ class EmbeddingInput:
     @cached_property
     def scale(self) -> Scale:
         """What the values of `matrix` are: "counts", "linear" or "log"."""
-        return find_scale(self._matrix)
+        return find_scale(self._matrix, self.options.scale)
 
     @cached_property
     def opened(self) -> tuple[Checkpoint, CellReader]:

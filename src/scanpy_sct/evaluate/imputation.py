@@ -16,7 +16,7 @@ from scanpy_sct.evaluate.registry import choose
 from scanpy_sct.evaluate.source import read_source
 from scanpy_sct.evaluate.tasks import build_task, parse_task
 from scanpy_sct.read.gene_table import released_vocabulary
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def imputation(
     library_key: str | None = None,
     labels_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     n_bootstrap: int = 200,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
@@ -101,6 +102,8 @@ def imputation(
         Column of `.obs` with cell types, for methods that use them.
     gene_names
         Column of `.var` with gene names; None: `.var_names`.
+    scale
+        What the values are, as in :func:`scanpy_sct.tl.impute`.
     n_bootstrap
         Number of resamplings from which intervals are taken; 0: no intervals.
     rng
@@ -161,7 +164,7 @@ def imputation(
     source = read_source(
         adata,
         released_vocabulary() if checkpoint is None else checkpoint.genes,
-        ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names),
+        ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names, scale=scale),
         labels_key=labels_key,
         checkpoint=checkpoint,
         seed=seed,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.read.options import GivenScale
 
 # Dense tables are made for this many cells at a time: 512 cells x 20,000 genes are 80 MB.
 _CELLS_AT_ONCE = 512
@@ -58,6 +59,8 @@ class Observed:
     """int (n_genes,): index of each gene in the vocabulary of `checkpoint` or, without one, the released one."""
     columns: np.ndarray | None = None
     """int (n_genes,): column of `visible` with each gene, -1 where it is masked as not measured."""
+    scale: GivenScale = "auto"
+    """What the values of `visible` are, as in :func:`scanpy_sct.tl.impute`."""
 
     @cached_property
     def depth(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from anndata.utils import make_index_unique
 from scanpy_sct.evaluate._arguments import check_expression, read_strings
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import N_SAMPLED_ROWS, counts_unit
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
     from scanpy_sct.read.genes import GeneMatch
     from scanpy_sct.read.reader import CellBlock
+    from scanpy_sct.read.scale import Scale
 
 TOKEN_SCALE = "log1p_counts"
 _MIN_CELLS = 3
@@ -37,7 +38,7 @@ class Source:
     cells: CellBlock
     """All cells, for the genes of the vocabulary."""
     genes: GeneMatch
-    scale: str
+    scale: Scale
     matrix: sparse.csr_matrix
     """(n_cells, n_vars) all columns of the data, on their own scale; where logarithms, natural ones."""
     visible: np.ndarray
@@ -67,6 +68,11 @@ class Source:
     def n_detected(self) -> np.ndarray:
         """Number of cells in which each gene is detected, int (n_genes,)."""
         return self.cells.log_values[:, self.gene_index].getnnz(axis=0)
+
+    @property
+    def given_scale(self) -> GivenScale:
+        """The scale as an argument, with which parts of the data are read as the whole is."""
+        return "log1p" if self.scale == "log" else "counts"
 
     @property
     def n_cells(self) -> int:

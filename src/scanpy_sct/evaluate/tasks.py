@@ -205,7 +205,8 @@ def _task(
     visible = AnnData(X=matrix[:, kept], obs=source.obs.copy(), var=pd.DataFrame(index=source.names[kept]))
     if source.cells.coordinates is not None:
         visible.obsm["spatial"] = source.cells.coordinates.copy()
-    reader = CellReader(visible, source.vocabulary, TOKEN_SCALE, ReadOptions(library_key=source.library_key))
+    options = ReadOptions(library_key=source.library_key, scale=source.given_scale)
+    reader = CellReader(visible, source.vocabulary, TOKEN_SCALE, options)
     expected = np.zeros(len(source.vocabulary), dtype=bool)
     expected[source.genes.gene_index[kept[source.genes.columns]]] = True
     if reader.scale != source.scale or not np.array_equal(reader.measured, expected):
@@ -229,6 +230,7 @@ def _task(
         labels=source.labels,
         visible=visible,
         library_key=source.library_key,
+        scale=source.given_scale,
         checkpoint=source.checkpoint,
         gene_index=gene_index,
         columns=column[gene_index],

@@ -8,7 +8,7 @@ import numpy as np
 
 from scanpy_sct.impute import Imputer, ImputeSettings
 from scanpy_sct.pp._time import seconds_to_impute
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.samples import missed_samples
 from scanpy_sct.read.scale import holds_counts
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision
@@ -130,6 +130,7 @@ def check(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     bags: BagPolicy = "auto",
     device: str = "auto",
     precision: Precision = "auto",
@@ -142,7 +143,7 @@ def check(
     ----------
     adata
         Cells x genes: counts, or log-normalised values. It is not changed.
-    model, layer, library_key, gene_names, bags, device, precision
+    model, layer, library_key, gene_names, scale, bags, device, precision
         As in :func:`scanpy_sct.tl.impute`.
 
     Returns
@@ -161,7 +162,7 @@ def check(
     >>> report.scale
     'log'
     """
-    checkpoint, reader = open_cells(adata, model, ReadOptions(layer, library_key, gene_names))
+    checkpoint, reader = open_cells(adata, model, ReadOptions(layer, library_key, gene_names, scale=scale))
     imputer = Imputer(checkpoint, reader, ComputeOptions(bags, device, precision, batch_size=1), ImputeSettings())
     genes, size = reader.genes, checkpoint.config.bag_size
     counts = np.bincount(reader.samples, minlength=len(reader.sample_names))

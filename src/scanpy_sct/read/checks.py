@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.read.matrix import named_rows
+from scanpy_sct.read.options import GivenScale
 from scanpy_sct.read.scale import MAX_LOG, Scale, contradicting_entries
 
 
@@ -54,9 +55,13 @@ class ScaleCheck:
 
     source: str
     scale: Scale
+    given: GivenScale = "auto"
+    """What the user says the values are; counts may then be decimals."""
 
     def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
         """Check some rows of the object (None: all), and return them."""
+        if self.given == "counts":
+            return matrix
         is_bad = contradicting_entries(matrix, self.scale)
         if is_bad.any():
             found = "values that are not integers" if self.scale == "counts" else f"values above {MAX_LOG:g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from scipy import sparse
 
@@ -26,3 +26,14 @@ class ReadOptions:
     """What the values are; `"auto"`: it is found from the values."""
     owner: Literal["adata", "reference"] = "adata"
     """The argument that holds the object, which messages name."""
+
+    def __post_init__(self) -> None:
+        if self.scale not in get_args(GivenScale):
+            choices = ", ".join(map(repr, get_args(GivenScale)))
+            msg = f"{self.scale_argument}={self.scale!r} must be one of {choices}."
+            raise ValueError(msg)
+
+    @property
+    def scale_argument(self) -> str:
+        """The argument that gives the scale, which messages name."""
+        return "scale" if self.owner == "adata" else f"{self.owner}_scale"

@@ -94,7 +94,7 @@ class CellReader:
         self.obs_names, self.var_names = adata.obs_names, index_of(adata.var).astype(str)
         self.name_hashes = pd.util.hash_array(index_of(adata.obs).astype(str).to_numpy(dtype=object))
         self._matrix: ExpressionMatrix | None = open_matrix(adata, options.layer)
-        self._find_facts(token_scale)
+        self._find_facts(token_scale, options)
         if genes.duplicates:
             genes = match_genes(names, vocabulary, totals=self._column_totals())
         self._set_genes(genes)
@@ -102,15 +102,15 @@ class CellReader:
         for text in self.findings:
             _warn_once(text)
 
-    def _find_facts(self, token_scale: TokenScale) -> None:
+    def _find_facts(self, token_scale: TokenScale, options: ReadOptions) -> None:
         """Find the properties of the values on some rows, and check all that are in memory."""
         rows = sampled_rows(self.n_cells)
         matrix = self._matrix.rows(rows)
         check_not_empty(matrix, self._matrix.checks.source, self.n_cells)
         self._sample = _without_hidden(matrix, self.hidden_columns(rows))
-        self.scale = find_scale(self._sample)
+        self.scale = find_scale(self._sample, options.scale, options.scale_argument)
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
-        self._to_scale = ScaleCheck(self._matrix.checks.source, self.scale)
+        self._to_scale = ScaleCheck(self._matrix.checks.source, self.scale, options.scale)
         if self._matrix.is_in_memory:
             # Done once for all, so that the rows of a block need only be picked.
             matrix = _without_hidden(self._matrix.rows(), self.hidden_columns())

@@ -13,6 +13,8 @@ from scanpy_sct.sparse_tools import LOG_BASES, entry_rows, log_normalise, row_ex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scanpy_sct.read.options import GivenScale
+
 Scale = Literal["counts", "linear", "log"]
 TokenScale = Literal["log1p_counts", "log1p_cp10k"]
 
@@ -36,18 +38,50 @@ _LARGEST_TESTED_RATIO = 20.0  # larger ratios are all close to an integer in rel
 _INTEGER_FRACTION = 0.95
 
 
-def find_scale(matrix: sparse.csr_matrix) -> Scale:
+def find_scale(matrix: sparse.csr_matrix, given: GivenScale = "auto", argument: str = "scale") -> Scale:
     """Distinguish counts, linear values (CPM, TPM, corrected counts) and log values (of any base).
 
     Integers are counts. Otherwise values above 20 are linear, and so are rows that all have one total
     (normalised, no logarithm taken); all others are log. All this is looked for in up to 2,000 rows.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, positive entries only.
+    given
+        What the user says; `"counts"` are counts if they are integers, else linear.
+    argument
+        The argument that gives it, which messages name.
+
+    Raises
+    ------
+    ValueError
+        Values that were given as logarithms cannot be any.
     """
     sample = _sample_rows(matrix)
+    if given == "log1p":
+        _check_logs(sample, argument)
+        return "log"
     if sample.nnz == 0 or _are_integers(sample.data):
         return "counts"
-    if sample.data.max() > MAX_LOG or _have_one_total(sample):
+    if given == "counts" or sample.data.max() > MAX_LOG or _have_one_total(sample):
         return "linear"
     return "log"
+
+
+def _check_logs(sample: sparse.csr_matrix, argument: str) -> None:
+    """Raise an error for integers, and for values that no logarithm of an expression value reaches."""
+    if sample.nnz == 0:
+        return
+    highest = sample.data.max()
+    if highest <= MAX_LOG and not _are_integers(sample.data):
+        return
+    found = f"values up to {highest:.4g}" if highest > MAX_LOG else "integers only"
+    msg = (
+        f"{argument}='log1p' was given, but the matrix holds {found}, which natural logarithms of expression values "
+        f"are not. Pass {argument}='counts' for counts and other amounts, or another matrix as `layer=`."
+    )
+    raise ValueError(msg)
 
 
 def contradicting_entries(matrix: sparse.csr_matrix, scale: Scale) -> np.ndarray:

@@ -12,7 +12,7 @@ from scanpy_sct.annotate.labels import check_labels, choose_labels, empty_cells
 from scanpy_sct.annotate.markers import MarkerAnnotator, read_markers
 from scanpy_sct.annotate.reference import ReferenceAnnotator
 from scanpy_sct.read.columns import read_column
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.run.checks import check_computable
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
@@ -40,6 +40,8 @@ def annotate(
     reference_layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
+    reference_scale: GivenScale = "auto",
     bags: BagPolicy = "random",
     threshold: float = 0.5,
     key_added: str = "sct_label",
@@ -83,6 +85,8 @@ def annotate(
     gene_names
         Column of `.var` with symbols or Ensembl ids, to use instead of `.var_names`; of the reference too, if it has
         the column.
+    scale, reference_scale
+        What the values of `adata`, and of `reference`, are, as in :func:`scanpy_sct.tl.impute`.
     bags
         As in :func:`scanpy_sct.tl.impute`. The cells of the reference are always read in random bags.
     threshold
@@ -135,7 +139,7 @@ def annotate(
     ['B', 'Myeloid']
     """
     _check_arguments(reference, labels_key, markers, threshold)
-    reference_options = ReadOptions(layer=reference_layer, library_key=library_key, gene_names=gene_names)
+    reference_options = ReadOptions(reference_layer, library_key, gene_names, scale=reference_scale, owner="reference")
 
     def compute(checkpoint: Checkpoint, reader: CellReader, options: ComputeOptions) -> Result:
         check_computable(checkpoint, reader, options)
@@ -160,12 +164,17 @@ def annotate(
         adata,
         model,
         (
-            ReadOptions(layer, library_key, gene_names),
+            ReadOptions(layer, library_key, gene_names, scale=scale),
             ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
             WriteOptions(key_added, copy),
         ),
         compute,
-        {"labels_key": labels_key, "reference_layer": reference_layer, "threshold": threshold},
+        {
+            "labels_key": labels_key,
+            "reference_layer": reference_layer,
+            "reference_scale": reference_scale,
+            "threshold": threshold,
+        },
     )
 
 

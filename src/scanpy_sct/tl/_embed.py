@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from scanpy_sct.embed.cells import embed_cells
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import Result, run_workflow
 from scanpy_sct.write import WriteOptions, write_embedding
@@ -25,6 +25,7 @@ def embed(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     bags: BagPolicy = "random",
     key_added: str = "X_sct",
     device: str = "auto",
@@ -45,7 +46,7 @@ def embed(
         bag to embed a cell; vectors of `sct-mini` do not depend on it.
     key_added
         Name of the result.
-    model, layer, library_key, gene_names, device, precision, batch_size, rng, copy, client
+    model, layer, library_key, gene_names, scale, device, precision, batch_size, rng, copy, client
         As in :func:`scanpy_sct.tl.impute`.
 
     Returns
@@ -83,7 +84,7 @@ def embed(
         adata,
         model,
         (
-            ReadOptions(layer, library_key, gene_names),
+            ReadOptions(layer, library_key, gene_names, scale=scale),
             ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
             WriteOptions(key_added, copy),
         ),

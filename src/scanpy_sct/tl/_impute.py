@@ -8,7 +8,7 @@ import numpy as np
 from scanpy_sct.impute import ImputeSettings
 from scanpy_sct.impute.fields import imputed_bytes, imputed_fields, make_imputer
 from scanpy_sct.impute.resume import ImputationStore
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.requested import as_gene_list
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import Result, StoredTables, open_parts, run_workflow
@@ -33,6 +33,7 @@ def impute(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     bags: BagPolicy = "auto",
     hide: str | np.ndarray | sparse.spmatrix | None = None,
     calibrate: bool = True,
@@ -72,6 +73,10 @@ def impute(
         blending are fitted on all samples together. `None`: all cells are one sample.
     gene_names
         Column of `.var` with symbols or Ensembl ids, to use instead of `.var_names`.
+    scale
+        What the values are: `"counts"` (integers or decimals, or other amounts on the linear scale, such as CPM) or
+        `"log1p"` (natural logarithms of 1 + value). `"auto"`: this is found from the values, with a warning in the log
+        where they can be read in both ways.
     bags
         Which cells the network reads together: `"spatial"` (neighbours in `.obsm["spatial"]`), `"similar"` (cells with
         similar visible expression) or `"random"`. `"auto"`: `"spatial"` if there are coordinates, else `"similar"`.
@@ -164,7 +169,7 @@ def impute(
     requested = as_gene_list(genes)
     settings = ImputeSettings(calibrate=calibrate, blend=blend, denoise=denoise, keep_bins=store_bins)
     options = (
-        ReadOptions(layer, library_key, gene_names, hide),
+        ReadOptions(layer, library_key, gene_names, hide, scale),
         ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
         WriteOptions(key_added, copy),
     )

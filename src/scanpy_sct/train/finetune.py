@@ -19,7 +19,7 @@ from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import read_cells
 from scanpy_sct.model import CompactNetwork, ReleasedNetwork, make_network
 from scanpy_sct.model.compact import BY_GENE
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.device import choose_device
 from scanpy_sct.run.inputs import genes_to_read, network_coordinates, token_rules
@@ -46,6 +46,7 @@ def finetune(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     hide: str | np.ndarray | sparse.spmatrix | None = None,
     device: str = "auto",
     precision: str = "32-true",
@@ -72,7 +73,7 @@ def finetune(
         Training settings; by default :class:`scanpy_sct.train.FinetuneConfig`.
     output
         Folder in which the result is also saved.
-    layer, library_key, gene_names
+    layer, library_key, gene_names, scale
         As in :func:`scanpy_sct.tl.impute`, the same for all data.
     hide
         Entries without any influence, as in :func:`scanpy_sct.tl.impute`: they are removed when the data are read, and
@@ -123,7 +124,7 @@ def finetune(
         revision=None,
         sha256="",
     )
-    options = ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names, hide=hide)
+    options = ReadOptions(layer=layer, library_key=library_key, gene_names=gene_names, hide=hide, scale=scale)
     blocks = [_read(checkpoint, item, options, spatial=config.spatial) for item in objects]
     datasets = [_hold_out(block, number, config, seed) for number, block in enumerate(blocks)]
     _train(fabric, checkpoint, datasets, config, seed)

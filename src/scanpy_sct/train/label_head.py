@@ -16,7 +16,7 @@ from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
 from scanpy_sct.read.columns import read_column
-from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.checks import check_computable
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import open_cells
@@ -42,6 +42,7 @@ def fit_label_head(
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    scale: GivenScale = "auto",
     bags: BagPolicy = "random",
     device: str = "auto",
     precision: Precision = "auto",
@@ -72,7 +73,7 @@ def fit_label_head(
         leaves out whole donors, in at most five folds. Left-out cells whose label the other donors lack are not used
         for calibration, and labels that are never tested are listed in the log. None: each of several objects is a
         donor; of a single object, single cells are left out.
-    layer, gene_names, bags, device, precision, batch_size
+    layer, gene_names, scale, bags, device, precision, batch_size
         As in :func:`scanpy_sct.tl.annotate`, the same for all objects.
     library_key
         As in :func:`scanpy_sct.tl.annotate`. None: as ``donor_key``, so that no bag mixes donors.
@@ -100,7 +101,7 @@ def fit_label_head(
     renamed, kept = _rename(_read_columns(objects, labels_key, "labels_key"), names, labels_key)
     donors = _read_donors(objects, donor_key)
     checkpoint = load_model(checkpoint)
-    reading = ReadOptions(layer, donor_key if library_key is None else library_key, gene_names)
+    reading = ReadOptions(layer, donor_key if library_key is None else library_key, gene_names, scale=scale)
     blocks = _read_objects(objects, checkpoint, reading, computing)
     has_counts = ~np.concatenate([empty_cells(block) for block in blocks])
     labels, usable = np.full(len(renamed), "", dtype=object), np.zeros(len(renamed), dtype=bool)

@@ -44,6 +44,7 @@ def sct_finetuned(observed: Observed) -> Prediction | np.ndarray:
         observed.checkpoint,
         observed.visible,
         library_key=observed.library_key,
+        scale=observed.scale,
         hide=_hide(observed),
         rng=observed.seed,
     )
@@ -88,7 +89,7 @@ def _impute(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) ->
     """Run what `tl.impute(hide=...)` runs; detection probability and conditional mean, each (n_cells, n_genes)."""
     from scanpy_sct.impute import ImputeSettings, impute_cells
 
-    options = ReadOptions(library_key=observed.library_key, hide=_hide(observed))
+    options = ReadOptions(library_key=observed.library_key, hide=_hide(observed), scale=observed.scale)
     reader = CellReader(observed.visible, model.genes, model.tokens.scale, options)
     settings = ImputeSettings(genes=observed.gene_index, blend=blend, keep_parts=True)
     found = impute_cells(model, reader, ComputeOptions(bags=bags, seed=observed.seed), settings)
@@ -102,7 +103,7 @@ def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -
     per_count = row_totals(cells.X) / COUNTS_PER_CELL
     cells.X = log_normalise(cells.X)
     options = {"library_key": observed.library_key, "bags": bags, "blend": blend, "rng": observed.seed}
-    impute(cells, model=model, denoise=True, **options)
+    impute(cells, model=model, scale="log1p", denoise=True, **options)
     values = cells.layers["sct"]
     return observed.at_targets(lambda rows: np.expm1(values[rows][:, observed.columns]) * per_count[rows, None])
 
