@@ -74,6 +74,28 @@ def pbmc():
     return pbmc68k()
 
 
+@pytest.fixture(scope="session")
+def with_antibodies():
+    """Put antibodies with the names of the first genes before these, as `feature_types` says: a function."""
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+    from scipy import sparse
+
+    def joined(adata, n=3):
+        counts = np.random.default_rng(0).poisson(30, size=(adata.n_obs, n)).astype(np.float32)
+        antibodies = ad.AnnData(sparse.csr_matrix(counts), obs=pd.DataFrame(index=adata.obs_names))
+        antibodies.var_names = adata.var_names[:n]
+        antibodies.var["feature_types"] = "Antibody Capture"
+        genes = adata.copy()
+        genes.var["feature_types"] = "Gene Expression"
+        both = ad.concat([antibodies, genes], axis="var", merge="same", join="outer")
+        both.obs, both.obsm = adata.obs.copy(), adata.obsm
+        return both
+
+    return joined
+
+
 def _known_genes(pbmc):
     """512 genes of a network: 509 that `pbmc` has, and padding."""
     import numpy as np

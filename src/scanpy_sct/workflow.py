@@ -190,6 +190,7 @@ def record(checkpoint: Checkpoint, reader: CellReader) -> dict[str, Any]:
             "unmatched": len(genes.unmatched),
             "ambiguous": len(genes.ambiguous),
             "duplicates": len(genes.duplicates),
+            "not_genes": len(genes.not_genes),
             "id_type": genes.id_type,
         },
         "scale": reader.scale,

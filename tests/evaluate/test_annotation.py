@@ -56,6 +56,15 @@ def telling(cells):
     return renamed
 
 
+def test_methods_do_not_see_columns_that_are_not_genes(cells, with_antibodies):
+    def look(reference, query, labels_key, rng):
+        assert list(query.var_names) == list(reference.var_names) == list(cells.var_names)
+        np.testing.assert_array_equal(query.X.toarray(), cells[query.obs_names].X.toarray())
+        return pd.DataFrame(1.0, index=query.obs_names, columns=reference.obs[labels_key].unique())
+
+    annotation(with_antibodies(cells), "bulk_labels", methods=look, model=None, n_bootstrap=2)
+
+
 def test_a_method_that_knows_scores_one(telling):
     table = annotation(telling, "bulk_labels", methods=oracle(), model=None, leave_one_type_out=True, n_bootstrap=20)
     assert list(table.columns) == COLUMNS

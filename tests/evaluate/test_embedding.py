@@ -229,6 +229,14 @@ def test_pca_is_that_of_log_normalised_genes(adata, scale, name, n_components, s
     np.testing.assert_allclose(pdist(found), pdist(expected), rtol=1e-3)
 
 
+def test_pca_leaves_out_columns_that_are_not_genes(adata, with_antibodies):
+    plain, stained = (
+        embedding_methods.EmbeddingInput(each, ReadOptions(), None, None, 0).matrix
+        for each in (adata, with_antibodies(adata))
+    )
+    np.testing.assert_array_equal(plain.toarray(), stained.toarray())
+
+
 def test_pca_takes_the_variable_genes(adata, monkeypatch):
     flat = np.full((N_CELLS, 10), 3, dtype=np.float32)
     monkeypatch.setattr(embedding_methods, "N_VARIABLE_GENES", N_GENES // 2)

@@ -53,6 +53,15 @@ def in_columns(task: Task, adata: ad.AnnData, vocabulary: np.ndarray) -> np.ndar
     return adata.var_names.get_indexer(vocabulary[task.observed.gene_index])
 
 
+@pytest.mark.parametrize("name", ["panel_60", "thinning"])
+def test_methods_do_not_see_columns_that_are_not_genes(adata, vocabulary, with_antibodies, name):
+    task = build(name, adata, vocabulary)
+    found = build(name, with_antibodies(adata), vocabulary)
+    assert found.observed.visible.shape == task.observed.visible.shape
+    np.testing.assert_array_equal(found.observed.gene_index, task.observed.gene_index)
+    assert not (found.observed.visible.var_names == "CD4").any()
+
+
 @pytest.mark.parametrize("name", ["entries_15", "entries_50", "entries_90", "genes", "panel_60"])
 def test_the_task_holds_what_was_measured_and_shows_nothing_of_it(adata, vocabulary, name):
     task = build(name, adata, vocabulary)

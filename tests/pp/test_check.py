@@ -19,7 +19,7 @@ def test_the_report_describes_the_data(cells, tiny_checkpoint):
     assert report.genes_matched == 509
     assert report.genes_not_measured == 0
     columns = report.genes_matched + sum(
-        map(len, (report.genes_unmatched, report.genes_ambiguous, report.genes_duplicate))
+        map(len, (report.genes_unmatched, report.genes_ambiguous, report.genes_duplicate, report.not_genes))
     )
     assert columns == cells.n_vars
 
@@ -48,6 +48,15 @@ def test_samples_empty_cells_and_unmeasured_genes_are_counted(cells, tiny_checkp
     assert report.genes_not_measured == 509 - report.genes_matched > 0
     assert "1 of them smaller than a bag" in str(report)
     assert "3 of them empty" in str(report)
+
+
+def test_columns_that_are_not_used_are_named(cells, tiny_checkpoint):
+    names = cells.var_names.to_numpy().copy()
+    names[:3] = [f"{names[5]}-1", "Blank-1", names[6]]
+    cells.var_names = names
+    text = str(sct.pp.check(cells, model=tiny_checkpoint))
+    assert f"duplicate genes     2 ({names[5]}-1 (kept {names[5]}), {names[6]} (kept column 2))" in text
+    assert "not genes           1 (Blank-1)" in text
 
 
 def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoint, monkeypatch):

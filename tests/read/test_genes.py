@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scanpy_sct.read.genes import load_gene_table, match_genes, released_vocabulary, to_ensembl
+from scanpy_sct.read.genes import ids_beside, load_gene_table, match_genes, released_vocabulary, to_ensembl
 
 ACTB, TP53, PTPRC, SARS1, MARCHF1 = (
     "ENSG00000075624",
@@ -125,14 +125,45 @@ def test_of_duplicates_the_larger_total_wins():
     match = match_genes(names, vocabulary, totals=np.array([1.0, 5.0, 2.0]))
     assert match.columns.tolist() == [1, 2]
     assert match.gene_index.tolist() == [0, 1]
-    assert match.duplicates == ("ACTB",)
+    assert (match.duplicates, match.kept) == (("ACTB",), ("column 2",))
     assert match_genes(names, vocabulary).columns.tolist() == [0, 1]  # without totals the first
 
 
 def test_of_duplicates_the_symbol_wins_over_an_alias():
     match = match_genes(["CD45", "PTPRC"], np.array([PTPRC]), totals=np.array([100.0, 1.0]))
     assert match.columns.tolist() == [1]
-    assert match.duplicates == ("CD45",)
+    assert (match.duplicates, match.kept) == (("CD45",), ("PTPRC",))
+
+
+def test_of_duplicates_the_id_wins_over_a_symbol():
+    totals = np.array([100.0, 1.0, 1.0])
+    match = match_genes(["ACTB", ACTB, PTPRC], np.array([ACTB, PTPRC]), totals=totals)
+    assert match.columns.tolist() == [1, 2]
+    assert (match.duplicates, match.kept, match.symbols_among_ids) == (("ACTB",), (ACTB,), ())
+    # The ids may stand beside the names.
+    ids = np.array(["", ACTB, PTPRC])
+    match = match_genes(["ACTB", "ACTB-1", "CD45"], np.array([ACTB, PTPRC]), totals=totals, ids=ids)
+    assert match.columns.tolist() == [1, 2]
+
+
+def test_symbols_among_ids_are_listed():
+    match = match_genes(["CD45", ACTB, TP53], np.array([ACTB, PTPRC, TP53]))
+    assert match.symbols_among_ids == ("CD45",)
+    assert match_genes(["CD45", "ACTB", TP53], np.array([ACTB, PTPRC, TP53])).symbols_among_ids == ()
+
+
+def test_columns_that_are_not_genes_are_left_out():
+    is_gene = np.array([False, True, False, True])
+    match = match_genes(["ACTB", "ACTB", "Blank-1", TP53], np.array([ACTB, TP53]), is_gene=is_gene)
+    assert match.columns.tolist() == [1, 3]
+    assert (match.duplicates, match.unmatched, match.not_genes) == ((), (), ("ACTB", "Blank-1"))
+    assert match.id_type == "ensembl"  # of the genes
+
+
+def test_ids_beside_names():
+    var = pd.DataFrame({"n": [1, 2], "gene_ids": [f"{ACTB}.3", "CD4"]}, index=["ACTB", "CD4"])
+    assert ids_beside(var).tolist() == [ACTB, ""]
+    assert ids_beside(var[["n"]]) is None
 
 
 def test_names_made_unique():

@@ -169,11 +169,64 @@ def test_duplicated_names(adata):
     names[1] = names[0]
     adata.X = adata.X.toarray()
     adata.X[:, 1] = 9  # the larger one
+    del adata.var["gene_ids"]  # which would decide
     adata.var_names = names
     cells = read(adata)
     assert cells.genes.duplicates == (names[0],)
     assert 0 not in cells.genes.columns
     assert cells.log_values[:, cells.genes.gene_index[0]].nnz == 30
+
+
+@pytest.fixture
+def stained(adata, genes):
+    """The cells with antibodies before the genes, named as four of these, or by aliases; ids are the other names."""
+    names = [*genes["symbol"][:4], "CD45", "CD56"]
+    values = sparse.csr_matrix(np.random.default_rng(1).poisson(50, size=(30, 6)).astype(np.float32))
+    result = ad.AnnData(sparse.hstack([values, adata.X]).tocsr(), obs=adata.obs.copy(), obsm=adata.obsm)
+    result.var_names = [*names, *adata.var["gene_ids"]]
+    result.var["symbol"] = [*names, *adata.var_names]
+    result.var["feature_types"] = pd.Categorical(["Antibody Capture"] * 6 + ["Gene Expression"] * 124)
+    return result
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("token_scale", ["log1p_counts", "log1p_cp10k"])
+def test_antibodies_do_not_influence_anything(adata, stained, storage, token_scale):
+    expected = read(adata, token_scale=token_scale)
+    for gene_names in (None, "symbol"):
+        found = read(storage(stained), token_scale=token_scale, gene_names=gene_names)
+        same(found, expected)
+        assert found.genes.not_genes == tuple(stained.var_names[:6])
+        assert found.genes.duplicates == ()
+
+
+def test_an_id_wins_over_an_antibody_without_types(adata, stained):
+    del stained.var["feature_types"]
+    reader = open_reader(stained)
+    assert reader.genes.kept == tuple(stained.var_names[6:10])
+    assert "2 have symbols ('CD45', 'CD56') and are read as these genes" in reader.findings[0]
+    stained.var_names, stained.var["id"] = stained.var["symbol"], stained.var_names
+    stained.var_names_make_unique()  # the genes become "NAME-1"
+    reader = open_reader(stained)
+    assert reader.genes.kept == tuple(stained.var_names[6:10])
+    assert set(reader.measured.nonzero()[0]) > set(open_reader(adata).measured.nonzero()[0])
+
+
+def test_values_of_columns_that_are_not_genes_may_be_anything(adata, stained):
+    dense = stained.X.toarray()
+    dense[:, :6] -= 50  # centred
+    dense[3, 0], dense[4, 1] = np.nan, 0.5
+    for values in (dense, pytest.importorskip("dask.array").from_array(dense, chunks=(7, 130))):
+        stained.X = values
+        reader = open_reader(stained)
+        same(reader.block(), read(adata))
+        kept = reader.columns_of(reader.rows()).toarray()
+        np.testing.assert_allclose(kept[:, 6:], np.log1p(adata.X.toarray()), rtol=1e-6)
+        expected = np.where(dense > 0, np.log1p(np.maximum(dense, 0)), dense)
+        np.testing.assert_allclose(kept[:, :6], expected[:, :6], rtol=1e-6)
+    del stained.var["feature_types"]
+    with pytest.raises(ValueError, match="1 NaN"):
+        open_reader(stained)
 
 
 def test_without_coordinates_and_samples(adata):

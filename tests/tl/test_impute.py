@@ -124,6 +124,24 @@ def test_measured_genes_that_the_model_does_not_know_keep_their_values(adata, co
         sct.tl.impute(adata, one[:-1] + "x", model=compact_checkpoint)
 
 
+def test_antibodies_are_neither_imputed_nor_read(adata, compact_checkpoint, with_antibodies, caplog):
+    expected = sct.tl.impute(adata, model=compact_checkpoint, copy=True)
+    both = with_antibodies(adata)
+    both.X = both.X.toarray()
+    both.X[0, 1] = np.nan
+    sct.tl.impute(both, model=compact_checkpoint)
+    np.testing.assert_array_equal(both.layers["sct"][:, 3:], expected.layers["sct"])
+    np.testing.assert_array_equal(both.layers["sct"][:, :3], both.X[:, :3])
+    assert not both.var["sct_imputed"][:3].any()
+    sct.pl.recovery(both)
+    names = both.var_names.to_numpy().copy()
+    names[0] = "CD45"
+    both.var_names = names
+    result = sct.tl.impute(both, ["CD45"], model=compact_checkpoint, copy=True)
+    assert list(result.var_names[result.var["sct_imputed"]]) == ["PTPRC"]
+    assert "the column 'CD45' is an antibody or the like; the gene of this name is imputed" in caplog.text
+
+
 def test_unmeasured_genes_by_name(adata, compact_checkpoint):
     known = sct.tl.impute(adata, model=compact_checkpoint, copy=True).var["sct_imputed"]
     gene = adata.var_names[known][5]

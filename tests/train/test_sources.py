@@ -37,6 +37,14 @@ def test_blocks_are_what_the_whole_file_holds(files, vocabulary, tmp_path, kind,
     np.testing.assert_array_equal(source.coordinates, whole.coordinates)
 
 
+def test_columns_that_are_not_genes_are_left_out(files, vocabulary, tmp_path, with_antibodies):
+    source = open_source(files[1], vocabulary)
+    adata = with_antibodies(ad.read_h5ad(files[1]))
+    adata.X[:, :3] *= 0.3  # may be anything
+    found = open_source(written(adata, tmp_path, "h5ad"), vocabulary)
+    np.testing.assert_array_equal(found.read(0, 30).toarray(), source.read(0, 30).toarray())
+
+
 def test_only_the_block_is_read(files, vocabulary):
     source = open_source(files[0], vocabulary)
     assert not sparse.issparse(source.matrix)

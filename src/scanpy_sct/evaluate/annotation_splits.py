@@ -13,6 +13,7 @@ from scanpy_sct.evaluate._arguments import check_expression, read_strings
 from scanpy_sct.plan.draw import rank_within_labels
 from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.not_genes import find_not_genes
 
 LABEL = "label"
 DONOR = "donor"
@@ -74,7 +75,7 @@ def plain_copy(
     gene_names: str | None = None,
     optional: bool = False,
 ) -> AnnData:
-    """Copy what methods may see: expression, names, coordinates, `label` and `donor` in `.obs`.
+    """Copy what methods may see: expression of genes, names, coordinates, `label` and `donor` in `.obs`.
 
     `.var_names` become those in the column `gene_names`. Where `optional`, the columns of donors and of gene names may
     be missing.
@@ -82,19 +83,21 @@ def plain_copy(
     if not isinstance(adata, AnnData):
         msg = f"{argument} must be an AnnData, found {type(adata).__name__}."
         raise TypeError(msg)
-    matrix = read_matrix(adata, layer)
-    check_expression(matrix, argument)
     labels = read_strings(adata, labels_key, "labels_key", owner=argument, complete=True)
     obs = pd.DataFrame({LABEL: labels.to_numpy(dtype=str)}, index=adata.obs_names.astype(str))
     if donor_key is not None and not (optional and donor_key not in adata.obs):
         donors = read_strings(adata, donor_key, "donor_key", owner=argument, complete=True)
         obs[DONOR] = pd.Categorical(donors.to_numpy())
     var = adata.var.copy()
+    is_gene = ~find_not_genes(var, pd.Series(var.index), argument)
     if gene_names is not None and not (optional and gene_names not in var):
         names = read_column(var, gene_names, "gene_names", f"{argument}.var").astype(object)
+        is_gene &= ~find_not_genes(var, names, argument)
         var.index = pd.Index(names.where(names.notna(), "").astype(str).to_numpy(dtype=object))
+    matrix = read_matrix(adata, layer, ~is_gene)
+    check_expression(matrix, argument)
     coordinates = {"spatial": adata.obsm["spatial"]} if "spatial" in adata.obsm else {}
-    return AnnData(matrix, obs=obs, var=var, obsm=coordinates)
+    return AnnData(matrix[:, is_gene], obs=obs, var=var[is_gene], obsm=coordinates)
 
 
 def check_learnable(cells: AnnData, name: str) -> None:

@@ -12,7 +12,9 @@ from scipy import sparse
 
 from scanpy_sct.evaluate._arguments import check_expression
 from scanpy_sct.evaluate.registry import Method, method
+from scanpy_sct.read.columns import read_names
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.not_genes import find_not_genes
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.scale import find_scale
 from scanpy_sct.run.options import ComputeOptions
@@ -50,7 +52,7 @@ class EmbeddingInput:
 
     @property
     def matrix(self) -> sparse.csr_matrix:
-        """(n_cells, n_vars) values that are read; a copy."""
+        """(n_cells, n_genes) values of all columns that are genes; a copy."""
         return self._matrix.copy()
 
     @cached_property
@@ -67,7 +69,8 @@ class EmbeddingInput:
 
     @cached_property
     def _matrix(self) -> sparse.csr_matrix:
-        matrix = read_matrix(self.source, self.options.layer)
+        is_gene = ~find_not_genes(self.source.var, read_names(self.source, self.options.gene_names))
+        matrix = read_matrix(self.source, self.options.layer, ~is_gene)[:, is_gene]
         check_expression(matrix, "adata")
         return matrix
 

@@ -14,6 +14,7 @@ from anndata.utils import make_index_unique
 from scanpy_sct.evaluate._arguments import check_expression, read_strings
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.not_genes import without_columns
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import N_SAMPLED_ROWS, counts_unit
@@ -42,7 +43,7 @@ class Source:
     matrix: sparse.csr_matrix
     """(n_cells, n_vars) all columns of the data, on their own scale; where logarithms, natural ones."""
     visible: np.ndarray
-    """bool (n_vars,): columns that methods may see, without second columns of a gene of the vocabulary."""
+    """bool (n_vars,): columns that methods may see: genes, without second columns of a gene of the vocabulary."""
     names: np.ndarray
     """str (n_vars,): Ensembl id of columns that are genes of the vocabulary, the data's own name for others."""
     obs: pd.DataFrame
@@ -105,7 +106,7 @@ def read_source(
         raise ValueError(msg)
     cells, genes = reader.block(), reader.genes
     check_expression(cells.log_values, "adata")
-    matrix = read_matrix(adata, options.layer)
+    matrix = without_columns(read_matrix(adata, options.layer, reader.not_genes), reader.not_genes)
     factor = _to_natural(matrix) if reader.scale == "log" else 1
     if factor != 1:
         cells, matrix = replace(cells, log_values=cells.log_values * factor), matrix * factor
@@ -118,6 +119,8 @@ def read_source(
     if genes.duplicates:
         visible = ~np.isin(to_ensembl(names, vocabulary=vocabulary).ensembl_ids, vocabulary[vocabulary != ""])
         visible[genes.columns] = True
+    if reader.not_genes is not None:
+        visible[reader.not_genes] = False
     # With their ids as names, genes are found again whatever column of `.var` named them.
     names[genes.columns] = vocabulary[genes.gene_index]
     return Source(

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.matrix import ExpressionMatrix, open_matrix
 from scanpy_sct.read.scale import Scale, to_log
+from scanpy_sct.write import ImputationKeys
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,4 +33,6 @@ def count_detected(adata: AnnData, key: str) -> np.ndarray:
 def _open(adata: AnnData, key: str) -> tuple[ExpressionMatrix, Scale]:
     details = adata.uns.get(key, {})
     layer = details.get("params", {}).get("layer", "none")
-    return open_matrix(adata, None if layer == "none" else layer), details.get("scale", "log")
+    # Only genes were imputed, and other columns may hold any values.
+    not_genes = ~as_series(adata.var[ImputationKeys.of(key).imputed]).to_numpy(dtype=bool)
+    return open_matrix(adata, None if layer == "none" else layer, not_genes), details.get("scale", "log")

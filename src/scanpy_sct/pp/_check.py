@@ -52,7 +52,11 @@ class Report:
     genes_ambiguous: tuple[str, ...]
     """Names that match several genes; not used."""
     genes_duplicate: tuple[str, ...]
-    """Columns not used because another column of the same gene has higher counts."""
+    """Columns not used because another column of the same gene has a better name or higher counts."""
+    genes_kept: tuple[str, ...]
+    """For each of these, the column that is used; its position where both have the same name."""
+    not_genes: tuple[str, ...]
+    """Columns that are not genes, such as antibodies and control probes; left out of everything."""
     genes_not_measured: int
     """Genes that the model knows and the data lack; always masked, and imputed on request."""
     id_type: str
@@ -92,7 +96,8 @@ class Report:
             ("genes used", f"{self.genes_matched:,}, by {self.id_type}"),
             ("unknown genes", _count(self.genes_unmatched)),
             ("ambiguous names", _count(self.genes_ambiguous)),
-            ("duplicate genes", _count(self.genes_duplicate)),
+            ("duplicate genes", _count(tuple(map("{} (kept {})".format, self.genes_duplicate, self.genes_kept)))),
+            ("not genes", _count(self.not_genes)),
             ("genes not measured", f"{self.genes_not_measured:,}, masked; imputed on request"),
         ]
         return [
@@ -174,6 +179,8 @@ def check(
         genes_unmatched=genes.unmatched,
         genes_ambiguous=genes.ambiguous,
         genes_duplicate=genes.duplicates,
+        genes_kept=genes.kept,
+        not_genes=genes.not_genes,
         genes_not_measured=int(((checkpoint.genes != "") & ~reader.measured).sum()),
         id_type=genes.id_type,
         scale=reader.scale,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 def check_is_name(argument: str, value: object) -> None:
@@ -34,6 +37,15 @@ def read_column(table: Any, column: str, argument: str, where: str, hint: str = 
         msg = f"{argument}={column!r} is not a column of {where}; there are: {columns}.{hint}"
         raise KeyError(msg)
     return as_series(table[column])
+
+
+def read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
+    """Return the gene name of each column of the matrix: `.var_names`, or a column of `.var`; index 0, 1, ..."""
+    check_is_name("gene_names", gene_names)
+    if gene_names is None:
+        return pd.Series(index_of(adata.var).astype(str))
+    names = read_column(adata.var, gene_names, "gene_names", "adata.var", " None uses var_names.")
+    return names.astype(object).reset_index(drop=True)
 
 
 def as_series(column: Any) -> pd.Series:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scanpy_sct.read.columns import as_frame, index_of
 from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.not_genes import has_types
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,6 +44,22 @@ def check_match(
             f"gene ids (ENSG...) are understood. {_better_names(adata, vocabulary, gene_names, n_needed)}"
         )
     raise ValueError(msg.strip())
+
+
+def symbols_among_ids(genes: GeneMatch, var: Any) -> str:
+    """Return a warning if, among Ensembl ids, some columns are taken for genes by symbols alone; else "".
+
+    Where `.var` says of what type the columns are, these are genes.
+    """
+    names = genes.symbols_among_ids
+    if not names or has_types(var):
+        return ""
+    examples = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    return (
+        f"Most columns have Ensembl ids, but {len(names)} have symbols ({examples}) and are read as these genes. If "
+        "they are antibodies or the like, remove them, or say so in a column 'feature_types' of .var ('Antibody "
+        "Capture')."
+    )
 
 
 def _looks_like_mouse(names: pd.Series, vocabulary: np.ndarray, n_matched: int) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from scanpy_sct.read.columns import as_series, index_of
 from scanpy_sct.read.gene_table import load_gene_table, released_vocabulary
 from scanpy_sct.read.symbols import Evidence, find_genes
 
@@ -52,6 +54,12 @@ class GeneMatch:
     """Names that fit several genes equally well; not used."""
     duplicates: tuple[str, ...]
     """Names that are not used because another column of the same gene is."""
+    kept: tuple[str, ...]
+    """For each of these, the name of the column that is used; its position where the names are equal."""
+    not_genes: tuple[str, ...]
+    """Names of columns that are not genes."""
+    symbols_among_ids: tuple[str, ...]
+    """Names that are used though they are not Ensembl ids, in data whose other names are."""
 
 
 def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) -> GeneNames:
@@ -76,7 +84,7 @@ def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) ->
     preferred = released_vocabulary() if vocabulary is None else np.asarray(vocabulary, dtype=str)
     found = find_genes(cleaned[~is_id], preferred)
     ids[~is_id] = found["ensembl_id"]
-    evidence = np.full(len(original), int(Evidence.EXACT))
+    evidence = np.full(len(original), int(Evidence.ID))
     evidence[~is_id] = found["evidence"]
     ambiguous = found.index[found["ambiguous"]]
     return GeneNames(
@@ -87,11 +95,18 @@ def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) ->
     )
 
 
-def match_genes(names: Sequence[str], vocabulary: np.ndarray, *, totals: np.ndarray | None = None) -> GeneMatch:
+def match_genes(
+    names: Sequence[str],
+    vocabulary: np.ndarray,
+    *,
+    totals: np.ndarray | None = None,
+    is_gene: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+) -> GeneMatch:
     """Find the columns of a data set that belong to a network's vocabulary.
 
-    Of several columns of one gene, the one with the better evidence is used (an id or current symbol rather than an
-    alias), then that with the larger total, then the first.
+    Of several columns of one gene, the one with the better evidence is used (an id rather than a current symbol, and
+    that rather than an alias), then that with the larger total, then the first.
 
     Parameters
     ----------
@@ -101,30 +116,63 @@ def match_genes(names: Sequence[str], vocabulary: np.ndarray, *, totals: np.ndar
         (n_genes,) Ensembl id of each gene of the network, `""` where there is none.
     totals
         (n_vars,) sum of each column; None: the first column is used.
+    is_gene
+        (n_vars,) bool, False for columns that are no genes whatever their names, see
+        :func:`scanpy_sct.read.not_genes.find_not_genes`; None: all may be genes.
+    ids
+        (n_vars,) Ensembl id of each column from elsewhere, "" where there is none: of several columns of one gene, the
+        one with its id is used.
     """
     original = _as_strings(names).to_numpy(dtype=str)
+    usable = np.arange(len(original)) if is_gene is None else np.flatnonzero(is_gene)
     vocabulary = np.asarray(vocabulary, dtype=str)
-    genes = to_ensembl(names, vocabulary=vocabulary)
+    genes = to_ensembl(original[usable], vocabulary=vocabulary)
     named = np.flatnonzero(vocabulary != "")
     # -1 for ids that the vocabulary lacks; "" is never among those that are named.
     found = pd.Index(vocabulary[named]).get_indexer(genes.ensembl_ids)
-    columns = np.flatnonzero(found >= 0)
-    gene_index = named[found[columns]]
+    columns, evidence = usable[found >= 0], genes.evidence[found >= 0]
+    gene_index = named[found[found >= 0]]
+    if ids is not None:
+        evidence = np.where(ids[columns] == vocabulary[gene_index], int(Evidence.ID), evidence)
 
     ambiguous = set(genes.ambiguous)
     totals = np.zeros(len(original)) if totals is None else np.asarray(totals, dtype=float)
-    order = np.lexsort((columns, -totals[columns], genes.evidence[columns]))
+    order = np.lexsort((columns, -totals[columns], evidence))
     # unique() returns the first, hence best, column of each gene.
-    _, best = np.unique(gene_index[order], return_index=True)
+    unique, best = np.unique(gene_index[order], return_index=True)
     kept = np.sort(order[best])
+    duplicates = np.delete(columns, kept)
+    used = columns[order[best]][np.searchsorted(unique, np.delete(gene_index, kept))]
+    is_symbol = evidence[kept] != Evidence.ID
     return GeneMatch(
         columns=columns[kept],
         gene_index=gene_index[kept],
         id_type=genes.id_type,
-        unmatched=tuple(name for name in original[found < 0].tolist() if name not in ambiguous),
+        unmatched=tuple(name for name in original[usable[found < 0]].tolist() if name not in ambiguous),
         ambiguous=genes.ambiguous,
-        duplicates=tuple(np.delete(original[columns], kept).tolist()),
+        duplicates=tuple(original[duplicates].tolist()),
+        kept=tuple(_name_of(column, original, other) for column, other in zip(used, duplicates, strict=True)),
+        not_genes=tuple(np.delete(original, usable).tolist()),
+        symbols_among_ids=tuple(original[columns[kept][is_symbol]].tolist()) if genes.id_type == "ensembl" else (),
     )
+
+
+def _name_of(column: int, names: np.ndarray, other: int) -> str:
+    """Return the name of a column, or its position if another column has the same name."""
+    return f"column {column}" if names[column] == names[other] else str(names[column])
+
+
+def ids_beside(var: Any) -> np.ndarray | None:
+    """Return the Ensembl id of each row of `.var` from its index, or from the first column that has ids for most rows.
+
+    (n_vars,) strings without version, "" where there is none; None if no column has any.
+    """
+    texts = (as_series(var[name]) for name in var)
+    for values in (pd.Series(index_of(var)), *(text for text in texts if not is_numeric_dtype(text))):
+        ids = _as_strings(values).str.extract(_ENSEMBL_ID, expand=False).fillna("")
+        if (ids != "").mean() >= 0.5:
+            return ids.to_numpy(dtype=str)
+    return None
 
 
 def _as_strings(names: Iterable[str]) -> pd.Series:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.read.columns import check_is_name
+from scanpy_sct.read.not_genes import without_columns
 from scanpy_sct.read.storage import StoredMatrix, open_stored
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ ROWS_NAMED = 5
 """Rows that an error names."""
 
 
-def read_matrix(adata: AnnData, layer: str | None = None) -> sparse.csr_matrix:
+def read_matrix(adata: AnnData, layer: str | None = None, not_genes: np.ndarray | None = None) -> sparse.csr_matrix:
     """Read `adata.X` (``layer=None``) or a layer into memory: dense, CSR, CSC, backed or dask.
+
+    The values of columns that are ``not_genes``, (n_vars,) bool, are not checked.
 
     Returns
     -------
@@ -36,10 +39,10 @@ def read_matrix(adata: AnnData, layer: str | None = None) -> sparse.csr_matrix:
     ValueError
         There is no matrix, or it holds NaN, infinite or negative values.
     """
-    return open_matrix(adata, layer).rows()
+    return open_matrix(adata, layer, not_genes).rows()
 
 
-def open_matrix(adata: AnnData, layer: str | None = None) -> ExpressionMatrix:
+def open_matrix(adata: AnnData, layer: str | None = None, not_genes: np.ndarray | None = None) -> ExpressionMatrix:
     """Open `adata.X` (``layer=None``) or a layer; raises as :func:`read_matrix`.
 
     A matrix in memory is converted and checked here, any other as its rows are read.
@@ -47,7 +50,11 @@ def open_matrix(adata: AnnData, layer: str | None = None) -> ExpressionMatrix:
     source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     stored = open_stored(_pick(adata, layer), source)
     checks = ValueChecks(
-        source, _how_to_fix(adata, "scaling"), _how_to_fix(adata, "its type was changed"), str(stored.dtype)
+        source,
+        _how_to_fix(adata, "scaling"),
+        _how_to_fix(adata, "its type was changed"),
+        str(stored.dtype),
+        not_genes,
     )
     if stored.is_in_memory:
         checks.check(stored.rows(None), None)
@@ -65,6 +72,8 @@ class ValueChecks:
     """How to fix these."""
     dtype: str
     """Of the values as they are stored."""
+    not_genes: np.ndarray | None = None
+    """(n_vars,) bool: columns whose values may be anything; None: none."""
 
     def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
         """Check some rows of the object (None: all), and return them.
@@ -74,8 +83,12 @@ class ValueChecks:
         ValueError
             There are NaN, infinite or negative values.
         """
+        self._check_genes(without_columns(matrix, self.not_genes), rows)
+        return matrix
+
+    def _check_genes(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> None:
         if matrix.nnz == 0:
-            return matrix
+            return
         # A single NaN makes both NaN, so that no mask as long as the data is needed.
         low, high = matrix.data.min(), matrix.data.max()
         if np.isnan(low) or np.isinf(high) or np.isinf(low):
@@ -95,7 +108,6 @@ class ValueChecks:
                 f"Counts or log-normalised values are needed. {self.if_overflown if is_integer else self.if_scaled}"
             )
             raise ValueError(msg)
-        return matrix
 
 
 @dataclass(frozen=True)

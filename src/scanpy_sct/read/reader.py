@@ -16,16 +16,17 @@ from scipy import sparse
 
 from scanpy_sct.read.block import CellBlock
 from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
-from scanpy_sct.read.columns import check_is_name, index_of, read_column
-from scanpy_sct.read.gene_check import check_match
-from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.columns import index_of, read_names
+from scanpy_sct.read.gene_check import check_match, symbols_among_ids
+from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.hide import open_hide
 from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
+from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
 from scanpy_sct.read.storage import InMemory
-from scanpy_sct.sparse_tools import keep_entries, without_masked
+from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
 
 __all__ = ["CellBlock", "CellReader", "pick_genes"]
 
@@ -57,6 +58,8 @@ class CellReader:
     ----------
     findings
         Warnings about the data, one sentence or two each, which are logged once.
+    not_genes
+        (n_vars,) bool, columns that are not genes; None: there are none.
 
     Raises
     ------
@@ -81,22 +84,25 @@ class CellReader:
         options = options or ReadOptions()
         check_object(adata)
         self.hide = open_hide(adata, options.hide)
-        names = _read_names(adata, options.gene_names)
+        names = read_names(adata, options.gene_names)
         self.samples, self.sample_names = read_samples(adata, options.library_key)
         self.coordinates = read_coordinates(adata)
+        not_genes = find_not_genes(adata.var, names)
+        self.not_genes = not_genes if not_genes.any() else None
         # Names are checked before the matrix, which may be large and on disk, is read.
-        genes = match_genes(names, vocabulary)
-        check_match(genes, names, vocabulary, adata, options.gene_names, min_genes)
-        self.findings: list[str] = []
+        genes = match_genes(names, vocabulary, is_gene=~not_genes)
+        check_match(genes, names[~not_genes], vocabulary, adata, options.gene_names, min_genes)
+        self.findings: list[str] = [symbols_among_ids(genes, adata.var)]
         if options.library_key is None:
             self.findings.append(missed_samples(adata, self.coordinates))
         self.vocabulary = vocabulary
         self.obs_names, self.var_names = adata.obs_names, index_of(adata.var).astype(str)
         self.name_hashes = pd.util.hash_array(index_of(adata.obs).astype(str).to_numpy(dtype=object))
-        self._matrix: ExpressionMatrix | None = open_matrix(adata, options.layer)
+        self._matrix: ExpressionMatrix | None = open_matrix(adata, options.layer, self.not_genes)
         self._find_facts(token_scale, options)
         if genes.duplicates:
-            genes = match_genes(names, vocabulary, totals=self._column_totals())
+            totals, ids = self._column_totals(), ids_beside(adata.var)
+            genes = match_genes(names, vocabulary, totals=totals, is_gene=~not_genes, ids=ids)
         self._set_genes(genes)
         self.findings = [text for text in self.findings if text]
         for text in self.findings:
@@ -105,7 +111,7 @@ class CellReader:
     def _find_facts(self, token_scale: TokenScale, options: ReadOptions) -> None:
         """Find the properties of the values on some rows, and check all that are in memory."""
         rows = sampled_rows(self.n_cells)
-        matrix = self._matrix.rows(rows)
+        matrix = without_columns(self._matrix.rows(rows), self.not_genes)
         check_not_empty(matrix, self._matrix.checks.source, self.n_cells)
         self._sample = _without_hidden(matrix, self.hidden_columns(rows))
         self.scale = find_scale(self._sample, options.scale, options.scale_argument)
@@ -115,7 +121,7 @@ class CellReader:
             # Done once for all, so that the rows of a block need only be picked.
             matrix = _without_hidden(self._matrix.rows(), self.hidden_columns())
             for part in consecutive(self.n_cells, ROWS_AT_ONCE):
-                self._to_scale.check(matrix[part], np.arange(part.start, part.stop))
+                _check_scale(self._to_scale, matrix[part], np.arange(part.start, part.stop), self.not_genes)
             self._matrix = ExpressionMatrix(InMemory(matrix, matrix.dtype), self._matrix.checks)
 
     def _set_genes(self, genes: GeneMatch) -> None:
@@ -153,7 +159,8 @@ class CellReader:
 
         Returns
         -------
-        (cells, columns) CSR float32, sorted indices, positive entries only, without the hidden ones.
+        (cells, columns) CSR float32, sorted indices, without the hidden entries. Those of genes are positive; columns
+        that are not genes may have any.
 
         Raises
         ------
@@ -163,7 +170,7 @@ class CellReader:
         matrix = self._matrix.rows(rows)
         if self.is_in_memory:
             return matrix
-        return self._to_scale.check(_without_hidden(matrix, self.hidden_columns(rows)), rows)
+        return _check_scale(self._to_scale, _without_hidden(matrix, self.hidden_columns(rows)), rows, self.not_genes)
 
     def lazy_rows(self, rows: np.ndarray) -> Any:
         """Return a `dask.delayed` that computes :meth:`rows`, also in another process.
@@ -176,7 +183,7 @@ class CellReader:
         import dask
 
         found = dask.delayed(_without_hidden)(found, self.hidden_columns(rows))
-        return dask.delayed(ScaleCheck.check)(self._to_scale, found, rows)
+        return dask.delayed(_check_scale)(self._to_scale, found, rows, self.not_genes)
 
     def hidden_columns(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
         """Read which entries of some cells the user hides, (cells, columns) bool; None: `hide` was not given."""
@@ -197,6 +204,7 @@ class CellReader:
     ) -> CellBlock:
         """Make a block of what :meth:`rows` and :meth:`hidden_columns` return for ``rows``; reads nothing."""
         # Totals and units of cells come from all genes of the data, so values are converted before genes are picked.
+        matrix = without_columns(matrix, self.not_genes)
         log_values = self._pick(to_log(matrix, self.scale))
         is_same = self._to_tokens.is_log_scale(matrix)
         return CellBlock(
@@ -211,8 +219,14 @@ class CellReader:
         )
 
     def columns_of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Convert what :meth:`rows` returns, all columns of the object, to the log scale of the input."""
-        return to_log(matrix, self.scale)
+        """Convert what :meth:`rows` returns, all columns of the object, to the log scale of the input.
+
+        Negative values, which only columns that are not genes may have, stay as they are.
+        """
+        if self.not_genes is None:
+            return to_log(matrix, self.scale)
+        positive = to_log(with_data(matrix, np.maximum(matrix.data, 0)), self.scale)
+        return with_data(matrix, positive.data + np.minimum(matrix.data, 0))
 
     def without_matrix(self) -> CellReader:
         """Return a copy that can be sent to another process: it knows all cells, and makes blocks of rows it is given.
@@ -237,6 +251,14 @@ class CellReader:
         return pick_genes(matrix, self.genes, len(self.measured))
 
 
+def _check_scale(
+    check: ScaleCheck, matrix: sparse.csr_matrix, rows: np.ndarray | None, not_genes: np.ndarray | None
+) -> sparse.csr_matrix:
+    """Check the genes of some rows, and return the rows."""
+    check.check(without_columns(matrix, not_genes), rows)
+    return matrix
+
+
 def _without_hidden(matrix: sparse.csr_matrix, hidden: sparse.csr_matrix | None) -> sparse.csr_matrix:
     return matrix if hidden is None else without_masked(matrix, hidden)
 
@@ -255,12 +277,3 @@ def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> spa
 def _warn_once(text: str) -> None:
     """Log a warning, once for each text."""
     logger.warning(text)
-
-
-def _read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
-    """Return the gene name of each column."""
-    check_is_name("gene_names", gene_names)
-    if gene_names is None:
-        return pd.Series(index_of(adata.var).astype(str))
-    names = read_column(adata.var, gene_names, "gene_names", "adata.var", " None uses var_names.")
-    return names.astype(object).reset_index(drop=True)

@@ -72,10 +72,19 @@ def requested_genes(
     known = {index: gene for gene, index in found.items() if index is not None}
     if unknown or not known:
         raise _unknown_genes(unknown or missing, reader, model)
+    for gene in _other_columns(reader).intersection(known.values()):
+        logger.warning("genes: the column %r is an antibody or the like; the gene of this name is imputed.", gene)
     if missing:
         logger.warning("genes: %s keep their values: the model %r does not know them.", missing, model)
     unmeasured = {index: gene for index, gene in known.items() if not reader.measured[index]}
     return np.array(sorted(known), dtype=np.int64), unmeasured
+
+
+def _other_columns(reader: CellReader) -> set[str]:
+    """Return the names of columns that are not genes, without those that genes have, too."""
+    if reader.not_genes is None:
+        return set()
+    return set(reader.var_names[reader.not_genes]) - set(reader.var_names[reader.genes.columns])
 
 
 def _unknown_genes(unknown: list[str], reader: CellReader, model: str) -> KeyError:

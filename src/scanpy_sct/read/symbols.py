@@ -17,7 +17,8 @@ _MADE_UNIQUE = r"^(.+)-\d+$"
 class Evidence(IntEnum):
     """How a name was matched; a smaller number is better evidence."""
 
-    EXACT = 0  # an Ensembl id or the current symbol
+    ID = -1  # an Ensembl id
+    EXACT = 0  # the current symbol
     ALIAS = 1  # a former symbol or synonym
     SPELLING = 2  # C1ORF112 for C1orf112, HLA.A for HLA-A
     SUFFIX = 3  # TBCE-1 for a second TBCE

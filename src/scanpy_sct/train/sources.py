@@ -14,8 +14,9 @@ import pandas as pd
 from scipy import sparse
 
 from scanpy_sct.read.gene_check import check_match
-from scanpy_sct.read.genes import GeneMatch, match_genes
+from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.reader import pick_genes
 from scanpy_sct.read.samples import read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenValues, find_scale
@@ -60,10 +61,12 @@ class FileSource:
     matrix: Any
     """The matrix on disk: slices of rows are read on access."""
     genes: GeneMatch
+    is_gene: np.ndarray
+    """(n_vars,) bool: columns of the file that are genes."""
 
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
         """Read a block; return `log1p` of the counts for the genes of the vocabulary."""
-        rows = read_matrix(ad.AnnData(self.matrix[start:stop]))
+        rows = _genes_of(self.matrix[start:stop], self.is_gene)
         if find_scale(rows) != "counts":
             msg = f"{self.name}: X of cells {start} to {stop} are not counts (integers), which training needs."
             raise ValueError(msg)
@@ -98,15 +101,16 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     if "spatial" in group.get("obsm", {}):
         shell.obsm["spatial"] = ad.io.read_elem(group["obsm"]["spatial"])
     matrix = _stored_matrix(group["X"], path)
-    first = read_matrix(ad.AnnData(matrix[: min(N_FIRST_ROWS, shell.n_obs)]))
+    names = pd.Series(shell.var_names.astype(str))
+    is_gene = ~find_not_genes(shell.var, names, str(path))
+    first = _genes_of(matrix[: min(N_FIRST_ROWS, shell.n_obs)], is_gene)
     if find_scale(first) != "counts":
         msg = f"{path}: X does not have counts (integers), which training needs; write a file with counts in X."
         raise ValueError(msg)
     totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()
-    names = pd.Series(shell.var_names.astype(str))
-    genes = match_genes(names, vocabulary, totals=totals)
+    genes = match_genes(names, vocabulary, totals=totals, is_gene=is_gene, ids=ids_beside(shell.var))
     try:
-        check_match(genes, names, vocabulary, shell, None, min(MIN_GENES, (vocabulary != "").sum() // 2))
+        check_match(genes, names[is_gene], vocabulary, shell, None, min(MIN_GENES, (vocabulary != "").sum() // 2))
     except ValueError as error:
         msg = f"{path}: {error}"
         raise ValueError(msg) from error
@@ -114,7 +118,12 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     measured[genes.gene_index] = True
     samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
     logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
-    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes)
+    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes, is_gene)
+
+
+def _genes_of(matrix: Any, is_gene: np.ndarray) -> sparse.csr_matrix:
+    """Read rows without the entries of columns that are not genes."""
+    return without_columns(read_matrix(ad.AnnData(matrix), not_genes=~is_gene), ~is_gene)
 
 
 def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: np.ndarray) -> list[Source]:
