@@ -68,6 +68,9 @@ def to_csr(loaded: Any, source: str) -> sparse.csr_matrix:
         It does not hold numbers.
     """
     loaded = loaded if sparse.issparse(loaded) else np.asarray(loaded)
+    if loaded.dtype.kind not in "biufO":  # numpy would drop imaginary parts, and read strings and dates as numbers
+        msg = f"{source} must be a matrix of numbers; found {type(loaded).__name__} of dtype {loaded.dtype}."
+        raise TypeError(msg)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # overflows become infinite, which raises an error later
             matrix = sparse.csr_matrix(loaded, dtype=np.float32)

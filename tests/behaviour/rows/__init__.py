@@ -1,0 +1,18 @@
+"""The rows, one module a group."""
+
+from behaviour.rows import (
+    coordinates,
+    dtypes,
+    faults,
+    genes,
+    labels,
+    markers,
+    outputs,
+    reference,
+    samples,
+    storage,
+    values,
+)
+
+MODULES = (storage, dtypes, values, genes, samples, coordinates, labels, reference, markers, outputs, faults)
+GROUPS = tuple(module.ROWS for module in MODULES)

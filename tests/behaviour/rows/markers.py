@@ -1,0 +1,103 @@
+"""Marker genes."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from behaviour.plain import MARKERS, Scene
+from behaviour.row import Group
+
+ROWS = Group(
+    "Markers",
+    notes=(
+        "Where the markers of no type are high in a cell, `.obs['sct_label_novelty']`, here the probability of \"none "
+        'of these", is high, and the cell is `unknown`.',
+    ),
+)
+HERE = ("markers",)
+
+
+def _long() -> pd.DataFrame:
+    pairs = [(label, gene) for label, genes in MARKERS.items() for gene in genes]
+    return pd.DataFrame(pairs, columns=["type", "gene"])
+
+
+@ROWS.same("a table with a row for each type and gene", on=HERE)
+def table(scene: Scene) -> None:
+    scene.markers = _long()
+
+
+@ROWS.same("a table of PanglaoDB", "human rows are used", on=HERE)
+def panglao(scene: Scene) -> None:
+    table = _long().set_axis(["cell.type", "official.gene.symbol"], axis="columns")
+    scene.markers = table.assign(species="Mm Hs").iloc[:, ::-1]
+    scene.markers.loc[len(table)] = ["Mm", "CD3E", "T of mice"]
+
+
+@ROWS.same("tuples or sets of genes, and genes that stand twice", on=HERE)
+def tuples(scene: Scene) -> None:
+    scene.markers = {label: (*genes, genes[0]) for label, genes in MARKERS.items()}
+
+
+def _one_gene(scene: Scene) -> None:
+    scene.markers = MARKERS | {"B": ["CD79A"]}
+
+
+@ROWS.same("one gene as a string", than=_one_gene, on=HERE)
+def string(scene: Scene) -> None:
+    scene.markers = MARKERS | {"B": "CD79A"}
+
+
+@ROWS.refused("no markers", "", ValueError, "markers", "is empty", "give at least two types with their genes", on=HERE)
+def empty(scene: Scene) -> None:
+    scene.markers = {}
+
+
+@ROWS.refused(
+    "a list of genes without types",
+    "",
+    TypeError,
+    "markers",
+    "found list",
+    "must be a dict of types and their genes, or a DataFrame",
+    on=HERE,
+)
+def no_types(scene: Scene) -> None:
+    scene.markers = ["CD79A", "LYZ"]
+
+
+@ROWS.refused(
+    "fewer than two types with a gene that the model knows",
+    "",
+    ValueError,
+    "markers",
+    "1 of 2 types",
+    "at least two are needed: give symbols or Ensembl ids of human genes",
+    on=HERE,
+)
+def one_known_type(scene: Scene) -> None:
+    scene.markers = {"B": ["CD79A"], "T": ["NOSUCHGENE"]}
+
+
+@ROWS.refused(
+    "a type `unknown`",
+    "",
+    ValueError,
+    "markers",
+    "'unknown' is reserved",
+    "rename it",
+    on=HERE,
+)
+def reserved(scene: Scene) -> None:
+    scene.markers = MARKERS | {"unknown": ["CD3E"]}
+
+
+@ROWS.warns(
+    "types without a gene that the model knows",
+    "left out",
+    "Strange",
+    on=HERE,
+    in_report=False,
+)
+def unknown_type(scene: Scene) -> None:
+    scene.markers = MARKERS | {"Strange": ["NOSUCHGENE"]}

@@ -1,0 +1,145 @@
+"""Scale of the values."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+
+from behaviour.plain import Scene
+from behaviour.row import EVERYWHERE, Group
+
+ROWS = Group(
+    "Values and their scale",
+    notes=(
+        "Where the values of a cell are not multiples of one unit, bins of counts are made in units of its median "
+        "expressed value.",
+    ),
+)
+
+
+def normalise(scene: Scene, total: float = 1e4) -> None:
+    """Give all cells one total."""
+    matrix = scene.adata.X
+    scene.adata.X = sparse.diags(total / np.asarray(matrix.sum(axis=1)).ravel()).dot(matrix).tocsr().astype(np.float32)
+
+
+def log_normalised(scene: Scene) -> None:
+    """Normalise and take the logarithm."""
+    normalise(scene)
+    scene.adata.X = scene.adata.X.log1p()
+
+
+ROWS.same(
+    "`log1p` of normalised counts",
+    "counts are recovered for the tokens; imputed values are on the scale of the input",
+    on=("embed",),
+)(log_normalised)
+
+
+@ROWS.same("logarithms of another base (2, 10)", "as of base e", than=log_normalised, on=("embed",))
+def log2_normalised(scene: Scene) -> None:
+    log_normalised(scene)
+    scene.adata.X.data /= np.float32(np.log(2))
+
+
+@ROWS.same("normalised counts (CPM, CP10k) without logarithm", "`log1p` is taken", than=log_normalised)
+def normalised(scene: Scene) -> None:
+    normalise(scene)
+
+
+@ROWS.warns(
+    "log-like values that were not counts (square roots, another transformation)",
+    "`pp.check` says that no counts can be recovered; used as they are",
+    "no counts can be recovered",
+    on=("check",),
+)
+def square_roots(scene: Scene) -> None:
+    scene.adata.X = scene.adata.X.sqrt()
+
+
+@ROWS.refused(
+    "scaled or centred values",
+    "names `adata.raw.to_adata()` or the layers if there are any",
+    ValueError,
+    r"adata\.X",
+    "negative values .*scaled or centred data",
+    r"Pass `adata\.raw\.to_adata\(\)` if it holds them, or pass a layer .*'counts'",
+    on=EVERYWHERE,
+)
+def scaled(scene: Scene) -> None:
+    scene.adata.layers["counts"] = scene.adata.X.copy()
+    scene.adata.raw = scene.adata.copy()
+    dense = scene.adata.X.toarray()
+    scene.adata.X = (dense - dense.mean(axis=0)) / (dense.std(axis=0) + 1)
+
+
+@ROWS.refused(
+    "NaN or infinite values",
+    "says how many there are and in which rows",
+    ValueError,
+    r"adata\.X",
+    "1 NaN and 1 infinite values, in rows 2, 7",
+    "remove or correct the cells or genes with such values, or pass another matrix as `layer=`",
+)
+def not_finite(scene: Scene) -> None:
+    scene.adata.X = scene.adata.X.toarray()
+    scene.adata.X[2, 5], scene.adata.X[7, 3] = np.nan, np.inf
+
+
+@ROWS.refused(
+    "NaN, infinite or negative values, or another scale, far down in a matrix that is not in memory",
+    "as soon as they are read",
+    ValueError,
+    r"adata\.X",
+    "1 NaN .* in row 33",
+    "remove or correct",
+    on=EVERYWHERE,
+)
+def not_finite_on_disk(scene: Scene) -> None:
+    scene.adata.X = scene.adata.X.toarray()
+    scene.adata.X[33, 5] = np.nan
+    scene.adata.write_h5ad(scene.folder / "cells.h5ad")
+    scene.adata = ad.read_h5ad(scene.folder / "cells.h5ad", backed="r")
+
+
+@ROWS.refused(
+    "no positive value at all",
+    "pass the layer that holds the expression",
+    ValueError,
+    r"adata\.X",
+    "no positive value: all 40 x 160 are zero",
+    "as `layer=`",
+)
+def all_zero(scene: Scene) -> None:
+    scene.adata.X = np.zeros(scene.adata.shape, dtype=np.float32)
+
+
+@ROWS.refused(
+    "`denoise=True` with values that are neither counts nor log-normalised counts",
+    "",
+    ValueError,
+    "denoise",
+    "count",
+    "denoise",
+    on=("impute all",),
+)
+def denoise_without_counts(scene: Scene) -> None:
+    square_roots(scene)
+    scene.arguments["denoise"] = True
+
+
+@ROWS.refused(
+    "counts and values that are not integers in one matrix, or logarithms and values above 20",
+    "names the rows; pass another matrix or correct these cells",
+    ValueError,
+    r"adata\.X",
+    r"values that are not integers \(such as 0\.5\) in rows 30, 31",
+    "Pass another matrix as `layer=`, or correct these cells",
+)
+def two_scales(scene: Scene) -> None:
+    scene.patch.setattr("scanpy_sct.read.scale.N_SAMPLED_ROWS", 8)
+    scene.patch.setattr("scanpy_sct.read.scale.N_RUNS", 2)
+    scene.patch.setattr("scanpy_sct.read.scale.RUN_LENGTH", 4)
+    scene.adata.X = scene.adata.X.toarray()
+    scene.adata.X[30:32, 3] = 0.5
