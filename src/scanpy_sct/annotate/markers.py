@@ -18,7 +18,7 @@ from scanpy_sct.read.requested import find_genes_of_object
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
-    from scanpy_sct.read.reader import CellReader
+    from scanpy_sct.read.reader import CellBlock, CellReader
     from scanpy_sct.run.options import ComputeOptions
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class MarkerAnnotator:
         values = impute_cells(checkpoint, cells, options, settings).values
         empty = np.zeros(cells.n_cells, dtype=bool)
         for block in cells.blocks():
-            values[block.rows] += block.log_values[:, gene_index].toarray()
+            values[block.rows] += _measured_or_imputed(block, gene_index, values[block.rows])
             empty[block.rows] = empty_cells(block)
         columns = {label: np.searchsorted(gene_index, genes) for label, genes in self.markers.items()}
         probabilities, none = score_markers(values, columns)
@@ -68,6 +68,12 @@ class MarkerAnnotator:
             novelty=np.where(empty, np.nan, none),
             details={"source": self.name, "markers": details},
         )
+
+
+def _measured_or_imputed(block: CellBlock, gene_index: np.ndarray, imputed: np.ndarray) -> np.ndarray:
+    """Return the measured values of some genes, and the imputed ones where the sample of a cell lacks the gene."""
+    values = block.log_values[:, gene_index].toarray()
+    return values if block.hidden is None else np.where(block.hidden[:, gene_index].toarray(), imputed, values)
 
 
 def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -61,6 +61,8 @@ class ReferenceAnnotator:
     """(n_cells,) strings."""
     usable: np.ndarray
     """(n_cells,) bool: cells to fit to."""
+    partly_measured: np.ndarray | None = None
+    """(n_genes,) bool: genes that some samples of the reference lack; None: there are none."""
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
         """Fit an ensemble to the reference, apply it, and estimate the novelty."""
@@ -110,12 +112,13 @@ class ReferenceAnnotator:
         )
 
     def _shared_genes(self, checkpoint: Checkpoint, cells: CellReader) -> np.ndarray:
-        """Return the `gene_index` of the genes that both measured."""
-        shared = np.flatnonzero(cells.measured & self.cells.measured)
+        """Return the `gene_index` of the genes that both measured, in all of their samples."""
+        is_shared = cells.measured & self.cells.measured & ~cells.partly_measured
+        shared = np.flatnonzero(is_shared if self.partly_measured is None else is_shared & ~self.partly_measured)
         if len(shared) < MIN_SHARED_GENES:
             msg = (
                 f"reference and adata share {len(shared)} genes that the model {checkpoint.name!r} knows; at least "
-                f"{MIN_SHARED_GENES} are needed: use a reference that measured the same genes."
+                f"{MIN_SHARED_GENES} are needed, in all of their samples: use a reference that measured the same genes."
             )
             raise ValueError(msg)
         return shared

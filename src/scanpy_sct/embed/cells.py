@@ -16,6 +16,7 @@ from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.inputs import (
     BagInputs,
+    MaskedOf,
     check_coordinates,
     genes_to_read,
     network_coordinates,
@@ -198,13 +199,13 @@ def block_vectors(
     rules = token_rules(runner.checkpoint, plan.genes)
     if not plan.by_sample:
         bags = plan_block(block, runner.checkpoint.config.bag_size, plan.policy, plan.seed)
-        for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules)):
+        for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules, _masked_of(block))):
             yield bag.rows, vectors[: len(bag.rows)]
         return
     for sample, rows in _rows_by_sample(block):
         profile = fit.profiles[sample]
         is_drawn = np.isin(block.rows, profile.rows)
-        inputs = BagInputs(block, _batches(rows), rules, in_background=is_drawn)
+        inputs = BagInputs(block, _batches(rows), rules, _masked_of(block), in_background=is_drawn)
         for batch, vectors in runner.cell_vectors(inputs, profile.background):
             yield batch.rows, vectors
 
@@ -213,7 +214,12 @@ def count_background(runner: Runner, block: CellBlock, plan: EmbeddingPlan) -> I
     """Yield each sample of a block with the counts of its cells; those of several blocks can be added."""
     rules = token_rules(runner.checkpoint, plan.genes)
     for sample, rows in _rows_by_sample(block):
-        yield sample, runner.background(BagInputs(block, _batches(rows), rules))
+        yield sample, runner.background(BagInputs(block, _batches(rows), rules, _masked_of(block)))
+
+
+def _masked_of(block: CellBlock) -> MaskedOf | None:
+    """Hidden entries are masked."""
+    return None if block.hidden is None else block.hidden_rows
 
 
 def background_cells(cells: CellReader | CellBlock) -> dict[int, np.ndarray]:

@@ -216,6 +216,8 @@ def _task(
         )
         raise ValueError(msg)
     cells, gene_index = reader.block(), source.gene_index[genes]
+    if source.cells.hidden is not None:  # no truth where a sample lacks the gene
+        targets = targets & ~source.cells.hidden[:, gene_index].toarray()
     column = np.full(len(source.vocabulary), -1)
     column[reader.genes.gene_index] = reader.genes.columns
     observed = Observed(

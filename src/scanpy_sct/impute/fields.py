@@ -247,7 +247,7 @@ def _details(fit: ImputationFit, imputer: Imputer) -> dict[str, Any]:
     details = {
         "bags": fit.plan.policy,
         "cell_weight": fit.cell_weight,
-        "passes": fit.plan.passes.n + (0 if imputer.reader.hide is None else 2),
+        "passes": fit.plan.passes.n + (2 if imputer.reader.has_hidden else 0),
         "fit_cells": len(imputer.cells.fit_cells.rows),
     }
     if fit.blend is None:

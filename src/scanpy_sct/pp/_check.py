@@ -59,6 +59,8 @@ class Report:
     """Columns that are not genes, such as antibodies and control probes; left out of everything."""
     genes_not_measured: int
     """Genes that the model knows and the data lack; always masked, and imputed on request."""
+    genes_lacking: dict[str, int]
+    """Number of genes that a sample never measured although other samples did, by sample; not measured there."""
     id_type: str
     """`"symbol"` or `"ensembl"`."""
     scale: str
@@ -100,6 +102,9 @@ class Report:
             ("not genes", _count(self.not_genes)),
             ("genes not measured", f"{self.genes_not_measured:,}, masked; imputed on request"),
         ]
+        if self.genes_lacking:
+            lacking = [f"{n:,} in {name}" for name, n in self.genes_lacking.items()]
+            genes.append(("genes a sample lacks", _count(tuple(lacking))))
         return [
             ("model", f"{self.model} (licence of the weights: {self.license})"),
             *genes,
@@ -182,6 +187,7 @@ def check(
         genes_kept=genes.kept,
         not_genes=genes.not_genes,
         genes_not_measured=int(((checkpoint.genes != "") & ~reader.measured).sum()),
+        genes_lacking=reader.lacking,
         id_type=genes.id_type,
         scale=reader.scale,
         has_counts=holds_counts(reader.sample.log_values, reader.scale),

@@ -1,8 +1,12 @@
-"""Read which entries the user hides."""
+"""Entries of an object that are hidden: by the user, or because a sample never measured the gene."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
 
 from scanpy_sct.read.storage import StoredMatrix, open_stored
 
@@ -35,3 +39,32 @@ def open_hide(adata: AnnData, hide: Any) -> StoredMatrix | None:
         msg = f"hide has shape {opened.shape}, expected shape {adata.shape}."
         raise ValueError(msg)
     return opened
+
+
+@dataclass(frozen=True)
+class HiddenEntries:
+    """Hidden entries of all cells, of which those of some are read at a time."""
+
+    by_user: StoredMatrix | None
+    """(n_cells, n_columns) not zero where the user hides an entry; None: nowhere."""
+    samples: np.ndarray
+    """(n_cells,) sample of each cell."""
+    lacking: sparse.csr_matrix | None = None
+    """(n_samples, n_columns) bool: genes that each sample lacks; None: there are none."""
+
+    @property
+    def exist(self) -> bool:
+        """Whether any entry of the object may be hidden."""
+        return self.by_user is not None or self.lacking is not None
+
+    def rows(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
+        """Read the hidden entries of some cells (None: all), (cells, columns) bool; None: none in the whole object."""
+        hidden = self.user_rows(rows)
+        if self.lacking is None:
+            return hidden
+        lacking = self.lacking[self.samples if rows is None else self.samples[rows]]
+        return lacking if hidden is None else (hidden + lacking).astype(bool)
+
+    def user_rows(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
+        """Read the entries that the user hides; those that a sample lacks have no values to be removed."""
+        return None if self.by_user is None else self.by_user.rows(rows).astype(bool)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from scanpy_sct.read.columns import check_is_name
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 ROWS_AT_ONCE = 8192
+MIN_JOINED_GENES, MIN_JOINED_CELLS = 5, 5
+"""NaN come from a join where so many genes are NaN in the same cells, so many or more of them."""
 ROWS_NAMED = 5
 """Rows that an error names."""
 
@@ -97,6 +100,7 @@ class ValueChecks:
                 f"{self.source} holds {n_nan} NaN and {n_inf} infinite values, in "
                 f"{named_rows(matrix, ~np.isfinite(matrix.data), rows)}. Counts or log-normalised values are needed: "
                 "remove or correct the cells or genes with such values, or pass another matrix as `layer=`."
+                f"{_if_joined(matrix)}"
             )
             raise ValueError(msg)
         if low < 0:
@@ -162,6 +166,24 @@ def named_rows(matrix: sparse.csr_matrix, is_bad: np.ndarray, rows: np.ndarray |
     names = ", ".join(map(str, found[:ROWS_NAMED]))
     more = f" and {len(found) - ROWS_NAMED:,} more" if len(found) > ROWS_NAMED else ""
     return f"{'row' if len(found) == 1 else 'rows'} {names}{more}"
+
+
+def _if_joined(matrix: sparse.csr_matrix) -> str:
+    """Return how to join objects if NaN stand where some of them lack genes: many cells lack the same ones; else ""."""
+    is_nan = np.isnan(matrix.data)
+    rows, columns = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[is_nan], matrix.indices[is_nan]
+    if len(rows) == 0:
+        return ""
+    patterns = (
+        pd.DataFrame({"row": rows, "hash": pd.util.hash_array(columns)}).groupby("row")["hash"].agg(["sum", "size"])
+    )
+    if patterns["size"].min() < MIN_JOINED_GENES or patterns["sum"].nunique() > len(patterns) / MIN_JOINED_CELLS:
+        return ""
+    return (
+        f" {len(patterns):,} cells have no value of the same {patterns['size'].iloc[0]:,} or more genes, as "
+        "`anndata.concat(..., join='outer')` leaves them: join with `fill_value=0, label='sample'` and pass "
+        "`library_key='sample'` (genes that a sample lacks then count as not measured in it), or with `join='inner'`."
+    )
 
 
 def _pick(adata: AnnData, layer: str | None) -> Any:

@@ -19,11 +19,12 @@ from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
 from scanpy_sct.read.columns import index_of, read_names
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
-from scanpy_sct.read.hide import open_hide
+from scanpy_sct.read.hide import HiddenEntries, open_hide
+from scanpy_sct.read.lacking import LackingTest, count_detected, find_lacking, suspect_lacking
 from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
-from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
+from scanpy_sct.read.samples import columns_to_try, missed_samples, read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
 from scanpy_sct.read.storage import InMemory
 from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
@@ -60,6 +61,8 @@ class CellReader:
         Warnings about the data, one sentence or two each, which are logged once.
     not_genes
         (n_vars,) bool, columns that are not genes; None: there are none.
+    partly_measured
+        (n_genes,) bool: measured genes that some samples lack, or without `library_key` seem to lack.
 
     Raises
     ------
@@ -83,9 +86,10 @@ class CellReader:
     ) -> None:
         options = options or ReadOptions()
         check_object(adata)
-        self.hide = open_hide(adata, options.hide)
+        by_user = open_hide(adata, options.hide)
         names = read_names(adata, options.gene_names)
         self.samples, self.sample_names = read_samples(adata, options.library_key)
+        self._hidden = HiddenEntries(by_user, self.samples)
         self.coordinates = read_coordinates(adata)
         not_genes = find_not_genes(adata.var, names)
         self.not_genes = not_genes if not_genes.any() else None
@@ -104,6 +108,7 @@ class CellReader:
             totals, ids = self._column_totals(), ids_beside(adata.var)
             genes = match_genes(names, vocabulary, totals=totals, is_gene=~not_genes, ids=ids)
         self._set_genes(genes)
+        self._find_lacking(adata, options.owner)
         self.findings = [text for text in self.findings if text]
         for text in self.findings:
             _warn_once(text)
@@ -113,13 +118,13 @@ class CellReader:
         rows = sampled_rows(self.n_cells)
         matrix = without_columns(self._matrix.rows(rows), self.not_genes)
         check_not_empty(matrix, self._matrix.checks.source, self.n_cells)
-        self._sample = _without_hidden(matrix, self.hidden_columns(rows))
+        self._sample = _without_hidden(matrix, self._hidden.user_rows(rows))
         self.scale = find_scale(self._sample, options.scale, options.scale_argument)
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
         self._to_scale = ScaleCheck(self._matrix.checks.source, self.scale, options.scale)
         if self._matrix.is_in_memory:
             # Done once for all, so that the rows of a block need only be picked.
-            matrix = _without_hidden(self._matrix.rows(), self.hidden_columns())
+            matrix = _without_hidden(self._matrix.rows(), self._hidden.user_rows())
             for part in consecutive(self.n_cells, ROWS_AT_ONCE):
                 _check_scale(self._to_scale, matrix[part], np.arange(part.start, part.stop), self.not_genes)
             self._matrix = ExpressionMatrix(InMemory(matrix, matrix.dtype), self._matrix.checks)
@@ -128,6 +133,45 @@ class CellReader:
         self.genes: GeneMatch = genes
         self.measured = np.zeros(len(self.vocabulary), dtype=bool)
         self.measured[genes.gene_index] = True
+
+    def _find_lacking(self, adata: AnnData, owner: str) -> None:
+        """Find genes that some samples never measured, and hide their entries."""
+        columns, rows = self.genes.columns, sampled_rows(self.n_cells)
+        rows = np.arange(self.n_cells) if rows is None else rows
+        test = LackingTest(self._sample[:, columns], self.vocabulary[self.genes.gene_index])
+        if len(self.sample_names) > 1:
+            found = find_lacking(test, rows, self.samples, self.sample_names, self._count_detected)
+        else:
+            found = suspect_lacking(test, rows, columns_to_try(adata), owner, self._count_detected)
+        self.findings.append(found.finding)
+        self.partly_measured = np.zeros(len(self.vocabulary), dtype=bool)
+        if found.partly is not None:
+            self.partly_measured[self.genes.gene_index[found.partly]] = True
+        if found.by_sample is not None:
+            lacking = np.zeros((len(found.by_sample), len(self.var_names)), dtype=bool)
+            lacking[:, columns] = found.by_sample
+            self._hidden = replace(self._hidden, lacking=sparse.csr_matrix(lacking))
+
+    def _count_detected(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Count the cells of each sample, and those that detect each matched gene, reading all cells once."""
+        n_samples = int(samples.max()) + 1
+        parts = [
+            count_detected(self.rows(rows)[:, self.genes.columns], samples[rows], n_samples)
+            for rows in (np.arange(part.start, part.stop) for part in consecutive(self.n_cells, ROWS_AT_ONCE))
+        ]
+        return sum(n for n, _ in parts), sum(detected for _, detected in parts)
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """Number of genes that a sample never measured although others did; their entries are hidden."""
+        found = self._hidden.lacking
+        numbers = [] if found is None else np.diff(found.indptr).tolist()
+        return {name: n for name, n in zip(self.sample_names, numbers, strict=False) if n}
+
+    @property
+    def has_hidden(self) -> bool:
+        """Whether entries are hidden, by the user or because a sample lacks the gene."""
+        return self._hidden.exist
 
     def _column_totals(self) -> np.ndarray:
         return np.asarray(self._sample.sum(axis=0, dtype=np.float64)).ravel()
@@ -170,7 +214,7 @@ class CellReader:
         matrix = self._matrix.rows(rows)
         if self.is_in_memory:
             return matrix
-        return _check_scale(self._to_scale, _without_hidden(matrix, self.hidden_columns(rows)), rows, self.not_genes)
+        return _check_scale(self._to_scale, _without_hidden(matrix, self._hidden.user_rows(rows)), rows, self.not_genes)
 
     def lazy_rows(self, rows: np.ndarray) -> Any:
         """Return a `dask.delayed` that computes :meth:`rows`, also in another process.
@@ -182,12 +226,15 @@ class CellReader:
             return None
         import dask
 
-        found = dask.delayed(_without_hidden)(found, self.hidden_columns(rows))
+        found = dask.delayed(_without_hidden)(found, self._hidden.user_rows(rows))
         return dask.delayed(_check_scale)(self._to_scale, found, rows, self.not_genes)
 
     def hidden_columns(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
-        """Read which entries of some cells the user hides, (cells, columns) bool; None: `hide` was not given."""
-        return None if self.hide is None else self.hide.rows(rows).astype(bool)
+        """Read which entries of some cells are hidden, (cells, columns) bool; None: none in the whole object.
+
+        These are the entries that the user hides, and those of genes that the sample of the cell lacks.
+        """
+        return self._hidden.rows(rows)
 
     def block(self, rows: np.ndarray | None = None) -> CellBlock:
         """Read the cells in ``rows`` (increasing or not; None: all)."""
@@ -235,7 +282,8 @@ class CellReader:
         """
         result = copy(self)
         result.holds_counts = self.holds_counts
-        result._matrix = result.hide = result._sample = None
+        result._matrix = result._sample = None
+        result._hidden = replace(self._hidden, by_user=None, lacking=None)
         result.__dict__.pop("sample", None)
         return result
 

@@ -192,12 +192,13 @@ def _read_reference(
     )
     values = read_column(reference.obs, labels_key, "labels_key", "reference.obs")
     try:
-        cells = CellReader(reference, checkpoint.genes, checkpoint.tokens.scale, options).block()
+        reader = CellReader(reference, checkpoint.genes, checkpoint.tokens.scale, options)
+        cells = reader.block()
     except (KeyError, TypeError, ValueError) as error:
         error.add_note("This is about the reference.")
         raise
     labels, usable = check_labels(values, f"reference.obs[{labels_key!r}]", ~empty_cells(cells))
-    return ReferenceAnnotator(cells, labels, usable)
+    return ReferenceAnnotator(cells, labels, usable, reader.partly_measured)
 
 
 def _check_arguments(

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.genes import load_gene_table, released_vocabulary
+from scanpy_sct.read.lacking import LackingTest, count_detected, kinds_of_cells, lacking_genes
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader
+
+N_CELLS, N_GENES = 400, 300
+
+
+def simulated(seed=0, n_cells=N_CELLS):
+    """Counts of two kinds of cells: the first 40 genes are of the first kind only, the next 40 of the second."""
+    rng = np.random.default_rng(seed)
+    rates = rng.gamma(1, 1, size=N_GENES) + 0.1
+    kind = rng.integers(0, 2, n_cells)
+    mean = np.tile(rates, (n_cells, 1))
+    mean[kind == 1, :40] = 0
+    mean[kind == 0, 40:80] = 0
+    return rng.poisson(mean).astype(np.float32), kind
+
+
+def gene_ids():
+    table = load_gene_table()
+    return table.index[(table["sct_position"] >= 0) & (table["biotype"] == "protein_coding")][:N_GENES].to_numpy(str)
+
+
+@pytest.fixture
+def joined():
+    """Two samples, of which the second has no counts of 30 genes."""
+    counts, _ = simulated()
+    second = np.arange(N_CELLS) % 2 == 1
+    lacking = np.zeros(N_GENES, dtype=bool)
+    lacking[100:130] = True
+    counts[np.ix_(second, lacking)] = 0
+    adata = ad.AnnData(sparse.csr_matrix(counts), var=pd.DataFrame(index=gene_ids()))
+    adata.obs["origin"] = np.where(second, "b", "a")
+    return adata, second, lacking
+
+
+def open_reader(adata, **options):
+    return CellReader(adata, released_vocabulary(), "log1p_counts", ReadOptions(**options))
+
+
+def test_genes_of_a_join_are_hidden_where_they_lack(joined):
+    adata, second, lacking = joined
+    reader = open_reader(adata, library_key="origin")
+    assert reader.lacking == {"b": 30}
+    hidden = reader.hidden_columns().toarray()
+    np.testing.assert_array_equal(hidden, np.outer(second, lacking))
+    block = reader.block(np.array([1, 0, 3]))
+    np.testing.assert_array_equal(block.hidden.getnnz(axis=1), [30, 0, 30])
+    assert reader.partly_measured.sum() == 30
+    assert "'b' (30)" in reader.findings[0]
+    assert "not measured" in reader.findings[0]
+
+
+def test_hidden_by_user_and_by_sample(joined):
+    adata, second, lacking = joined
+    hide = np.zeros(adata.shape, dtype=bool)
+    hide[0, 5] = hide[1, 110] = True
+    hidden = open_reader(adata, library_key="origin", hide=hide).hidden_columns()
+    np.testing.assert_array_equal(hidden.toarray(), np.outer(second, lacking) | hide)
+    assert hidden.dtype == bool
+
+
+def test_without_library_key_a_column_is_suspected(joined):
+    adata, _, _ = joined
+    adata.obs["depth"] = np.linspace(0, 1, N_CELLS)
+    adata.obs["cell"] = [f"cell {n}" for n in range(N_CELLS)]
+    reader = open_reader(adata)
+    assert reader.lacking == {}
+    assert reader.hidden_columns() is None
+    assert reader.partly_measured.sum() == 30
+    (finding,) = [text for text in reader.findings if "join" in text]
+    assert "adata.obs['origin']" in finding
+    assert "library_key='origin'" in finding
+    assert "reference.obs['origin']" in open_reader(adata, owner="reference").findings[-1]
+
+
+def test_genes_of_one_kind_of_cells_are_no_evidence():
+    counts, kind = simulated()
+    adata = ad.AnnData(sparse.csr_matrix(counts), var=pd.DataFrame(index=gene_ids()))
+    # One sample has cells of the first kind only: it has no count of 40 genes that others detect often.
+    kept = (kind == 0) | (np.arange(N_CELLS) % 2 == 0)
+    adata.obs["sample"] = np.where(np.arange(N_CELLS) % 2 == 0, "both", "one")
+    adata = adata[kept].copy()
+    test = LackingTest(adata.X, gene_ids())
+    assert test._lacking((adata.obs["sample"] == "one").to_numpy().astype(int), np.zeros(adata.n_obs, dtype=int)) == [1]
+    reader = open_reader(adata, library_key="sample")
+    assert reader.lacking == {}
+    assert reader.findings == []
+
+
+def test_sex_linked_genes_are_no_evidence(joined):
+    adata, _, _ = joined
+    table = load_gene_table()
+    linked = table.index[table["symbol"].isin(["RPS4Y1", "DDX3Y", "EIF1AY", "UTY", "KDM5D", "USP9Y", "ZFY", "XIST"])]
+    names = adata.var_names.to_numpy(dtype=str)
+    counts = adata.X.toarray()
+    counts[:, 108:130] = 1
+    names[100:108] = linked
+    adata = ad.AnnData(sparse.csr_matrix(counts), obs=adata.obs, var=pd.DataFrame(index=names))
+    assert open_reader(adata, library_key="origin").lacking == {}
+
+
+def test_a_gene_that_two_of_three_samples_lack():
+    counts, _ = simulated(n_cells=600)
+    sample = np.arange(600) % 3
+    for n in (1, 2):
+        counts[np.ix_(sample == n, np.arange(100, 130))] = 0
+    n_cells, detected = count_detected(sparse.csr_matrix(counts), sample, 3)
+    found = lacking_genes(n_cells, detected, [1, 2])
+    np.testing.assert_array_equal(np.flatnonzero(found[1]), np.arange(100, 130))
+    np.testing.assert_array_equal(found[1], found[2])
+    assert not found[0].any()
+
+
+def test_all_cells_are_counted_before_a_gene_is_hidden(joined, monkeypatch):
+    adata, second, _ = joined
+    # Rows that are looked at first do not show the only count of gene 100 in the second sample.
+    monkeypatch.setattr("scanpy_sct.read.scale.N_SAMPLED_ROWS", 200)
+    monkeypatch.setattr("scanpy_sct.read.scale.N_RUNS", 4)
+    counts = adata.X.toarray()
+    from scanpy_sct.read.scale import sampled_rows
+
+    unseen = np.setdiff1d(np.flatnonzero(second), sampled_rows(N_CELLS))[0]
+    counts[unseen, 100] = 1
+    adata.X = sparse.csr_matrix(counts)
+    assert open_reader(adata, library_key="origin").lacking == {"b": 29}
+
+
+def test_count_detected():
+    matrix = sparse.csr_matrix(np.array([[1, 0, 2], [0, 0, 1], [3, 0, 0]], dtype=np.float32))
+    n_cells, detected = count_detected(matrix, np.array([1, 1, 0]), 3)
+    np.testing.assert_array_equal(n_cells, [1, 2, 0])
+    np.testing.assert_array_equal(detected, [[1, 0, 0], [1, 0, 2], [0, 0, 0]])
+
+
+def test_kinds_of_cells():
+    counts, kind = simulated()
+    found = kinds_of_cells(sparse.csr_matrix(counts))
+    # Every kind that is found has cells of one simulated kind only.
+    assert all(len(np.unique(kind[found == each])) == 1 for each in np.unique(found))
+    assert kinds_of_cells(sparse.csr_matrix(counts[:10])).max() == 0
+
+
+@pytest.mark.parametrize("name", ["dev/heart_dev_ST_CN73", "train/pbmc_sorted_14k", "train/blood_hao_v3"])
+def test_no_false_alarm_on_real_samples(data_dir, name):
+    """Sections of one organ, sorted blood cells (one type a sample), donors."""
+    adata = ad.read_h5ad(data_dir / f"{name}.h5ad")
+    assert open_reader(adata, library_key="sample").lacking == {}
+
+
+def test_dense_join_names_the_way_out():
+    counts, _ = simulated()
+    ids = gene_ids()
+    parts = [ad.AnnData(counts[:200], var=pd.DataFrame(index=ids)), ad.AnnData(counts[200:, 30:].copy())]
+    parts[1].var_names = ids[30:]
+    joined = ad.concat(parts, join="outer", index_unique="-")
+    with pytest.raises(ValueError, match=r"200 cells have no value of the same 30.*fill_value=0.*library_key"):
+        open_reader(joined)
+    single = parts[0].copy()
+    single.X[3, 4] = np.nan
+    with pytest.raises(ValueError, match="row 3") as error:
+        open_reader(single)
+    assert "concat" not in str(error.value)
