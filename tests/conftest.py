@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -37,6 +38,36 @@ def data_dir() -> Path:
 def reference_dir() -> Path:
     """Folder of the reference outputs of the released network; the test is skipped where it is absent."""
     return _shared_folder("reference", "SCANPY_SCT_REFERENCE_DIR")
+
+
+def _is_local(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    return name in {"localhost", "::1", "0.0.0.0", socket.gethostname()} or name.startswith("127.")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Fail a test that connects to another machine; servers on this one, of tests or of dask, may be used."""
+
+    def only_local(function, host_of):
+        def called(*arguments, **options):
+            host = host_of(*arguments, **options)
+            if not _is_local(host):
+                pytest.fail(f"a test must not use the network, but it connects to {host}")
+            return function(*arguments, **options)
+
+        return called
+
+    def host_to_connect(connection, address):
+        # A path is a socket of this machine, and connecting a datagram socket sends nothing.
+        is_remote = isinstance(address, tuple) and connection.type == socket.SOCK_STREAM
+        return address[0] if is_remote else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", only_local(socket.getaddrinfo, lambda host, *_, **__: host))
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, only_local(getattr(socket.socket, name), host_to_connect))
+        yield
 
 
 @pytest.fixture(autouse=True)
