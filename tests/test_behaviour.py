@@ -86,7 +86,7 @@ def test_the_page_shows_the_rows():
     assert PAGE.read_text(encoding="utf-8") == make_page(GROUPS), "run: python scripts/write_edge_cases.py"
 
 
-@pytest.mark.filterwarnings("default")  # anndata and pandas warn about most of these objects
+@pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")  # a view that is written to
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 def test_row(row: Row, new_scene, no_computing, baselines, caplog):
     caplog.set_level(logging.WARNING, "scanpy_sct")

@@ -7,6 +7,7 @@ from behaviour.rows import (
     genes,
     labels,
     markers,
+    not_genes,
     outputs,
     reference,
     samples,
@@ -14,5 +15,5 @@ from behaviour.rows import (
     values,
 )
 
-MODULES = (storage, dtypes, values, genes, samples, coordinates, labels, reference, markers, outputs, faults)
+MODULES = (storage, dtypes, values, genes, not_genes, samples, coordinates, labels, reference, markers, outputs, faults)
 GROUPS = tuple(module.ROWS for module in MODULES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 
@@ -112,3 +113,47 @@ def missing_samples(scene: Scene) -> None:
 def missed_column(scene: Scene) -> None:
     donors(scene)
     scene.arguments.clear()
+
+
+def joined(scene: Scene) -> None:
+    """Join with other cells, of which 60 genes were not measured."""
+    adata = ad.concat({"whole": scene.adata, "panel": scene.reference}, label="run")
+    matrix = adata.X.toarray()
+    matrix[(adata.obs["run"] == "panel").to_numpy(), :60] = 0
+    adata.X = matrix
+    scene.adata = adata
+
+
+@ROWS.warns(
+    "genes that one sample never measured, zeros in their place (`anndata.concat(join='outer')` of sparse matrices)",
+    "they count as not measured in this sample: masked, and left out of recovery, calibration and blend",
+    r"Some samples have no count of genes that the other samples detect too often for chance.*'panel' \(\d+\)",
+    "count as not measured in these samples, instead of as zero",
+    on=("check", "impute", "embed"),
+)
+def joined_samples(scene: Scene) -> None:
+    joined(scene)
+    scene.arguments["library_key"] = "run"
+
+
+@ROWS.warns(
+    "the same without `library_key`",
+    "read as measured zeros; the warning names the column that seems to hold the samples",
+    r"genes have no count in cells with some values of adata\.obs\['run'\]",
+    "pass library_key='run'",
+)
+def joined_without_key(scene: Scene) -> None:
+    joined(scene)
+
+
+@ROWS.refused(
+    "the same of dense matrices, where a join leaves NaN",
+    "",
+    ValueError,
+    r"adata\.X",
+    "NaN",
+    "join",
+)
+def dense_join(scene: Scene) -> None:
+    scene.adata.X, scene.reference.X = scene.adata.X.toarray(), scene.reference.X.toarray()
+    scene.adata = ad.concat({"whole": scene.adata, "panel": scene.reference[:, 60:].copy()}, label="run", join="outer")

@@ -143,3 +143,36 @@ def two_scales(scene: Scene) -> None:
     scene.patch.setattr("scanpy_sct.read.scale.RUN_LENGTH", 4)
     scene.adata.X = scene.adata.X.toarray()
     scene.adata.X[30:32, 3] = 0.5
+
+
+def counts_given(scene: Scene) -> None:
+    scene.arguments["scale"] = "counts"
+
+
+ROWS.same("`scale='counts'` for counts", on=("embed", "check"))(counts_given)
+
+
+@ROWS.same("`scale='log1p'` for log-normalised values", than=log_normalised, on=("embed",))
+def given_logs(scene: Scene) -> None:
+    log_normalised(scene)
+    scene.arguments["scale"] = "log1p"
+
+
+@ROWS.refused(
+    "`scale='log1p'` for counts, or for values above 20",
+    "pass `scale='counts'`, or another matrix",
+    ValueError,
+    "scale='log1p' was given",
+    "holds values up to|holds integers only",
+    "Pass scale='counts' .*or another matrix as `layer=`",
+    on=EVERYWHERE,
+)
+def counts_given_as_logs(scene: Scene) -> None:
+    scene.arguments["scale"] = "log1p"
+
+
+@ROWS.refused(
+    "an unknown `scale`", "lists the choices", ValueError, "scale='counst'", "counst", "'auto', 'counts'.*'log1p'"
+)
+def unknown_scale(scene: Scene) -> None:
+    scene.arguments["scale"] = "counst"
