@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+from types import SimpleNamespace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -66,6 +69,54 @@ def test_outputs_that_cannot_be_written_raise_an_error(tmp_path):
         files.check_output(tmp_path / "nowhere" / "cells.h5ad", overwrite=False)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         files.read_cells(tmp_path / "cells.h5ad")
+
+
+def test_only_stores_are_replaced_and_nothing_that_is_read_too(path, tmp_path):
+    files.write_cells(cells(1), path)
+    with pytest.raises(ValueError, match="also read"):
+        files.check_output(path, overwrite=True, others=[path])
+    folder = tmp_path / "project.zarr"
+    folder.mkdir()
+    (folder / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match="a folder with other files"):
+        files.check_output(folder, overwrite=True)
+    with pytest.raises(FileExistsError, match="a folder with other files"):
+        files.write_cells(cells(1), folder, overwrite=True)
+    assert (folder / "thesis.txt").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(PermissionError, match="no permission to write"):
+        files.check_output(tmp_path / "cells.h5ad", overwrite=False)
+
+
+def test_a_full_disk_names_the_output(path, monkeypatch):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ad.AnnData, f"write_{path.suffix[1:]}", full)
+    with pytest.raises(OSError, match=rf"{path.name} cannot be written.*No space left.*free some space"):
+        files.write_cells(cells(1), path)
+
+
+def test_a_disk_without_enough_space_is_found_before_computing(tmp_path, monkeypatch):
+    files.write_cells(cells(1), tmp_path / "cells.h5ad")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=20))
+    with pytest.raises(OSError, match=r"result\.h5ad needs at least"):
+        with files.cells_for(tmp_path / "cells.h5ad", tmp_path / "result.h5ad", ("layers", "sct")):
+            pytest.fail("began")
+    with files.cells_for(tmp_path / "cells.h5ad", tmp_path / "result.h5ad", ("obsm", "X_sct")):
+        pass
+
+
+def test_damage_that_is_found_while_computing_is_named(tmp_path):
+    adata = ad.AnnData(np.ones((30, 20), dtype=np.float32))
+    adata.write_zarr(tmp_path / "cells.zarr")
+    (tmp_path / "cells.zarr" / "X" / "0.0").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"cells\.zarr is damaged"):
+        with files.cells_for(tmp_path / "cells.zarr", tmp_path / "result.zarr") as opened:
+            opened.X[:5].compute()
 
 
 def test_markers(tmp_path):

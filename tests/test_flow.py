@@ -21,7 +21,7 @@ PUBLIC = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
 ALLOWED = {
     "settings": set(),
     "storable": set(),
-    "files": {"read"},
+    "files": {"read", "store"},
     "store": set(),
     "sparse_tools": set(),
     "model": {"settings"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanpy_sct.read.whole import opened
+from scanpy_sct.read.cell_file import check_cell_file, naming
+from scanpy_sct.read.whole import opened, storable_copy
+from scanpy_sct.store import check_storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -28,19 +31,80 @@ def read_cells(path: Path) -> AnnData:
     """Read an h5ad or zarr file into memory."""
     import anndata
 
-    _check_input(path)
-    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+    check_input(path)
+    with naming(path):
+        return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
 
 
 @contextmanager
-def cells_for(path: Path, output: Path | None = None) -> Iterator[AnnData]:
-    """Open the input of a command: in memory if the output is h5ad, else lazily, to stream it to the output."""
-    if output is not None and output.suffix != ".zarr":
-        yield read_cells(path)
-        return
-    _check_input(path)
-    with opened(path) as adata:
+def cells_for(path: Path, output: Path | None = None, added: tuple[str, str] | None = None) -> Iterator[AnnData]:
+    """Open the input of a command: in memory if the output is h5ad, else lazily, to stream it to the output.
+
+    Parameters
+    ----------
+    path
+        The input.
+    output
+        The output; None: nothing is written.
+    added
+        Field of the object and name of the result that is written there.
+
+    Raises
+    ------
+    ValueError
+        The input is damaged or holds something else, or something in it cannot be written to the output.
+    OSError
+        The input does not exist, or the disk of the output is full.
+    """
+    check_input(path)
+    if output is None:
+        with opened(path) as adata:
+            yield adata
+    elif output.suffix == ".zarr":
+        with opened(path) as adata, _naming_damage(path):
+            _check_result(adata, output, added)
+            yield adata
+    else:
+        adata = read_cells(path)
+        _check_result(adata, output, added)
         yield adata
+
+
+def _check_result(adata: AnnData, output: Path, added: tuple[str, str] | None) -> None:
+    """Raise an error if the object could not be written, or the result would not fit on the disk."""
+    folder = output.absolute().parent
+    with storing(output):
+        check_storable(storable_copy(adata), output.suffix, folder, str(output), dict([added] if added else []))
+    needed = 4 * adata.n_obs * adata.n_vars if added and added[0] == "layers" and output.suffix == ".h5ad" else 0
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        msg = (
+            f"{output} needs at least {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left. Free some, "
+            "choose another disk, or ask for fewer genes with an output that ends in .zarr, which is compressed."
+        )
+        raise OSError(errno.ENOSPC, msg)
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Name the output in an error of the disk."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path} cannot be written: {error}; free some space, make the folder writable, or choose another."
+        raise OSError(error.errno, msg) from error
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Name the input where a damaged piece of its matrix is found only while it is read."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not any(text in str(error) for text in ("synchronously read", "decompress")):
+            raise
+        msg = f"{path} is damaged; copy or download it again ({error})."
+        raise ValueError(msg) from error
 
 
 @contextmanager
@@ -58,15 +122,42 @@ def store_for(output: Path) -> Iterator[Path | None]:
         _put(new, output)
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Raise an error if the output cannot be written."""
+def check_output(path: Path, *, overwrite: bool, others: Sequence[Path] = ()) -> None:
+    """Raise an error if the output cannot be written.
+
+    Parameters
+    ----------
+    path
+        The output.
+    overwrite
+        Whether an earlier one may be replaced.
+    others
+        Files that are only read and are not replaced, such as a reference.
+    """
     _check_suffix(path, CELL_SUFFIXES)
+    folder = path.absolute().parent
     if path.exists() and not overwrite:
         msg = f"{path} already exists; choose another --output, or replace it with --overwrite."
         raise FileExistsError(msg)
-    if not path.absolute().parent.is_dir():
-        msg = f"{path} cannot be written: the folder {path.absolute().parent} does not exist; create it first."
+    if not folder.is_dir():
+        msg = f"{path} cannot be written: the folder {folder} does not exist; create it first."
         raise FileNotFoundError(msg)
+    if not os.access(folder, os.W_OK):
+        msg = f"{path} cannot be written: no permission to write to the folder {folder}; choose another --output."
+        raise PermissionError(msg)
+    if path.exists():
+        _check_replaceable(path, others)
+
+
+def _check_replaceable(path: Path, others: Sequence[Path]) -> None:
+    for other in others:
+        if other.exists() and path.samefile(other):
+            msg = f"--output {path} is also read as a reference or table; choose another --output."
+            raise ValueError(msg)
+    is_store = any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+    if path.is_dir() and not (path.suffix == ".zarr" and is_store) and any(path.iterdir()):
+        msg = f"{path} is a folder with other files, which --overwrite does not replace; choose another --output."
+        raise FileExistsError(msg)
 
 
 def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
@@ -74,11 +165,12 @@ def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
     check_output(path, overwrite=overwrite)
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        if path.suffix == ".h5ad":
-            adata.write_h5ad(new)
-        else:
-            adata.write_zarr(new)
-        _put(new, path)
+        with storing(path):
+            if path.suffix == ".h5ad":
+                adata.write_h5ad(new)
+            else:
+                adata.write_zarr(new)
+            _put(new, path)
     finally:
         _remove(new)
 
@@ -98,11 +190,11 @@ def _put(new: Path, path: Path) -> None:
         _remove(old)
 
 
-def _check_input(path: Path) -> None:
-    _check_suffix(path, CELL_SUFFIXES)
-    if not path.exists():
-        msg = f"{path} does not exist; check the path."
-        raise FileNotFoundError(msg)
+def check_input(path: Path) -> None:
+    """Raise an error if a file of cells does not exist, is damaged or holds something else; reads hardly anything."""
+    if path.exists():  # else a missing file with a wrong extension would be said to have a wrong extension
+        _check_suffix(path, CELL_SUFFIXES)
+    check_cell_file(path)
 
 
 def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] | pd.DataFrame:

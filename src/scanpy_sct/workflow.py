@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,11 @@ import pandas as pd
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import sampled_rows
-from scanpy_sct.read.whole import shallow_copy
+from scanpy_sct.read.whole import storable_copy
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import cell_progress
 from scanpy_sct.storable import storable
-from scanpy_sct.store import PartStore, open_layer
+from scanpy_sct.store import PartStore, check_storable, locked, open_layer
 from scanpy_sct.write import WriteOptions, guard
 
 if TYPE_CHECKING:
@@ -77,9 +78,27 @@ def run_workflow(
     params
         Other arguments of the public function, for the record.
     """
-    reading, computing, writing = options
+    writing = options[-1]
     guard(adata, writing)
+    if writing.out is None:
+        return _run(adata, model, options, compute, params)
+    with locked(writing.out):
+        return _run(adata, model, options, compute, params)
+
+
+def _run(
+    adata: AnnData,
+    model: str | PathLike[str] | Checkpoint,
+    options: tuple[ReadOptions, ComputeOptions, WriteOptions],
+    compute: Callable[[Checkpoint, CellReader, ComputeOptions], Result],
+    params: Mapping[str, Any] | None,
+) -> AnnData | None:
+    reading, computing, writing = options
     checkpoint, reader = open_cells(adata, model, reading)
+    if writing.out is not None:
+        added = dict.fromkeys(("layers", "uns"), writing.key_added)
+        folder = Path(writing.out).expanduser().absolute().parent
+        check_storable(storable_copy(adata), ".zarr", folder, f"out={str(writing.out)!r}", added)
     result = compute(checkpoint, reader, computing)
     provenance = {
         "params": {**call_params(options), **(params or {})},
@@ -158,7 +177,7 @@ def _digest(*arrays: np.ndarray | None) -> str:
 
 def _finish(adata: AnnData, key: str, result: Result, stored: StoredTables, provenance: Mapping[str, Any]) -> Result:
     """Complete the store with the whole object and the result; the tables in it become lazy fields."""
-    whole = shallow_copy(adata)
+    whole = storable_copy(adata)
     result.write(whole, key, **dict.fromkeys(stored.layers), **result.fields, **provenance)
     with cell_progress(adata.n_obs, "write") as advance:
         path = stored.parts.finish(whole, stored.blocks, stored.layers, advance)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ class WriteOptions:
     """Name of the result."""
     copy: bool = False
     """Write to a copy, which is returned, and leave the object as it is."""
+    out: str | PathLike[str] | None = None
+    """Store in which the result is collected; None: in memory."""
 
 
 def guard(adata: AnnData, options: WriteOptions) -> None:
@@ -237,8 +240,8 @@ def checked_key(key: str) -> str:
     if not isinstance(key, str):
         msg = f"key_added={key!r} is not a string."
         raise TypeError(msg)
-    if not key or "/" in key:
-        msg = f"key_added={key!r} cannot be stored in a file; use one or more characters without '/'."
+    if key in ("", ".", "..", "_index") or "/" in key:
+        msg = f"key_added={key!r} cannot be stored in a file; use one or more letters or digits without '/'."
         raise ValueError(msg)
     return key
 

@@ -155,6 +155,43 @@ def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
     assert isinstance(result.exception, KeyError)
 
 
+@pytest.mark.parametrize("function", ["impute", "embed", "annotate"])
+def test_what_the_output_does_not_hold_is_found_before_computing(cells, calls, tmp_path, function):
+    adata = ad.read_h5ad(cells)
+    adata.obs["G1/S"] = 1.0
+    adata.write_h5ad(cells)
+    message = fail(function, cells, "-o", tmp_path / "result.zarr")
+    assert "result.zarr cannot be written" in message
+    assert "adata.obs.rename(columns={'G1/S': 'G1|S'}, inplace=True)" in message
+    run(function, cells, "-o", tmp_path / "result.h5ad")
+    assert list(calls) == [function]
+
+
+def test_a_file_of_seurat_disk_is_named_before_computing(cells, calls, tmp_path):
+    import h5py
+
+    adata = ad.read_h5ad(cells)
+    adata.raw = adata
+    adata.write_h5ad(cells)
+    with h5py.File(cells, "r+") as file:
+        names = file["raw/var/_index"][:]
+        file["raw/var/features"] = names
+        file["raw/var"].attrs["_index"] = "features"
+        file["raw/var"].attrs["column-order"] = ["_index"]
+        file["raw/var/_index"].attrs["encoding-type"] = "string-array"
+    assert "adata.raw.var['_index']: the name is reserved" in fail("embed", cells, "-o", tmp_path / "result.h5ad")
+    assert not calls
+
+
+def test_a_reference_that_cannot_be_read_is_named_at_once(cells, calls, tmp_path):
+    (tmp_path / "reference.h5ad").write_text("not cells")
+    options = ["-o", tmp_path / "result.h5ad", "--reference"]
+    assert "reference.h5ad is not an h5ad file" in fail("annotate", cells, *options, tmp_path / "reference.h5ad")
+    assert "missing.h5ad does not exist" in fail("annotate", cells, *options, tmp_path / "missing.h5ad")
+    assert "also read" in fail("annotate", cells, "-o", cells, "--overwrite", "--reference", cells)
+    assert not calls
+
+
 @pytest.mark.parametrize(("option", "choices"), [("bags", BagPolicy), ("precision", Precision)])
 def test_options_take_what_the_functions_take(cells, calls, tmp_path, option, choices):
     for choice in get_args(choices):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,10 +97,39 @@ def test_any_kind_of_object(imputed, change, tmp_path):
 def test_errors_say_how_to_fix_them(imputed):
     with pytest.raises(KeyError, match=r"key='other'.*available: 'sct'.*sct.tl.impute"):
         sct.get.imputed(imputed, "CD3E", key="other")
-    with pytest.raises(KeyError, match=r"sct.tl.impute\(adata, genes=\['FOXP3', 'nonsense'\]\)"):
+    with pytest.raises(KeyError, match=r"does not know \['nonsense'\].*genes=\['CD3E', 'FOXP3'\], key_added='sct_2'"):
         sct.get.imputed(imputed, ["CD3E", "FOXP3", "nonsense"])
-    with pytest.raises(KeyError, match="not a gene"):
+    with pytest.raises(KeyError, match=r"measured values of \['not a gene'\] are in adata") as error:
         sct.get.imputed(imputed, "not a gene")
+    assert "tl.impute" not in str(error.value)
+
+
+def advised(error) -> str:
+    return re.search(r"sct\.tl\.impute\(.*?\)(?= and| first)", error.value.args[0])[0]
+
+
+@pytest.mark.parametrize("case", ["plain", "other names", "other result", "no result", "a layer of that name"])
+def test_the_advised_call_works(pbmc, compact_checkpoint, monkeypatch, case):
+    monkeypatch.setattr("scanpy_sct.get.advice.known_genes", lambda _: frozenset(compact_checkpoint.genes))
+    monkeypatch.setattr("scanpy_sct.get.advice.DEFAULT_MODEL", "tiny")
+    adata = pbmc[:30].copy()
+    options, key = {}, "sct"
+    if case == "other names":
+        adata.var["symbol"], options = adata.var_names, {"gene_names": "symbol", "calibrate": False}
+        adata.var_names = [f"column {number}" for number in range(adata.n_vars)]
+    if case == "other result":
+        options = {"key_added": (key := "mine")}
+    if case == "a layer of that name":
+        adata.layers[key := "counts"] = adata.X
+    if "that" not in case and "no" not in case.split():
+        sct.tl.impute(adata, ["LYZ", "CD79B"], model=compact_checkpoint, **options)
+    with pytest.raises(KeyError) as error:
+        sct.get.imputed(adata, ["LYZ", "MS4A1"], key=key)
+    call = advised(error)
+    made = (re.search(r"key_added='(\w+)'", call) or ["", "sct"])[1]
+    call = call.replace("(adata", "(adata, model=model")
+    exec(call, {"sct": sct, "adata": adata, "model": compact_checkpoint})
+    assert sct.get.imputed(adata, ["LYZ", "MS4A1"], key=made).n_vars == 2
 
 
 def test_after_a_real_imputation(pbmc, tiny_checkpoint):

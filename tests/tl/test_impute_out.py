@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from scipy import sparse
 import scanpy_sct as sct
 from scanpy_sct.impute.imputer import Imputer
 from scanpy_sct.settings import settings
+from scanpy_sct.store import locked
 
 HOW = {"library_key": "sample", "rng": 3}
 
@@ -141,6 +144,55 @@ def test_errors_come_before_computing(cells, run, monkeypatch, tmp_path):
     with pytest.raises(OSError, match="cannot be written"):
         run(cells, out=tmp_path / "missing" / "imputed.zarr")
     assert "sct" not in cells.layers
+
+
+def test_what_the_store_does_not_hold_is_found_before_computing(cells, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(Imputer, "fit", lambda _: pytest.fail("computed"))
+    cells.obs["G1/S"], cells.layers["SCT"] = 1.0, cells.X
+    before = cells.copy()
+    with pytest.raises(
+        ValueError, match=r"(?s)imputed\.zarr' cannot be written.*G1/S.*layers\['SCT'\].*key_added='sct_2'"
+    ):
+        run(cells, out=tmp_path / "imputed.zarr")
+    assert list(tmp_path.iterdir()) == []
+    assert cells.obs.equals(before.obs)
+    assert set(cells.layers) == set(before.layers)
+    assert cells.uns == before.uns
+
+
+def test_missing_values_stay_missing(cells, run, tmp_path):
+    cells.obs["donor"] = [None, "a", "b"] * 40
+    before = cells.obs.copy()
+    run(cells, out=tmp_path / "imputed.zarr")
+    assert ad.read_zarr(tmp_path / "imputed.zarr").obs["donor"].isna().tolist() == [True, False, False] * 40
+    assert cells.obs.equals(before)
+
+
+def test_the_same_output_is_not_written_by_two_calls(cells, run, tmp_path):
+    with locked(tmp_path / "imputed.zarr"), pytest.raises(BlockingIOError, match="by another call"):
+        run(cells, out=tmp_path / "imputed.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), OSError("1000 requested and 12 written")])
+def test_a_full_disk_is_named_and_the_call_goes_on(cells, run, monkeypatch, tmp_path, error):
+    out, calls, save = tmp_path / "imputed.zarr", [], np.save
+
+    def full(path, array):
+        calls.append(path)
+        if len(calls) == 4:
+            raise error
+        save(path, array)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match=r"disk is full.*repeat the call") as found:
+        patched.setattr(np, "save", full)
+        run(cells, out=out)
+    assert found.value.errno == errno.ENOSPC
+    assert [path.name for path in tmp_path.iterdir()] == ["imputed.zarr.partial"]
+    assert (tmp_path / "imputed.zarr.partial" / "part-000000").is_dir()
+    monkeypatch.setattr(Imputer, "fit", lambda _: pytest.fail("fitted again"))
+    run(cells, out=out)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_workers_write_the_store(cells, run, client, tmp_path):

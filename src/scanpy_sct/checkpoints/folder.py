@@ -146,6 +146,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read_genes(folder: Path) -> np.ndarray:
+    """Read the Ensembl id of each gene of a checkpoint, without its weights."""
+    return _read_genes(_existing(folder, GENES_FILE), read_config(folder)["n_genes"])
+
+
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write `config.json`."""
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

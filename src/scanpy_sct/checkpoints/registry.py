@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scanpy_sct.checkpoints import hub
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.checkpoints.folder import is_checkpoint, read_checkpoint
+from scanpy_sct.checkpoints.folder import is_checkpoint, read_checkpoint, read_genes
 from scanpy_sct.checkpoints.released import is_released, read_released
 
 if TYPE_CHECKING:
@@ -93,6 +93,15 @@ def find_folder(model: str | PathLike[str], *, revision: str | None = None) -> P
 def packaged_models() -> list[str]:
     """Return the names of the checkpoints of the package."""
     return sorted(path.parent.name for path in PACKAGED_FOLDER.glob("*/config.json"))
+
+
+def known_genes(name: str) -> frozenset[str] | None:
+    """Return the Ensembl ids that a checkpoint knows, without loading it; None: it cannot be found by its name."""
+    if name in packaged_models():
+        return frozenset(read_genes(PACKAGED_FOLDER / name)) - {""}
+    if hub.is_repository(name) and is_checkpoint(hub.cached_folder(name)):
+        return frozenset(read_genes(hub.cached_folder(name))) - {""}
+    return None
 
 
 def _check_no_revision(revision: str | None, kind: str) -> None:

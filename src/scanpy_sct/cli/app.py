@@ -124,7 +124,7 @@ def impute(
     goes on where it was when it is run again.
     """
     files.check_output(output, overwrite=overwrite)
-    with files.cells_for(cells, output) as adata, files.store_for(output) as out:
+    with files.cells_for(cells, output, ("layers", key_added)) as adata, files.store_for(output) as out:
         sct.tl.impute(
             adata,
             options.as_names(genes),
@@ -170,7 +170,7 @@ def embed(
 ) -> None:
     """Compute the cell embedding: one vector per cell."""
     files.check_output(output, overwrite=overwrite)
-    with files.cells_for(cells, output) as adata:
+    with files.cells_for(cells, output, ("obsm", key_added)) as adata:
         sct.tl.embed(
             adata,
             model=model,
@@ -215,8 +215,11 @@ def annotate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Annotate cells from a labelled reference, from marker genes, or with the label head of the checkpoint."""
-    files.check_output(output, overwrite=overwrite)
-    with files.cells_for(cells, output) as adata:
+    others = [path for path in (reference, markers) if path is not None]
+    files.check_output(output, overwrite=overwrite, others=others)
+    if reference is not None:
+        files.check_input(reference)
+    with files.cells_for(cells, output, ("obs", key_added)) as adata:
         sct.tl.annotate(
             adata,
             reference=None if reference is None else files.read_cells(reference),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from anndata import AnnData
 
+from scanpy_sct.get.advice import advise_genes, advise_impute
 from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.storable import storable_name
@@ -51,7 +52,8 @@ def _check_result(adata: AnnData, keys: ImputationKeys) -> None:
         return
     found = [name for name in adata.layers if f"{name}_imputed" in adata.var]
     available = f"; available: {', '.join(map(repr, found))}" if found else ""
-    msg = f"key={keys.values!r} is not an imputation of this object{available}; run sct.tl.impute(adata) first."
+    call = advise_impute(adata, keys.values)
+    msg = f"key={keys.values!r} is not an imputation of this object{available}; run {call} first."
     raise KeyError(msg)
 
 
@@ -69,10 +71,9 @@ def _index_of(names: list[str], adata: AnnData, key: str, columns: np.ndarray, t
         index = [by_id.get(gene, -1) if number < 0 else number for number, gene in zip(index, ids, strict=True)]
     absent = [name for name, number in zip(names, index, strict=True) if number < 0]
     if absent:
-        msg = (
-            f"genes={absent} are not among the {len(columns) + len(table):,} imputed genes of key={key!r}; request "
-            f"them when imputing: sct.tl.impute(adata, genes={absent})."
-        )
+        n_genes = len(columns) + len(table)
+        advice = advise_genes(adata, names, absent, key)
+        msg = f"genes={absent} are not among the {n_genes:,} imputed genes of key={key!r}: {advice}."
         raise KeyError(msg)
     return np.asarray(index, dtype=int)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 
+from scanpy_sct.read.cell_file import naming, opened_group
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -24,15 +26,10 @@ def opened(path: Path) -> Iterator[AnnData]:
 
     Unlike :func:`anndata.experimental.read_lazy` it gives tables of pandas, which every function can change and write.
     """
-    if path.suffix == ".h5ad":
-        import h5py
-
-        with h5py.File(path, mode="r") as file:
-            yield _from_group(file)
-    else:
-        import zarr
-
-        yield _from_group(zarr.open_group(path, mode="r"))
+    with opened_group(path) as group:
+        with naming(path):
+            adata = _from_group(group)
+        yield adata
 
 
 def _from_group(group: Any) -> AnnData:
@@ -68,6 +65,15 @@ def shallow_copy(adata: AnnData) -> AnnData:
         fields[name] = {key: _table(value) for key, value in fields[name].items()}
     uns = _loaded(adata.uns)
     return ad.AnnData(matrix, obs=_table(adata.obs), var=_table(adata.var), uns=uns, raw=raw, **fields)
+
+
+def storable_copy(adata: AnnData) -> AnnData:
+    """Return such a copy as anndata writes it: strings are categories where values repeat or are missing."""
+    copy = shallow_copy(adata)
+    for table in (copy.obs, copy.var, *(() if copy.raw is None else (copy.raw.var,))):
+        if table.columns.is_unique:
+            copy.strings_to_categoricals(table)
+    return copy
 
 
 def _table(value: Any) -> Any:

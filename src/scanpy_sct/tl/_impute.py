@@ -171,7 +171,7 @@ def impute(
     options = (
         ReadOptions(layer, library_key, gene_names, hide, scale),
         ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
-        WriteOptions(key_added, copy),
+        WriteOptions(key_added, copy, out),
     )
     params = {"genes": requested, "calibrate": calibrate, "blend": blend, "denoise": denoise, "store_bins": store_bins}
 

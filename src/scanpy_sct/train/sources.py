@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scanpy_sct.read.cell_file import check_cell_file
 from scanpy_sct.read.gene_check import check_match
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.matrix import read_matrix
@@ -90,8 +91,8 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     FileNotFoundError
         The file does not exist.
     ValueError
-        The matrix is stored by columns or does not have counts, the genes are those of a mouse, or fewer than 50 (or
-        half of a smaller vocabulary) are known.
+        The file is damaged or holds something else, the matrix is stored by columns or does not have counts, the genes
+        are those of a mouse, or fewer than 50 (or half of a smaller vocabulary) are known.
     """
     group = _open(path)
     with warnings.catch_warnings():
@@ -138,9 +139,7 @@ def open_sources(data: Sequence[str | PathLike[str] | CensusCells], vocabulary: 
 
 
 def _open(path: Path) -> Any:
-    if not path.exists():
-        msg = f"{path} does not exist."
-        raise FileNotFoundError(msg)
+    check_cell_file(path)
     if path.is_dir():
         import zarr
 

@@ -1,0 +1,87 @@
+"""Store small values for a trial, and read them back."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scanpy_sct.store.merge import ZARR_FORMAT
+
+FULL_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EACCES)
+"""Errors that are those of the disk and not of the value."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A place to try whether values can be stored."""
+
+    suffix: str
+    """`".h5ad"` or `".zarr"`."""
+    folder: Path
+    """Where; empty again after each trial."""
+
+    def error(self, name: Any, value: Any) -> str | None:
+        """Store a value under a name, and read it; return what went wrong, None: nothing.
+
+        Raises
+        ------
+        OSError
+            The disk is full or cannot be written.
+        """
+        from anndata.io import read_elem, write_elem
+
+        try:
+            with tempfile.TemporaryDirectory(prefix=".trial-", dir=self.folder) as folder, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the same ones come when the result is written
+                with self._group(Path(folder), "w") as group:
+                    write_elem(group, name, value)
+                with self._group(Path(folder), "r") as group:
+                    found = read_elem(group[name])
+        # The writers of several packages raise errors of all kinds, also plain exceptions.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                raise
+            return f"{type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''}"
+        return None if _same_names(value, found) else "it is read back under other names"
+
+    @contextmanager
+    def _group(self, folder: Path, mode: Any) -> Iterator[Any]:
+        if self.suffix == ".h5ad":
+            import h5py
+
+            with h5py.File(folder / "trial.h5ad", mode) as group:
+                yield group
+            return
+        import zarr
+
+        yield zarr.open_group(folder, mode=mode, zarr_format=ZARR_FORMAT)
+        if mode == "w":  # as anndata does; names that differ only in case are then mixed up
+            zarr.consolidate_metadata(folder, zarr_format=ZARR_FORMAT)
+
+
+def stand_in(matrix: Any) -> Any:
+    """Return a matrix of the same kind and type without rows; tables and what has no type are returned unchanged."""
+    if isinstance(matrix, pd.DataFrame) or not hasattr(matrix, "dtype") or not hasattr(matrix, "shape"):
+        return matrix
+    shape = (0, *matrix.shape[1:])
+    sparse_like = sparse.issparse(matrix) or sparse.issparse(getattr(matrix, "_meta", None)) or hasattr(matrix, "group")
+    return sparse.csr_matrix(shape, dtype=matrix.dtype) if sparse_like else np.empty(shape, dtype=matrix.dtype)
+
+
+def _same_names(value: Any, found: Any) -> bool:
+    if isinstance(value, Mapping):
+        same = isinstance(found, Mapping) and set(value) == set(found)
+        return same and all(_same_names(value[name], found[name]) for name in value)
+    if isinstance(value, pd.DataFrame):
+        return isinstance(found, pd.DataFrame) and list(value.columns) == list(found.columns)
+    return True
