@@ -1,4 +1,4 @@
-"""Find genes that some samples of an object never measured.
+"""Test which genes some samples of an object never measured.
 
 Joining objects with `join="outer"` fills the genes that one of them lacks with zeros, which look like measured ones. A
 sample *lacks* a gene if none of its cells detects it, although every kind of cell of the other samples detects it too
@@ -7,12 +7,10 @@ often for chance. Genes that only some kinds of cells express are thus no eviden
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from scanpy_sct.read.gene_table import load_gene_table
@@ -20,16 +18,18 @@ from scanpy_sct.sparse_tools import log_normalise
 
 KINDS = 8
 """Kinds of cells that are told apart (k-means)."""
-COMPONENTS, GENES_OF_KINDS = 10, 1000
+COMPONENTS, GENES_OF_KINDS, CELLS_OF_KIND = 10, 1000, 50
 MIN_KIND = 20
 """Cells of other samples that make the detection rate of a kind."""
+MIN_CELLS = 5
+"""Cells of a sample that can be tested."""
 EXPECTED = 10.0
 """Cells expected to detect a gene above which none is no chance: its probability is below exp(-10)."""
 EXPECTED_ONCE_FOUND = 5.0
 """The same for other genes of a sample that is known to lack some."""
-MIN_LACKING, MIN_FRACTION, ALWAYS_LACKING = 5, 0.05, 12
-"""Evidence that a sample lacks genes: at least five and 5 % of the genes that can be tested, or at least twelve. In
-samples of sorted cells, the most extreme that were tried, up to nine genes of thousands look lacking."""
+MIN_LACKING, MIN_FRACTION, ALWAYS_LACKING = 5, 0.05, 16
+"""Evidence that a sample lacks genes: at least five and 5 % of the genes that can be tested, or at least sixteen. In
+samples of sorted cells, the most extreme that were tried, up to fifteen genes of thousands look lacking."""
 MAX_GROUPS = 100
 """Most values of a column of `.obs` that may be samples."""
 SEX_LINKED = (
@@ -52,42 +52,47 @@ class LackingTest:
     genes: np.ndarray
     """(n_genes,) Ensembl ids."""
 
-    @cached_property
-    def _kinds(self) -> np.ndarray:
-        return kinds_of_cells(self.matrix)
-
     def samples_that_lack(self, samples: np.ndarray) -> list[int]:
         """Return which of the ``samples`` (n_cells,) lack genes."""
         # Most data are done without kinds of cells, which take longer.
         if not self._lacking(samples, np.zeros_like(samples)):
             return []
-        return self._lacking(samples, self._kinds)
+        _, codes = _tested_samples(samples)
+        # Kinds must not be those of samples, so genes that one of them may lack take no part.
+        shared = (count_detected(self.matrix, codes, int(codes.max()) + 1)[1] > 0).all(axis=0)
+        return self._lacking(samples, kinds_of_cells(self.matrix[:, shared]))
 
     def _lacking(self, samples: np.ndarray, kinds: np.ndarray) -> list[int]:
+        names, codes = _tested_samples(samples)
         n_kinds = int(kinds.max()) + 1
-        groups, codes = np.unique(samples * n_kinds + kinds, return_inverse=True)
-        n_cells, detected = count_detected(self.matrix, codes, len(groups))
-        of_sample, of_kind = np.divmod(groups, n_kinds)
-        total, total_cells = detected.sum(axis=0), n_cells.sum()
+        shape = (int(codes.max()) + 1, n_kinds)
+        n_cells, detected = count_detected(self.matrix, codes * n_kinds + kinds, shape[0] * n_kinds)
+        n_cells, detected = n_cells.reshape(shape), detected.reshape(*shape, -1)
         is_evidence = ~np.isin(self.genes, _sex_linked())
+        total, total_cells = detected.sum(axis=0), n_cells.sum(axis=0)
         found = []
-        for sample in np.unique(samples).tolist():
-            own = of_sample == sample
-            detected_here, n_here = detected[own].sum(axis=0), n_cells[own].sum()
-            parts = [~own & (of_kind == kind) for kind in range(n_kinds)]
-            rates = [
-                _rates(detected[part].sum(axis=0), n_cells[part].sum())
-                for part in parts
-                if n_cells[part].sum() >= MIN_KIND
-            ]
-            if not rates:
+        for number, name in enumerate(names):
+            others = total_cells - n_cells[number]
+            usable = others >= MIN_KIND
+            if not usable.any():
                 continue
-            depth = _relative_depth(detected_here, n_here, total - detected_here, total_cells - n_here)
-            is_tested = is_evidence & (n_here * depth * np.min(rates, axis=0) >= EXPECTED)
-            n_lacking = int((is_tested & (detected_here == 0)).sum())
+            rates = _rates((total - detected[number])[usable], others[usable, None]).min(axis=0)
+            here, n_here = detected[number].sum(axis=0), n_cells[number].sum()
+            depth = _relative_depth(here, n_here, total.sum(axis=0) - here, others.sum())
+            is_tested = is_evidence & (n_here * depth * rates >= EXPECTED)
+            n_lacking = int((is_tested & (here == 0)).sum())
             if n_lacking >= min(ALWAYS_LACKING, max(MIN_LACKING, MIN_FRACTION * is_tested.sum())):
-                found.append(sample)
+                found.append(int(name))
         return found
+
+
+def _tested_samples(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the samples with enough cells to be tested, and the number of each cell's; one more for all others."""
+    names, codes, sizes = np.unique(samples, return_inverse=True, return_counts=True)
+    large = np.flatnonzero(sizes >= MIN_CELLS)
+    number = np.full(len(names), len(large))
+    number[large] = np.arange(len(large))
+    return names[large], number[codes]
 
 
 def kinds_of_cells(matrix: sparse.csr_matrix) -> np.ndarray:
@@ -95,7 +100,7 @@ def kinds_of_cells(matrix: sparse.csr_matrix) -> np.ndarray:
 
     ``matrix`` is (n_cells, n_genes), on any scale.
     """
-    n_kinds = min(KINDS, matrix.shape[0] // MIN_KIND)
+    n_kinds = min(KINDS, matrix.shape[0] // CELLS_OF_KIND)
     n_components = min(COMPONENTS, min(matrix.shape) - 1)
     if n_kinds < 2 or n_components < 1:
         return np.zeros(matrix.shape[0], dtype=np.int64)
@@ -107,77 +112,6 @@ def kinds_of_cells(matrix: sparse.csr_matrix) -> np.ndarray:
     components = TruncatedSVD(min(n_components, len(genes) - 1), n_iter=2, random_state=0)
     points = components.fit_transform(log_normalise(matrix[:, genes]))
     return KMeans(n_kinds, n_init=1, random_state=0).fit_predict(points).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Lacking:
-    """Genes that some samples of an object lack, or seem to lack."""
-
-    by_sample: np.ndarray | None = None
-    """(n_samples, n_genes) bool; None: no sample is known to lack any."""
-    partly: np.ndarray | None = None
-    """(n_genes,) bool: genes that some samples lack, also where samples are only suspected; None: there are none."""
-    finding: str = ""
-    """What to tell the user."""
-
-
-def find_lacking(
-    test: LackingTest,
-    rows: np.ndarray,
-    samples: np.ndarray,
-    sample_names: Sequence[str],
-    count: Callable[[np.ndarray], Counts],
-) -> Lacking:
-    """Find the genes that each sample lacks.
-
-    Parameters
-    ----------
-    test, rows
-        Test of some cells, and their rows in the object.
-    samples, sample_names
-        (n_cells,) sample of every cell of the object, and the names of the samples.
-    count
-        Function of the samples that returns :func:`count_detected` of all cells; called only if some sample lacks
-        genes.
-    """
-    found = test.samples_that_lack(samples[rows])
-    lacking = lacking_genes(*count(samples), found) if found else None
-    if lacking is None or not lacking.any():
-        return Lacking()
-    numbers = lacking.sum(axis=1)
-    named = [f"{sample_names[n]!r} ({numbers[n]:,})" for n in np.flatnonzero(numbers)]
-    more = f" and {len(named) - SAMPLES_NAMED} more" if len(named) > SAMPLES_NAMED else ""
-    text = (
-        "Some samples have no count of genes that the other samples detect too often for chance, as after a join of "
-        f"objects with different genes: {', '.join(named[:SAMPLES_NAMED])}{more}. These genes count as not measured "
-        "in these samples, instead of as zero."
-    )
-    return Lacking(lacking, lacking.any(axis=0), text)
-
-
-def suspect_lacking(
-    test: LackingTest, rows: np.ndarray, table: pd.DataFrame, owner: str, count: Callable[[np.ndarray], Counts]
-) -> Lacking:
-    """Look for a column of `.obs` some of whose values lack genes, so that it seems to hold samples.
-
-    Arguments as in :func:`find_lacking`; ``table`` has the columns to try, the likeliest first, ``owner`` is the name
-    of the object.
-    """
-    for name in table:
-        codes, values = pd.factorize(table[name])
-        if not 1 < len(values) <= MAX_GROUPS or (codes < 0).any():
-            continue
-        found = find_lacking(test, rows, codes, [str(value) for value in values], count)
-        if found.partly is None:
-            continue
-        text = (
-            f"{found.partly.sum():,} genes have no count in cells with some values of {owner}.obs[{name!r}], and the "
-            "other cells detect them too often for chance, as after a join of objects with different genes. Without "
-            f"library_key they are read as measured zeros; pass library_key={name!r}, so that they count as not "
-            "measured where they are missing."
-        )
-        return Lacking(None, found.partly, text)
-    return Lacking()
 
 
 def lacking_genes(n_cells: np.ndarray, detected: np.ndarray, samples: list[int]) -> np.ndarray:

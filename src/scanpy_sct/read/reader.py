@@ -20,11 +20,12 @@ from scanpy_sct.read.columns import index_of, read_names
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.hide import HiddenEntries, open_hide
-from scanpy_sct.read.lacking import LackingTest, count_detected, find_lacking, suspect_lacking
+from scanpy_sct.read.joined import JoinedCells, find_lacking, suspect_lacking
+from scanpy_sct.read.lacking import LackingTest, count_detected
 from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
-from scanpy_sct.read.samples import columns_to_try, missed_samples, read_coordinates, read_samples
+from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
 from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
 from scanpy_sct.read.storage import InMemory
 from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
@@ -108,7 +109,7 @@ class CellReader:
             totals, ids = self._column_totals(), ids_beside(adata.var)
             genes = match_genes(names, vocabulary, totals=totals, is_gene=~not_genes, ids=ids)
         self._set_genes(genes)
-        self._find_lacking(adata, options.owner)
+        self._find_lacking(adata, options)
         self.findings = [text for text in self.findings if text]
         for text in self.findings:
             _warn_once(text)
@@ -134,23 +135,22 @@ class CellReader:
         self.measured = np.zeros(len(self.vocabulary), dtype=bool)
         self.measured[genes.gene_index] = True
 
-    def _find_lacking(self, adata: AnnData, owner: str) -> None:
+    def _find_lacking(self, adata: AnnData, options: ReadOptions) -> None:
         """Find genes that some samples never measured, and hide their entries."""
         columns, rows = self.genes.columns, sampled_rows(self.n_cells)
-        rows = np.arange(self.n_cells) if rows is None else rows
         test = LackingTest(self._sample[:, columns], self.vocabulary[self.genes.gene_index])
-        if len(self.sample_names) > 1:
-            found = find_lacking(test, rows, self.samples, self.sample_names, self._count_detected)
-        else:
-            found = suspect_lacking(test, rows, columns_to_try(adata), owner, self._count_detected)
-        self.findings.append(found.finding)
-        self.partly_measured = np.zeros(len(self.vocabulary), dtype=bool)
-        if found.partly is not None:
-            self.partly_measured[self.genes.gene_index[found.partly]] = True
+        cells = JoinedCells(test, np.arange(self.n_cells) if rows is None else rows, self._count_detected)
+        found = find_lacking(cells, self.samples, self.sample_names)
         if found.by_sample is not None:
             lacking = np.zeros((len(found.by_sample), len(self.var_names)), dtype=bool)
             lacking[:, columns] = found.by_sample
             self._hidden = replace(self._hidden, lacking=sparse.csr_matrix(lacking))
+        else:
+            found = suspect_lacking(cells, adata, options)
+        self.findings.append(found.finding)
+        self.partly_measured = np.zeros(len(self.vocabulary), dtype=bool)
+        if found.partly is not None:
+            self.partly_measured[self.genes.gene_index[found.partly]] = True
 
     def _count_detected(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Count the cells of each sample, and those that detect each matched gene, reading all cells once."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_float_dtype
 
 from scanpy_sct.read.columns import as_frame, as_series, check_is_name, read_column
 
@@ -55,14 +54,6 @@ def sample_columns(adata: AnnData) -> list[str]:
     """Return the columns of `adata.obs` that seem, by their names, to hold samples, and have more than one value."""
     named = [name for name in adata.obs if isinstance(name, str) and _SAMPLE_COLUMN.fullmatch(name)]
     return [name for name in named if 1 < as_series(adata.obs[name]).nunique() < adata.n_obs]
-
-
-def columns_to_try(adata: AnnData) -> pd.DataFrame:
-    """Return the columns of `adata.obs` that may hold samples: those with such a name first, then all of few values."""
-    named = sample_columns(adata)
-    others = [name for name in adata.obs if isinstance(name, str) and name not in named]
-    columns = {name: as_series(adata.obs[name]).reset_index(drop=True) for name in [*named, *others]}
-    return pd.DataFrame({name: column for name, column in columns.items() if not is_float_dtype(column)})
 
 
 def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.genes import load_gene_table, released_vocabulary
+from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.reader import CellReader
+
+
+@pytest.fixture
+def joined():
+    """240 cells x 200 genes, of which the last 160 cells have no counts of 30."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(1, 1, size=200) + 0.2, size=(240, 200)).astype(np.float32)
+    counts[80:, 100:130] = 0
+    table = load_gene_table()
+    ids = table.index[(table["sct_position"] >= 0) & (table["biotype"] == "protein_coding")][:200]
+    names = [f"cell{n}-{'a' if n < 80 else 'b'}" for n in range(240)]
+    return ad.AnnData(sparse.csr_matrix(counts), obs=pd.DataFrame(index=names), var=pd.DataFrame(index=ids))
+
+
+def findings(adata, **options):
+    reader = CellReader(adata, released_vocabulary(), "log1p_counts", ReadOptions(**options))
+    assert 25 <= reader.partly_measured.sum() <= 30
+    return " ".join(reader.findings)
+
+
+def test_names_of_cells_tell_samples_apart(joined):
+    assert "names start or end alike" in findings(joined)
+    joined.obs_names = [f"{name[-1]}_{n}" for n, name in enumerate(joined.obs_names)]
+    assert "names start or end alike" in findings(joined)
+
+
+def test_rows_tell_samples_apart(joined):
+    joined.obs_names = [f"cell{n}" for n in range(240)]
+    found = findings(joined)
+    assert "some runs of rows of adata" in found
+    assert "in a column of adata.obs and pass it as library_key=" in found
+
+
+def test_a_column_is_suspected_before_names(joined):
+    joined.obs["protocol"] = np.where(np.arange(240) < 80, "v2", "v3")
+    assert "pass library_key='protocol'" in findings(joined)
+
+
+def test_another_column_than_the_samples(joined):
+    joined.obs["donor"] = np.resize(["d1", "d2"], 240)
+    joined.obs["protocol"] = np.where(np.arange(240) < 80, "v2", "v3")
+    assert "pass library_key='protocol'" in findings(joined, library_key="donor")
