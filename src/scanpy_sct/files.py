@@ -200,7 +200,7 @@ def check_input(path: Path) -> None:
 def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] | pd.DataFrame:
     """Read marker genes: a mapping from JSON, a table from CSV or TSV (also gzipped).
 
-    A table whose first line has a gene in its second column, according to ``is_gene``, is read as one without a header.
+    A table whose first line holds types and genes like the lines below it, according to ``is_gene``, has no header.
     """
     import pandas as pd
 
@@ -210,11 +210,20 @@ def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] |
         return read_mapping(path)
     separator = "\t" if name.endswith(".tsv") else ","
     table = pd.read_csv(path, sep=separator)
-    if len(table.columns) < 2 or not is_gene(str(table.columns[1])):
+    if len(table.columns) == 1 and ";" in str(table.columns[0]):
+        separator = ";"
+        table = pd.read_csv(path, sep=separator)
+    in_header = [is_gene(str(name)) for name in table]
+    in_lines = [any(map(is_gene, table[name].dropna().astype(str).head(5))) for name in table] if any(in_header) else []
+    if in_header != in_lines or all(in_header):
         return table
     logger.warning("%s has no header line; its first line is read as a type and a gene.", path)
     table = pd.read_csv(path, sep=separator, header=None)
-    return table.rename(columns={0: "cell_type", 1: "gene"}).rename(columns=str)
+    if sum(in_header) > 1:  # a type and several genes in each line
+        return table.set_index(in_header.index(False))
+    return table.rename(columns={in_header.index(False): "cell_type", in_header.index(True): "gene"}).rename(
+        columns=str
+    )
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from scanpy_sct.sparse_tools import log_normalise, with_data
 N_COMPONENTS = 50
 N_VARIABLE_GENES = 4000
 MAX_COMPARED = 5000
+MIN_COMPARED = 10
 N_FOLDS = 3
 FEATURES_AT_ONCE = 32
 """Features whose spread is computed at a time: that of all would need their deviations from the mean in float64."""
@@ -78,11 +79,11 @@ def fit_components(values: sparse.csr_matrix, seed: int) -> tuple[np.ndarray, Co
 def difference(reference: np.ndarray, query: np.ndarray, seed: int) -> float:
     """Measure how well a logistic regression separates query from reference: area under the ROC curve, cross-validated.
 
-    0.5: neither protocol nor composition differ; 1: every cell can be assigned to its object, or one of them has fewer
-    than three cells. Both are (n_cells, n_components); of each, up to 5,000 cells are drawn.
+    0.5: neither protocol nor composition differ; 1: every cell can be assigned to its object; NaN: one of them has
+    fewer than ten cells, too few to tell. Both are (n_cells, n_components); of each, up to 5,000 cells are drawn.
     """
-    if min(len(reference), len(query)) < N_FOLDS:
-        return 1.0
+    if min(len(reference), len(query)) < MIN_COMPARED:
+        return float("nan")
     rng = np.random.default_rng(seed)
     drawn = [part[rng.permutation(len(part))[:MAX_COMPARED]] for part in (reference, query)]
     side = np.repeat([0, 1], [len(part) for part in drawn])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
+NO_LABEL = {"", "nan", "na", "n/a", "#n/a", "<na>", "nat", "none", "null", "nil", ".", "..", "?", "-", "--", "\u2013"}
+NO_LABEL |= {"unlabelled", "unlabeled", "unassigned", "unannotated", "not assigned", "not annotated", "no label"}
+NO_LABEL |= {"not available", "not applicable", "missing"}
+"""Texts that mean "no label", in lower case. Tables that are stored as text turn missing values into them."""
+VAGUE = {"other", "others", "undetermined", "undefined", "unclassified", "unidentified", "ambiguous", "uncertain"}
+VAGUE |= {"doublet", "doublets", "multiplet", "multiplets", "low quality", "debris", "mixed", "unsure"}
+"""Texts that name no cell type, but may be meant: a warning names them."""
 MIN_CELLS = 3
 """Labels with fewer cells are left out: they cannot be both fitted and tested."""
 MAX_CELLS_PER_LABEL = 5000
@@ -89,12 +97,15 @@ def check_labels(
     Raises
     ------
     ValueError
-        A label is missing, is "unknown", or cannot be stored beside another one; or fewer than two labels remain.
+        A label is missing or a text that means this, is "unknown", differs from another one only in spaces, or cannot
+        be stored beside it; or fewer than two labels remain.
     """
     series = pd.Series(list(values), dtype=object)
-    n_missing = int(series.isna().sum())
-    if n_missing:
-        msg = f"{source}: {n_missing} of {len(series)} cells have no label; remove these cells."
+    missing = has_no_label(series)
+    if missing.any():
+        texts = texts_without_label(series[missing])
+        rename = ", or rename the label if it is a cell type" if texts else ""
+        msg = f"{source}: {missing.sum()} of {len(series)} cells have no label{texts}; remove these cells{rename}."
         raise ValueError(msg)
     labels = series.astype(str).to_numpy(dtype=str)
     different, codes = np.unique(labels, return_inverse=True)
@@ -110,9 +121,36 @@ def check_labels(
     return labels, usable & ~np.isin(labels, rare)
 
 
+def has_no_label(values: pd.Series) -> np.ndarray:
+    """Return which values are missing, or texts that mean this, such as "nan" or blanks, bool (n,)."""
+    # Of columns with few different values, each is looked at once.
+    codes, different = pd.factorize(values.astype(object), use_na_sentinel=True)
+    means_none = np.array([_plain(label) in NO_LABEL for label in different], dtype=bool)
+    return (codes < 0) | np.append(means_none, False)[codes]
+
+
+def _plain(label: object) -> str:
+    """Return a label in lower case, with single spaces instead of other blanks and underscores."""
+    return " ".join(str(label).replace("_", " ").split()).casefold()
+
+
+def texts_without_label(labels: pd.Series) -> str:
+    """Return, in brackets, texts that mean "no label" and how many cells have each; "" if all are missing values."""
+    counts = labels.dropna().astype(str).value_counts()
+    return f" ({', '.join(f'{text!r}: {count}' for text, count in counts.head(5).items())})" if len(counts) else ""
+
+
 def check_label_names(labels: Sequence[str], source: str) -> None:
-    """Raise a ValueError if one of the unique labels is "unknown", or if two would become the same in a file."""
-    reserved = [str(label) for label in labels if label.casefold() == UNKNOWN]
+    """Check unique labels.
+
+    Raises a ValueError if one means "no label" or is "unknown", or if two differ only in spaces or would become the
+    same in a file. A warning in the log names those that hardly differ, and those that name no type.
+    """
+    nameless = [str(label) for label in labels if _plain(label) in NO_LABEL]
+    if nameless:
+        msg = f"{source}: {nameless[0]!r} means that there is no label; rename it, or remove it."
+        raise ValueError(msg)
+    reserved = [str(label) for label in labels if _plain(label) == UNKNOWN]
     if reserved:
         msg = f"{source}: {reserved[0]!r} is reserved for cells that fit no label; rename it, or remove these cells."
         raise ValueError(msg)
@@ -121,3 +159,31 @@ def check_label_names(labels: Sequence[str], source: str) -> None:
     if twice:
         msg = f"{source}: labels that differ only in '/' and '|' would become the same in a file: {twice}; rename them."
         raise ValueError(msg)
+    blanks = _alike(labels, lambda label: " ".join(label.split()))
+    if blanks:
+        msg = f"{source}: labels differ only in spaces: {blanks}; give them one name, such as with .str.strip()."
+        raise ValueError(msg)
+    # The signs of "CD4+ T" and "CD4- T" have no letter or digit on their right.
+    capitals = _alike(labels, lambda label: re.sub(r"(?<=\w)[-_. ]+(?=\w)", " ", label).casefold())
+    if capitals:
+        logger.warning(
+            "%s: %s differ only in capital letters, spaces or hyphens, and are different labels. If they are one type, "
+            "give them one name.",
+            source,
+            capitals,
+        )
+    vague = [str(label) for label in labels if _plain(label) in VAGUE]
+    if vague:
+        logger.warning(
+            "%s: %s is read as a label like any other; remove these cells if it is not a type of cells.",
+            source,
+            ", ".join(map(repr, vague)),
+        )
+
+
+def _alike(labels: Sequence[str], plain: Callable[[str], str]) -> str:
+    """Return the labels that are the same in a plain form, "" if there are none."""
+    groups: dict[str, list[str]] = {}
+    for label in map(str, labels):
+        groups.setdefault(plain(label), []).append(label)
+    return "; ".join(" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1)

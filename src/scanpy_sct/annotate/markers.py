@@ -1,20 +1,18 @@
-"""Annotation by marker genes: reading of markers, scores, and the annotator."""
+"""Annotation by marker genes: scores, and the annotator."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from scipy.special import softmax
 
 from scanpy_sct.annotate.features import standardisation
-from scanpy_sct.annotate.labels import Annotation, check_label_names, empty_cells
+from scanpy_sct.annotate.labels import Annotation, empty_cells
 from scanpy_sct.impute import ImputeSettings, impute_cells
-from scanpy_sct.read.requested import find_genes_of_object
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -23,12 +21,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PANGLAO_COLUMNS = ["cell.type", "official.gene.symbol"]
-Markers = Mapping[str, Sequence[str]] | pd.DataFrame
-"""Genes of each type: a dict, or a table with one row per type and gene."""
 SHARPNESS = 2.0
 """Factor of the scores before the softmax."""
 CELLS_AT_ONCE = 8192
+MIN_CELLS = 10
+"""With fewer cells, a warning says that they can hardly be compared with one another."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,17 @@ class MarkerAnnotator:
 
     markers: Mapping[str, np.ndarray]
     """`gene_index` of the markers of each type."""
+    names: Mapping[str, Any] = field(default_factory=dict)
+    """What became of their names, recorded in `.uns`."""
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
         """Score all types in every cell."""
+        if cells.n_cells < MIN_CELLS:
+            logger.warning(
+                "Markers are compared between cells, and adata has only %d: annotate them together with others, or do "
+                "not rely on their labels.",
+                cells.n_cells,
+            )
         gene_index = np.unique(np.concatenate(list(self.markers.values())))
         settings = ImputeSettings(genes=gene_index, blend=False)
         values = impute_cells(checkpoint, cells, options, settings).values
@@ -60,6 +65,7 @@ class MarkerAnnotator:
             "types": list(self.markers),
             "genes": [len(genes) for genes in self.markers.values()],
             "measured": [int(cells.measured[genes].sum()) for genes in self.markers.values()],
+            **self.names,
         }
         return Annotation(
             labels=tuple(self.markers),
@@ -103,67 +109,3 @@ def score_markers(values: np.ndarray, markers: Mapping[str, Sequence[int]]) -> t
             scores[part, number] = z_values[:, list(columns)].mean(axis=1)
     none = softmax(SHARPNESS * scores, axis=1)[:, 0]
     return softmax(SHARPNESS * scores[:, 1:], axis=1), none
-
-
-def read_markers(markers: Markers, checkpoint: Checkpoint, cells: CellReader) -> dict[str, np.ndarray]:
-    """Return the `gene_index` of the markers of each type; types without a gene that the model knows are left out.
-
-    Parameters
-    ----------
-    markers
-        The user's argument.
-    checkpoint
-        Its name is used in messages.
-    cells
-        Markers are names of their columns, symbols or Ensembl ids.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The markers cannot be read, or fewer than two types have a gene that the model knows.
-    """
-    table = marker_table(markers)
-    labels = table["label"].unique()
-    check_label_names(labels, "markers")
-    table["gene_index"] = find_genes_of_object(table["gene"].tolist(), cells)
-    table = table.dropna().drop_duplicates(["label", "gene_index"])
-    found = {label: rows["gene_index"].to_numpy(dtype=int) for label, rows in table.groupby("label", sort=False)}
-    if len(found) < 2:
-        msg = (
-            f"markers: {len(found)} of {len(labels)} types have a gene that the model {checkpoint.name!r} knows; at "
-            "least two are needed: give symbols or Ensembl ids of human genes."
-        )
-        raise ValueError(msg)
-    missing = [label for label in labels if label not in found]
-    if missing:
-        logger.warning("markers: left out types without a gene that the model knows: %s.", ", ".join(missing))
-    return found
-
-
-def marker_table(markers: Markers) -> pd.DataFrame:
-    """Return a table of strings with one row per type and gene, columns `label` and `gene`."""
-    if isinstance(markers, pd.DataFrame):
-        table = _human_rows(markers)
-        columns = PANGLAO_COLUMNS if set(PANGLAO_COLUMNS) <= set(table) else list(table.columns[:2])
-        if len(columns) < 2:
-            msg = f"markers has the columns {list(table.columns)}; a table needs two: type and gene."
-            raise ValueError(msg)
-        rows = table[columns].dropna().to_numpy().tolist()
-    elif isinstance(markers, Mapping):
-        rows = [
-            (label, gene) for label, genes in markers.items() for gene in ([genes] if isinstance(genes, str) else genes)
-        ]
-    else:
-        msg = f"markers must be a dict of types and their genes, or a DataFrame; found {type(markers).__name__}."
-        raise TypeError(msg)
-    if not rows:
-        msg = "markers is empty; give at least two types with their genes."
-        raise ValueError(msg)
-    return pd.DataFrame(rows, columns=["label", "gene"]).astype(str)
-
-
-def _human_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of PanglaoDB for humans or without a species; other tables unchanged."""
-    if "species" not in table or not set(PANGLAO_COLUMNS) <= set(table):
-        return table
-    return table[table["species"].isna() | table["species"].astype(str).str.contains("Hs")]

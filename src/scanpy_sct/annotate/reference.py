@@ -11,6 +11,7 @@ from scipy import sparse
 
 from scanpy_sct.annotate.ensemble import Ensemble, fit_ensemble
 from scanpy_sct.annotate.features import (
+    MIN_COMPARED,
     Components,
     difference,
     fit_components,
@@ -86,7 +87,7 @@ class ReferenceAnnotator:
             embedding = _Embedding(embed_cells(checkpoint, query, options), *standardisation(vectors))
             known_views = [np.hstack([view, embedding.scaled(vectors)]) for view in known_views]
         else:
-            _log_difference(auc)
+            _log_difference(auc, known.n_cells, query.n_cells)
         ensemble = fit_ensemble(known_views, labels, known.samples, options.seed)
         probabilities, energy = _apply(ensemble, views, embedding)
         details = {
@@ -191,7 +192,16 @@ def _apply(ensemble: Ensemble, views: list[np.ndarray], embedding: _Embedding | 
     return np.concatenate(probabilities), np.concatenate(energy)
 
 
-def _log_difference(auc: float) -> None:
+def _log_difference(auc: float, n_reference: int, n_query: int) -> None:
+    if np.isnan(auc):
+        logger.warning(
+            "Too few cells to compare the reference (%d cells) with adata (%d), each of which needs %d: whether they "
+            "come from the same protocol and tissue is not checked, and the classifiers read expression only.",
+            n_reference,
+            n_query,
+            MIN_COMPARED,
+        )
+        return
     if auc < SUSPICIOUS_DIFFERENCE:
         logger.info("Reference and adata differ (AUC %.2f): the classifiers read expression only.", auc)
         return

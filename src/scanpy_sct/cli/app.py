@@ -34,7 +34,8 @@ class Commands(TyperGroup):
                 raise
             # str() of a KeyError adds quotes.
             message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            typer.secho(f"Error: {message}", err=True, fg="red")
+            notes = getattr(error, "__notes__", [])
+            typer.secho(" ".join([f"Error: {message}", *notes]), err=True, fg="red")
             typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows the traceback.)", err=True)
             raise typer.Exit(1) from error
 
@@ -196,7 +197,7 @@ def annotate(
     labels_key: Annotated[str | None, typer.Option(help="Column of the reference's .obs with the labels.")] = None,
     markers: Annotated[
         Path | None,
-        typer.Option(help="Marker genes: .json (type -> genes), or .csv / .tsv (type, gene) with a header line."),
+        typer.Option(help="Marker genes: .json (type -> genes), or a table as .csv or .tsv; see sct.tl.annotate."),
     ] = None,
     model: options.Model = "sct-mini",
     layer: options.Layer = None,
@@ -205,6 +206,9 @@ def annotate(
     scale: options.Scale = "auto",
     reference_layer: Annotated[str | None, typer.Option(help="Layer of the reference to read; default: X.")] = None,
     reference_scale: Annotated[GivenScale, typer.Option(help="What the values of the reference are.")] = "auto",
+    reference_gene_names: Annotated[
+        str | None, typer.Option(help="Column of the reference's .var with gene names; default: as --gene-names.")
+    ] = None,
     bags: options.Bags = "random",
     threshold: Annotated[float, typer.Option(help="Cells with a smaller score are 'unknown'.")] = 0.5,
     key_added: options.KeyAdded = "sct_label",
@@ -232,6 +236,7 @@ def annotate(
             scale=scale,
             reference_layer=reference_layer,
             reference_scale=reference_scale,
+            reference_gene_names=reference_gene_names,
             bags=bags,
             threshold=threshold,
             key_added=key_added,

@@ -49,7 +49,9 @@ def as_names(text: str | None) -> list[str] | None:
 
 
 def is_known_gene(name: str) -> bool:
-    """Return whether a name is a human gene symbol or Ensembl id."""
-    from scanpy_sct.read.genes import to_ensembl
+    """Return whether a name is a human gene symbol, an Ensembl id, or the name of a protein."""
+    import pandas as pd
 
-    return bool(to_ensembl([name]).ensembl_ids[0])
+    from scanpy_sct.annotate.marker_names import fraction_of_genes
+
+    return fraction_of_genes(pd.Series([name])) == 1

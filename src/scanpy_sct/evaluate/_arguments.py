@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanpy_sct.annotate.labels import has_no_label, texts_without_label
 from scanpy_sct.read.columns import read_column
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 def check_number(name: str, value: int, least: int = 0) -> None:
@@ -39,12 +43,23 @@ def check_expression(values: sparse.csr_matrix, argument: str) -> None:
 
 
 def read_strings(adata: AnnData, key: str, argument: str, *, owner: str = "adata", complete: bool = False) -> pd.Series:
-    """Read a column of `.obs` as strings; missing values stay missing, or raise an error where it must be complete."""
+    """Read a column of `.obs` as strings; missing values stay missing, or raise an error where it must be complete.
+
+    Texts such as "nan" count as missing in labels.
+    """
     values = read_column(adata.obs, key, argument, f"{owner}.obs").astype(object)
+    texts = ""
+    if argument == "labels_key":
+        missing = has_no_label(values)
+        texts = texts_without_label(values[missing])
+        values = values.where(~missing)
     n_missing = int(values.isna().sum())
-    if complete and n_missing:
-        msg = f"{owner}.obs[{key!r}] ({argument}) is missing for {n_missing} of {adata.n_obs} cells; leave them out."
+    if n_missing and complete:
+        where = f"{owner}.obs[{key!r}] ({argument})"
+        msg = f"{where} is missing for {n_missing} of {adata.n_obs} cells{texts}; leave them out."
         raise ValueError(msg)
+    if texts:
+        logger.warning("%s.obs[%r] (%s): %d cells count as unlabelled%s.", owner, key, argument, n_missing, texts)
     return values.where(values.isna(), values.astype(str))
 
 

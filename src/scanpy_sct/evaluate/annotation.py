@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.annotate.markers import marker_table
+from scanpy_sct.annotate.marker_table import marker_table
 from scanpy_sct.evaluate._arguments import check_number, load_optional
 from scanpy_sct.evaluate.annotation_methods import (
     MARKERS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scanpy_sct.annotate.markers import Markers
+    from scanpy_sct.annotate.marker_table import Markers
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)

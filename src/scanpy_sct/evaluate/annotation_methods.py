@@ -19,7 +19,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from scanpy_sct.annotate.annotators import ANNOTATORS
 from scanpy_sct.annotate.features import N_COMPONENTS, normalised_genes
-from scanpy_sct.annotate.markers import marker_table, score_markers
+from scanpy_sct.annotate.marker_names import read_marker_names
+from scanpy_sct.annotate.marker_table import marker_table
+from scanpy_sct.annotate.markers import score_markers
 from scanpy_sct.evaluate import registry
 from scanpy_sct.evaluate.registry import Function, Method, method
 from scanpy_sct.read.genes import to_ensembl
@@ -30,7 +32,7 @@ from scanpy_sct.storable import storable_name
 if TYPE_CHECKING:
     from scipy import sparse
 
-    from scanpy_sct.annotate.markers import Markers
+    from scanpy_sct.annotate.marker_table import Markers
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 N_NEIGHBORS = 15
@@ -109,13 +111,16 @@ def marker_mean(reference: AnnData, query: AnnData, labels_key: str, rng: int) -
 def marker_columns(markers: pd.DataFrame, var_names: pd.Index) -> dict[str, np.ndarray]:
     """Find the columns of the markers of each type, by name or else by Ensembl id; types without any are left out."""
     # From the last to the first: of several columns with one name, the first remains.
-    columns = range(len(var_names))[::-1]
-    by_name = dict(zip(var_names[::-1], columns, strict=True))
-    by_id = dict(zip(to_ensembl(var_names).ensembl_ids[::-1], columns, strict=True)) | {"": -1}
-    ids = to_ensembl(markers["gene"]).ensembl_ids
-    found = [by_name.get(gene, by_id.get(id_, -1)) for gene, id_ in zip(markers["gene"], ids, strict=True)]
-    table = markers.assign(column=found).query("column >= 0")
-    return {label: np.unique(rows) for label, rows in table.groupby("label", sort=False)["column"]}
+    column_of = dict(zip(to_ensembl(var_names).ensembl_ids[::-1], range(len(var_names))[::-1], strict=True))
+    by_name = dict(zip(var_names[::-1], range(len(var_names))[::-1], strict=True))
+    meanings = read_marker_names(markers["gene"])
+    columns = {
+        name: [by_name[name]] if name in by_name else [column_of.get(id_, -1) for id_ in meaning.ensembl_ids]
+        for name, meaning in meanings.items()
+        if name in by_name or meaning.is_found
+    }
+    table = markers.assign(column=markers["gene"].map(columns)).explode("column").query("column >= 0")
+    return {label: np.unique(rows.astype(int)) for label, rows in table.groupby("label", sort=False)["column"]}
 
 
 def _classify(

@@ -9,9 +9,10 @@ from anndata import AnnData
 
 from scanpy_sct.annotate.label_head import LabelHeadAnnotator
 from scanpy_sct.annotate.labels import check_labels, choose_labels, empty_cells
-from scanpy_sct.annotate.markers import MarkerAnnotator, read_markers
+from scanpy_sct.annotate.marker_genes import read_markers
+from scanpy_sct.annotate.markers import MarkerAnnotator
 from scanpy_sct.annotate.reference import ReferenceAnnotator
-from scanpy_sct.read.columns import read_column
+from scanpy_sct.read.columns import check_is_name, read_column
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.run.checks import check_computable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from scanpy_sct.annotate.annotators import Annotator
-    from scanpy_sct.annotate.markers import Markers
+    from scanpy_sct.annotate.marker_table import Markers
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 
@@ -40,6 +41,7 @@ def annotate(
     reference_layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
+    reference_gene_names: str | None = None,
     scale: GivenScale = "auto",
     reference_scale: GivenScale = "auto",
     bags: BagPolicy = "random",
@@ -71,9 +73,11 @@ def annotate(
         Column of `reference.obs` with one label per cell. Labels of fewer than 3 cells are left out, with a warning in
         the log; at most 5,000 cells per label are used.
     markers
-        Genes of each type, as symbols or Ensembl ids: a dict, or a table with one row per type and gene. A table has
-        the columns of PanglaoDB (`cell.type`, `official.gene.symbol`; human rows are used), or type and gene in its
-        first two columns. Types without a gene that the model knows are left out, with a warning in the log.
+        Genes of each type, as symbols, Ensembl ids, or names of proteins (`CD20`, `PD-1`; several genes for `CD3`): a
+        dict, or a table. A table may be long (a column of types and one of genes, also as in PanglaoDB and CellMarker,
+        of which human rows are used), wide (a column of genes per type), or binary (genes x types, or types x genes). A
+        warning in the log lists names that are not used, and types that are left out because the model knows none of
+        their genes.
     model
         Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`.
     layer, reference_layer
@@ -83,8 +87,9 @@ def annotate(
         probabilities are calibrated on held-out samples, provided that most labels occur in several: pass the donor, so
         that they hold for new donors.
     gene_names
-        Column of `.var` with symbols or Ensembl ids, to use instead of `.var_names`; of the reference too, if it has
-        the column.
+        Column of `adata.var` with symbols or Ensembl ids, to use instead of `.var_names`.
+    reference_gene_names
+        The same of `reference.var`. None: the column `gene_names` if the reference has it, else its `.var_names`.
     scale, reference_scale
         What the values of `adata`, and of `reference`, are, as in :func:`scanpy_sct.tl.impute`.
     bags
@@ -139,15 +144,19 @@ def annotate(
     ['B', 'Myeloid']
     """
     _check_arguments(reference, labels_key, markers, threshold)
-    reference_options = ReadOptions(reference_layer, library_key, gene_names, scale=reference_scale, owner="reference")
+    check_is_name("reference_gene_names", reference_gene_names)
+    reference_options = ReadOptions(
+        reference_layer, library_key, reference_gene_names, scale=reference_scale, owner="reference"
+    )
 
     def compute(checkpoint: Checkpoint, reader: CellReader, options: ComputeOptions) -> Result:
         check_computable(checkpoint, reader, options)
         annotator: Annotator
         if reference is not None and labels_key is not None:
-            annotator = _read_reference(reference, labels_key, checkpoint, reference_options)
+            annotator = _read_reference(reference, labels_key, checkpoint, reference_options, gene_names)
         elif markers is not None:
-            annotator = MarkerAnnotator(read_markers(markers, checkpoint, reader))
+            found = read_markers(markers, checkpoint, reader)
+            annotator = MarkerAnnotator(found.genes, found.details)
         else:
             annotator = LabelHeadAnnotator()
         annotation = annotator.annotate(checkpoint, reader, options)
@@ -173,29 +182,30 @@ def annotate(
             "labels_key": labels_key,
             "reference_layer": reference_layer,
             "reference_scale": reference_scale,
+            "reference_gene_names": reference_gene_names,
             "threshold": threshold,
         },
     )
 
 
 def _read_reference(
-    reference: AnnData, labels_key: str, checkpoint: Checkpoint, options: ReadOptions
+    reference: AnnData, labels_key: str, checkpoint: Checkpoint, options: ReadOptions, gene_names: str | None
 ) -> ReferenceAnnotator:
-    """Read and check the reference; optional columns that it lacks are not used."""
+    """Read and check the reference; columns that are named for the query are used where it has them, too."""
     if not isinstance(reference, AnnData):
         msg = f"reference must be an AnnData, found {type(reference).__name__}."
         raise TypeError(msg)
-    options = replace(
-        options,
-        library_key=options.library_key if options.library_key in reference.obs else None,
-        gene_names=options.gene_names if options.gene_names in reference.var else None,
-    )
+    if options.gene_names is None and gene_names in reference.var:
+        options = replace(options, gene_names=gene_names)
+    if options.library_key not in reference.obs:
+        options = replace(options, library_key=None)
     values = read_column(reference.obs, labels_key, "labels_key", "reference.obs")
     try:
         reader = CellReader(reference, checkpoint.genes, checkpoint.tokens.scale, options)
         cells = reader.block()
     except (KeyError, TypeError, ValueError) as error:
-        error.add_note("This is about the reference.")
+        if "reference" not in str(error):
+            error.add_note("This is about the reference.")
         raise
     labels, usable = check_labels(values, f"reference.obs[{labels_key!r}]", ~empty_cells(cells))
     return ReferenceAnnotator(cells, labels, usable, reader.partly_measured)
