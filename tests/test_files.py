@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from scanpy_sct import files
+from scanpy_sct.annotate.marker_table import marker_table
 from scanpy_sct.cli.options import is_known_gene
 
 SUFFIXES = ("h5ad", "zarr")
@@ -138,6 +139,24 @@ def test_a_table_of_markers_without_a_header_keeps_its_first_line(tmp_path, capl
     assert found.to_numpy().tolist() == [["T", "CD3E"], ["T", "CD3D"], ["B", "CD79A"]]
     assert found.columns.tolist() == ["cell_type", "gene"]
     assert "no header line" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CD3E,T\nCD79A,B\n", {"T": ["CD3E"], "B": ["CD79A"]}),
+        ("B,CD20\nT,CD3\n", {"B": ["CD20"], "T": ["CD3"]}),
+        ("B,CD79A,MS4A1\nT,CD3E,CD3D\n", {"B": ["CD79A", "MS4A1"], "T": ["CD3E", "CD3D"]}),
+        ("CD4,CD8\nIL7R,CD8A\nCCR7,CD8B\n", {"CD4": ["IL7R", "CCR7"], "CD8": ["CD8A", "CD8B"]}),
+        (",CD79A,CD3E\nB,1,0\nT,0,1\n", {"B": ["CD79A"], "T": ["CD3E"]}),
+        ("cell_type;gene\nB;CD79A\nT;CD3E\n", {"B": ["CD79A"], "T": ["CD3E"]}),
+    ],
+)
+def test_first_lines_are_headers_where_the_others_differ(tmp_path, text, expected):
+    path = tmp_path / "markers.csv"
+    path.write_text(text, encoding="utf-8")
+    table = marker_table(files.read_markers(path, is_known_gene))
+    assert table.groupby("label")["gene"].agg(list).to_dict() == expected
 
 
 @pytest.mark.parametrize("header", ["cell_type,gene", "type,marker", "name,symbol", "label,Genes"])

@@ -59,4 +59,6 @@ def test_difference():
     other = same + np.array([4, 0, 0, 0, 0])
     assert abs(difference(one, same, 0) - 0.5) < 0.1
     assert difference(one, other, 0) > 0.95
-    assert difference(one, same[:2], 0) == 1
+    assert difference(one, other[:10], 0) > 0.95
+    assert np.isnan(difference(one, same[:9], 0))
+    assert np.isnan(difference(one[:9], same, 0))

@@ -3,9 +3,10 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from scanpy_sct.annotate.labels import Annotation, check_label_names, check_labels, choose_labels
+from scanpy_sct.annotate.labels import Annotation, check_label_names, check_labels, choose_labels, has_no_label
 
 EMPTY = np.array([False, False, True])
 
@@ -45,7 +46,14 @@ def test_rare_labels_and_empty_cells_are_left_out(caplog):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a"] * 4 + ["b"] * 4 + [None, np.nan], "2 of 10 cells have no label"),
+        (["a"] * 4 + ["b"] * 4 + [None, np.nan], r"2 of 10 cells have no label; remove these cells\."),
+        (
+            ["a"] * 4 + ["b"] * 3 + ["nan", "nan", None],
+            r"3 of 10 cells have no label \('nan': 2\); remove these cells, or",
+        ),
+        (["a", "b", "b ", " a", "a"] * 2, "differ only in spaces: ' a' and 'a'; 'b' and 'b '"),
+        (["T cell", "T  cell", "a", "a", "a"] * 2, "differ only in spaces"),
+        (["a"] * 5 + ["unknown "] * 5, "'unknown ' is reserved"),
         (["a"] * 5 + ["Unknown"] * 5, "'Unknown' is reserved"),
         (["a/b"] * 5 + ["a|b"] * 5, "would become the same in a file"),
         (["a"] * 8 + ["b"] * 2, r"at least two labels .* found a \(8\), b \(2\)"),
@@ -64,3 +72,27 @@ def test_numbers_become_strings():
 
 def test_other_labels_pass():
     check_label_names(["unknown cells", "B"], "markers")
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "NaN", "", " ", "NA", "N/A", "None", "null", "<NA>", "-", "Unassigned", "not_assigned"]
+)
+def test_texts_that_mean_no_label(text):
+    assert has_no_label(pd.Series(["a", text, None])).tolist() == [False, True, True]
+    with pytest.raises(ValueError, match=f"4 of 10 cells have no label .{text!r}: 4"):
+        check_labels(["a"] * 3 + ["b"] * 3 + [text] * 4, "labels", np.ones(10, dtype=bool))
+    with pytest.raises(ValueError, match="means that there is no label"):
+        check_label_names(["a", text], "markers")
+
+
+def test_labels_that_only_resemble_such_texts_pass(caplog):
+    labels = ["NAM", "nancy", "None of these", "0", "Nanog+", "CD4+ T", "CD4- T", "naive"]
+    assert not has_no_label(pd.Series([*labels, 0, 1.5, False], dtype=object)).any()
+    check_label_names(labels, "labels")
+    assert not caplog.text
+
+
+def test_labels_that_hardly_differ_or_name_no_type_are_warned_of(caplog):
+    check_label_names(["T cell", "t cell", "T-cell", "B", "Doublets", "other"], "labels")
+    assert "'T cell' and 't cell' and 'T-cell' differ only in" in caplog.text
+    assert "'Doublets', 'other' is read as a label like any other" in caplog.text

@@ -4,12 +4,11 @@ import logging
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from scanpy_sct.annotate.markers import MarkerAnnotator, marker_table, read_markers, score_markers
+from scanpy_sct.annotate.marker_genes import read_markers
+from scanpy_sct.annotate.markers import MarkerAnnotator, score_markers
 from scanpy_sct.read.genes import to_ensembl
-from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.workflow import open_cells
 
@@ -23,11 +22,6 @@ MARKERS = {
 @pytest.fixture(scope="module")
 def query(pbmc):
     return pbmc[:60].copy()
-
-
-def read(markers, query, checkpoint):
-    _, reader = open_cells(query, checkpoint)
-    return read_markers(markers, checkpoint, reader)
 
 
 def test_markers_point_to_their_type():
@@ -62,57 +56,6 @@ def test_a_cell_without_markers_is_none_of_the_types():
     np.testing.assert_allclose(probabilities[30:], 0.5, atol=0.1)
 
 
-def test_tables_are_read_like_a_dict():
-    rows = [(label, gene) for label, genes in MARKERS.items() for gene in genes]
-    generic = pd.DataFrame(rows, columns=["type", "gene"])
-    panglao = pd.DataFrame(
-        {
-            "species": ["Mm Hs", "Hs", None] * 3 + ["Mm"],
-            "official.gene.symbol": [gene for _, gene in rows] + ["CD3D"],
-            "cell.type": [label for label, _ in rows] + ["Mouse only"],
-        }
-    )
-    expected = pd.DataFrame(rows, columns=["label", "gene"])
-    for markers in (MARKERS, generic, panglao):
-        pd.testing.assert_frame_equal(marker_table(markers), expected, check_dtype=False)
-    assert marker_table({"B": "CD79A"}).to_numpy().tolist() == [["B", "CD79A"]]
-
-
-def test_markers_are_found_by_symbol_id_and_name_of_a_column(query, tiny_checkpoint):
-    renamed = query.copy()
-    names = renamed.var_names.to_series().replace({"CD79A": "my gene"})
-    renamed.var["symbol"], renamed.var_names = renamed.var_names.to_numpy(), names.to_numpy()
-    ids = to_ensembl(["CD79A", "LYZ", "GNLY"]).ensembl_ids
-    expected = [int(np.flatnonzero(tiny_checkpoint.genes == ensembl_id)[0]) for ensembl_id in ids]
-    _, reader = open_cells(renamed, tiny_checkpoint, ReadOptions(gene_names="symbol"))
-    markers = {"B": ["my gene", "CD79A"], "Myeloid": ["LYZ", ids[1]], "NK": ["GNLY"]}
-    found = read_markers(markers, tiny_checkpoint, reader)
-    assert [genes.tolist() for genes in found.values()] == [[index] for index in expected]
-
-
-def test_types_without_a_gene_are_left_out(query, tiny_checkpoint, caplog):
-    with caplog.at_level(logging.WARNING):
-        found = read(MARKERS | {"Unknown genes": ["NOSUCHGENE"]}, query, tiny_checkpoint)
-    assert list(found) == list(MARKERS)
-    assert "Unknown genes" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("markers", "error", "message"),
-    [
-        ({}, ValueError, "markers is empty"),
-        (["CD79A"], TypeError, "markers must be a dict"),
-        ({"B": ["NOSUCHGENE"], "NK": ["NKG7"]}, ValueError, "1 of 2 types"),
-        ({"unknown": ["CD79A"], "NK": ["NKG7"]}, ValueError, "'unknown' is reserved"),
-        ({"a/b": ["CD79A"], "a|b": ["CD3D"]}, ValueError, "would become the same in a file"),
-        (pd.DataFrame({"gene": ["CD79A"]}), ValueError, "a table needs two"),
-    ],
-)
-def test_markers_that_cannot_be_used(query, tiny_checkpoint, markers, error, message):
-    with pytest.raises(error, match=message):
-        read(markers, query, tiny_checkpoint)
-
-
 @pytest.mark.parametrize("informative", ["imputed", "measured", "unmeasured"])
 def test_scores_come_from_measured_and_imputed_values(query, tiny_checkpoint, monkeypatch, informative):
     """One of the two is the truth, the other is constant: the labels must be right."""
@@ -136,8 +79,19 @@ def test_scores_come_from_measured_and_imputed_values(query, tiny_checkpoint, mo
 
     monkeypatch.setattr("scanpy_sct.annotate.markers.impute_cells", impute)
     _, reader = open_cells(query, tiny_checkpoint)
-    annotator = MarkerAnnotator(read_markers(MARKERS, tiny_checkpoint, reader))
+    annotator = MarkerAnnotator(read_markers(MARKERS, tiny_checkpoint, reader).genes)
     found = annotator.annotate(tiny_checkpoint, reader, ComputeOptions())
     assert found.labels == tuple(types)
     assert found.probabilities.argmax(1).tolist() == truth.tolist()
     assert found.details["markers"]["measured"] == ([0, 0, 0] if informative == "unmeasured" else [3, 3, 3])
+
+
+def test_few_cells_can_hardly_be_compared(query, tiny_checkpoint, monkeypatch, caplog):
+    _, reader = open_cells(query[:3].copy(), tiny_checkpoint)
+    found = read_markers(MARKERS, tiny_checkpoint, reader)
+    values = SimpleNamespace(values=np.zeros((3, 9), dtype=np.float32))
+    monkeypatch.setattr("scanpy_sct.annotate.markers.impute_cells", lambda *_: values)
+    with caplog.at_level(logging.WARNING):
+        annotation = MarkerAnnotator(found.genes, found.details).annotate(tiny_checkpoint, reader, ComputeOptions())
+    assert "adata has only 3" in caplog.text
+    assert annotation.details["markers"]["unused"] == []

@@ -145,10 +145,16 @@ def test_errors_come_before_computing(halves, tiny_checkpoint, vectors, monkeypa
 
 
 def test_a_great_difference_is_a_warning(caplog):
-    by_reference._log_difference(0.8)
+    by_reference._log_difference(0.8, 100, 100)
     assert "another tissue" not in caplog.text
-    by_reference._log_difference(0.999)
+    by_reference._log_difference(0.999, 100, 100)
     assert "another tissue" in caplog.text
+
+
+def test_too_few_cells_are_not_called_another_tissue(caplog):
+    by_reference._log_difference(float("nan"), 100, 1)
+    assert "another" not in caplog.text
+    assert "Too few cells to compare the reference (100 cells) with adata (1)" in caplog.text
 
 
 def block():

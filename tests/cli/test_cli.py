@@ -84,8 +84,10 @@ def test_options_reach_the_function(cells, calls, tmp_path):
     assert expected.items() <= arguments.items()
     markers = tmp_path / "markers.json"
     markers.write_text('{"T": ["CD3E"]}', encoding="utf-8")
-    run("annotate", cells, "-o", tmp_path / "b.h5ad", "--markers", markers, "--reference", cells, "--threshold", "0.9")
+    options = ["--markers", markers, "--reference", cells, "--threshold", "0.9", "--reference-gene-names", "symbol"]
+    run("annotate", cells, "-o", tmp_path / "b.h5ad", *options)
     arguments = calls["annotate"][1]
+    assert arguments["reference_gene_names"] == "symbol"
     assert arguments["markers"] == {"T": ["CD3E"]}
     assert arguments["reference"].n_obs == 3
     assert arguments["threshold"] == 0.9

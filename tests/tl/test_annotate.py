@@ -192,6 +192,7 @@ def test_markers_may_be_unmeasured_and_types_without_any_are_left_out(query, tin
     assert "Unknown genes" in caplog.text
     assert list(query.obsm["sct_label_probs"]) == list(MARKERS)
     assert query.uns["sct_label"]["markers"]["measured"] == [0, 3, 3]
+    assert query.uns["sct_label"]["markers"]["unused"] == ["Unknown genes: NOSUCHGENE"]
 
 
 def test_label_head(query, tiny_checkpoint):
@@ -222,6 +223,14 @@ def test_label_head(query, tiny_checkpoint):
         ({"reference": pd.DataFrame(), "labels_key": "x"}, TypeError, "found DataFrame"),
         ({"markers": {}}, ValueError, "markers is empty"),
         ({"markers": ["CD79A"]}, TypeError, "markers must be a dict"),
+        ({"markers": "markers.csv"}, TypeError, "Read a file first"),
+        ({"markers": {"B": ["CD79A", "CD3-"], "NK": ["NKG7"]}}, ValueError, "CD3- .of B. are markers that cells lack"),
+        (
+            {"reference": "given", "labels_key": "bulk_labels", "reference_gene_names": "x"},
+            KeyError,
+            "gene_names='x' is not a column of",
+        ),
+        ({"reference": "given", "labels_key": "bulk_labels", "reference_gene_names": 1}, TypeError, "must be a string"),
         ({"markers": {"B": ["NOSUCHGENE"], "NK": ["NKG7"]}}, ValueError, "1 of 2 types"),
         ({"markers": {"unknown": ["CD79A"], "NK": ["NKG7"]}}, ValueError, "'unknown' is reserved"),
         ({"markers": {"a/b": ["CD79A"], "a|b": ["CD3D"]}}, ValueError, "would become the same"),
@@ -256,6 +265,9 @@ def test_a_reference_that_cannot_be_used(query, reference, tiny_checkpoint):
     reference.obs["bulk_labels"] = reference.obs["bulk_labels"].where(np.arange(reference.n_obs) > 3)
     with pytest.raises(ValueError, match="4 of 120 cells have no label"):
         by_reference(query, reference, tiny_checkpoint)
+    reference.obs["bulk_labels"] = reference.obs["bulk_labels"].astype(str)
+    with pytest.raises(ValueError, match=r"4 of 120 cells have no label \('nan': 4\)"):
+        by_reference(query, reference, tiny_checkpoint)
 
 
 def test_an_error_about_the_reference_says_so(query, reference, tiny_checkpoint):
@@ -263,6 +275,39 @@ def test_an_error_about_the_reference_says_so(query, reference, tiny_checkpoint)
     with pytest.raises(ValueError, match="negative") as found:
         by_reference(query, reference, tiny_checkpoint)
     assert "This is about the reference." in found.value.__notes__
+
+
+@pytest.mark.usefixtures("quick_embedding")
+def test_the_reference_may_have_gene_names_of_its_own(query, reference, tiny_checkpoint):
+    expected = by_reference(query, reference, tiny_checkpoint, copy=True)
+    reference.var["symbol"] = reference.var_names.to_numpy()
+    reference.var_names = [str(number) for number in range(reference.n_vars)]
+    with pytest.raises(ValueError, match="at least 50 are needed") as found:
+        by_reference(query, reference, tiny_checkpoint)
+    assert "reference" in " ".join([str(found.value), *getattr(found.value, "__notes__", [])])
+    same = by_reference(query, reference, tiny_checkpoint, reference_gene_names="symbol", copy=True)
+    pd.testing.assert_frame_equal(same.obs, expected.obs)
+    assert same.uns["sct_label"]["params"]["reference_gene_names"] == "symbol"
+    query.var["symbol"] = "not a gene"
+    same = by_reference(query, reference, tiny_checkpoint, reference_gene_names="symbol", copy=True)
+    pd.testing.assert_frame_equal(same.obs, expected.obs)
+
+
+@pytest.mark.usefixtures("quick_embedding")
+def test_one_cell_is_annotated_without_talk_of_another_tissue(query, reference, tiny_checkpoint, caplog):
+    query = query[:1].copy()
+    by_reference(query, reference, tiny_checkpoint)
+    assert accuracy(query) == 1
+    assert "Too few cells to compare" in caplog.text
+    assert "another" not in caplog.text
+    assert np.isnan(query.uns["sct_label"]["reference"]["difference"])
+
+
+@pytest.mark.usefixtures("quick_embedding")
+def test_the_reference_may_be_the_query(query, tiny_checkpoint):
+    by_reference(query, query, tiny_checkpoint)
+    assert accuracy(query) > 0.95
+    assert query.uns["sct_label"]["reference"]["embedding"]
 
 
 @pytest.mark.usefixtures("quick_embedding")

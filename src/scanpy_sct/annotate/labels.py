@@ -137,7 +137,7 @@ def _plain(label: object) -> str:
 def texts_without_label(labels: pd.Series) -> str:
     """Return, in brackets, texts that mean "no label" and how many cells have each; "" if all are missing values."""
     counts = labels.dropna().astype(str).value_counts()
-    return f" ({', '.join(f'{text!r}: {count}' for text, count in counts.head(5).items())})" if len(counts) else ""
+    return f" ({', '.join(f'{str(text)!r}: {count}' for text, count in counts.head(5).items())})" if len(counts) else ""
 
 
 def check_label_names(labels: Sequence[str], source: str) -> None:
@@ -175,7 +175,7 @@ def check_label_names(labels: Sequence[str], source: str) -> None:
     vague = [str(label) for label in labels if _plain(label) in VAGUE]
     if vague:
         logger.warning(
-            "%s: %s is read as a label like any other; remove these cells if it is not a type of cells.",
+            "%s: %s is read as a label like any other; leave it out if it is not a type of cells.",
             source,
             ", ".join(map(repr, vague)),
         )

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from scanpy_sct.annotate.marker_names import Reading, fraction_of_genes, read_marker_names, similar_symbols
+from scanpy_sct.annotate.marker_names import (
+    Reading,
+    fraction_of_genes,
+    fractions_of_genes,
+    read_marker_names,
+    similar_symbols,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +51,7 @@ def rows_of_table(table: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.
     type_headers, gene_headers = _headed(table, TYPE_HEADERS), _headed(table, GENE_HEADERS)
     if type_headers and gene_headers:
         return _long(table, _preferred(type_headers), gene_headers[:1])
-    fractions = {name: fraction_of_genes(table[name].dropna(), columns) for name in table if _is_text(table[name])}
+    fractions = fractions_of_genes({name: table[name] for name in table if _is_text(table[name])}, columns)
     binary = [name for name in table if _is_binary(table[name])]
     if len(binary) > 1:
         return _binary(table, binary, fractions, columns)
@@ -174,7 +180,7 @@ def _binary(
         raise ValueError(msg)
     ((name, fraction),) = fractions.items()
     in_rows = bool(_headed(table, GENE_HEADERS)) or fraction >= MOST
-    in_columns = fraction_of_genes(pd.Series(binary), columns) >= MOST
+    in_columns = fraction_of_genes(binary, columns) >= MOST
     if _headed(table, TYPE_HEADERS):
         in_rows = False
     elif _headed(table, GENE_HEADERS):

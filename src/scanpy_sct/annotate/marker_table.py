@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scanpy_sct.annotate.marker_forms import MOST, rows_of_table
-from scanpy_sct.annotate.marker_names import as_text, fraction_of_genes, split_names
+from scanpy_sct.annotate.marker_names import as_text, fractions_of_genes, split_names
 
 Markers = Mapping[str, Sequence[str]] | pd.DataFrame
 """Genes of each type: a dict or a table."""
@@ -104,7 +104,8 @@ def _genes_of_type(label: str, genes: Any) -> list[Any]:
 def _check_not_inverted(table: pd.DataFrame, columns: Mapping[str, str] | None) -> None:
     """Raise an error for a dict whose keys are genes and whose values are not."""
     labels, genes = table["label"].dropna(), table["gene"].dropna()
-    if fraction_of_genes(genes, columns) == 0 and len(labels) and fraction_of_genes(labels, columns) > MOST:
+    fractions = fractions_of_genes({"labels": labels, "genes": genes}, columns)
+    if fractions["genes"] == 0 and fractions["labels"] > MOST:
         msg = (
             f"markers: the keys ({', '.join(map(str, labels[:3]))}, ...) are genes and the values "
             f"({', '.join(map(str, genes[:3]))}, ...) are not; give {{type: [genes]}}."

@@ -50,8 +50,6 @@ def as_names(text: str | None) -> list[str] | None:
 
 def is_known_gene(name: str) -> bool:
     """Return whether a name is a human gene symbol, an Ensembl id, or the name of a protein."""
-    import pandas as pd
-
     from scanpy_sct.annotate.marker_names import fraction_of_genes
 
-    return fraction_of_genes(pd.Series([name])) == 1
+    return fraction_of_genes([name]) == 1

@@ -62,7 +62,7 @@ class GeneMatch:
     """Names that are used though they are not Ensembl ids, in data whose other names are."""
 
 
-def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) -> GeneNames:
+def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None, one_data_set: bool = True) -> GeneNames:
     """Find the Ensembl ids of gene names: ids (with or without version), symbols, aliases, also mixed.
 
     A name that contains an Ensembl id is that gene. Otherwise a current symbol is preferred to an alias, and an alias
@@ -75,6 +75,8 @@ def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) ->
         (n_names,) gene names as found in the data.
     vocabulary
         Ensembl ids to prefer; None: those of the released network.
+    one_data_set
+        Whether no gene has two of the names, as in a data set: then one name can decide what another means.
     """
     original = _as_strings(names)
     cleaned = original.str.strip().str.replace(_GENOME_PREFIX, "", regex=True)
@@ -82,7 +84,7 @@ def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None) ->
     is_id = (ids != "").to_numpy()
 
     preferred = released_vocabulary() if vocabulary is None else np.asarray(vocabulary, dtype=str)
-    found = find_genes(cleaned[~is_id], preferred)
+    found = find_genes(cleaned[~is_id], preferred, one_data_set=one_data_set)
     ids[~is_id] = found["ensembl_id"]
     evidence = np.full(len(original), int(Evidence.ID))
     evidence[~is_id] = found["evidence"]

@@ -25,7 +25,7 @@ class Evidence(IntEnum):
     UNKNOWN = 4
 
 
-def find_genes(names: pd.Series, preferred: np.ndarray) -> pd.DataFrame:
+def find_genes(names: pd.Series, preferred: np.ndarray, *, one_data_set: bool = True) -> pd.DataFrame:
     """Look up names that are not Ensembl ids.
 
     Parameters
@@ -34,12 +34,14 @@ def find_genes(names: pd.Series, preferred: np.ndarray) -> pd.DataFrame:
         Names as strings.
     preferred
         Ensembl ids to prefer where a name fits several genes equally well.
+    one_data_set
+        Whether no gene has two of the names, so that one name can decide on another.
 
     Returns
     -------
     One row per name, index as in `names`: `ensembl_id` (`""` if unknown or ambiguous), `evidence`, `ambiguous`.
     """
-    genes = _choose(_candidates(names.unique(), preferred))
+    genes = _choose(_candidates(names.unique(), preferred), one_data_set)
     found = _rows_of(genes, names)
     # A name like "TBCE-1" is a second TBCE only where TBCE itself is among the names, and so in `genes`.
     unknown = names[(found["evidence"] == Evidence.UNKNOWN).to_numpy()]
@@ -82,12 +84,12 @@ def _candidates(names: np.ndarray, preferred: np.ndarray) -> pd.DataFrame:
     return candidates[["name", "ensembl_id", "evidence"]]
 
 
-def _choose(candidates: pd.DataFrame) -> pd.DataFrame:
+def _choose(candidates: pd.DataFrame, one_data_set: bool) -> pd.DataFrame:
     """Choose the gene of each name: columns ensembl_id (`""` if ambiguous), evidence, ambiguous; index name."""
     clear = candidates[~candidates["name"].duplicated(keep=False)]
     unclear = candidates.drop(index=clear.index)
     # In data with a column SARS2, the column SARS (alias of SARS1 and of SARS2) must be SARS1.
-    left = unclear[~unclear["ensembl_id"].isin(clear["ensembl_id"])]
+    left = unclear[~unclear["ensembl_id"].isin(clear["ensembl_id"])] if one_data_set else unclear
     left = left[~left["name"].duplicated(keep=False)]
     unclear = unclear[~unclear["name"].isin(left["name"])].drop_duplicates("name").assign(ensembl_id="")
     genes = pd.concat([clear, left, unclear]).set_index("name")
