@@ -6,6 +6,7 @@ import pytest
 from anndata.tests.helpers import assert_equal
 
 import scanpy_sct as sct
+from scanpy_sct.evaluate._arguments import read_strings
 from scanpy_sct.evaluate.annotation import COLUMNS, annotation
 
 PLAIN = ["logistic_regression", "knn"]
@@ -244,6 +245,18 @@ def test_cells_that_are_not_learnt_from_may_have_any_labels(cells):
     query.obs.iloc[:3, query.obs.columns.get_loc("bulk_labels")] = None
     with pytest.raises(ValueError, match=r"adata\.obs\['bulk_labels'\] \(labels_key\) is missing for 3 of 40"):
         annotation(query, "bulk_labels", reference=reference, **options)
+    query.obs["bulk_labels"] = query.obs["bulk_labels"].astype(str)
+    with pytest.raises(ValueError, match=r"is missing for 3 of 40 cells \('[a-zA-Z]+': 3\); leave them out"):
+        annotation(query, "bulk_labels", reference=reference, **options)
+
+
+def test_texts_that_mean_no_label_count_as_missing(cells, caplog):
+    cells = cells[:6].copy()
+    cells.obs["region"] = ["a", "NaN", "", "unlabelled", "b", np.nan]
+    labels = read_strings(cells, "region", "labels_key")
+    assert labels.notna().tolist() == [True, False, False, False, True, False]
+    assert "4 cells count as unlabelled ('NaN': 1, '': 1, 'unlabelled': 1)" in caplog.text
+    assert read_strings(cells, "region", "batch_key").notna().sum() == 5
 
 
 def test_markers_annotate_cells_of_one_label(cells, tiny_checkpoint):

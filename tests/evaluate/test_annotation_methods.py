@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from scanpy_sct.annotate.annotators import ANNOTATORS
-from scanpy_sct.annotate.markers import marker_table
+from scanpy_sct.annotate.marker_table import marker_table
 from scanpy_sct.checkpoints import LabelHead
 from scanpy_sct.evaluate import annotation_methods as methods
 from scanpy_sct.evaluate import registry
