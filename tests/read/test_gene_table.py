@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.read.gene_table import load_gene_table, released_vocabulary
+from scanpy_sct.read.gene_table import iterate_genes, load_gene_table, released_vocabulary
+
+
+def test_genes_one_by_one_are_those_of_the_table():
+    found = pd.DataFrame(iterate_genes(), columns=["ensembl_id", "symbol", "aliases", "biotype"])
+    found["aliases"] = found["aliases"].str.join("|")
+    expected = load_gene_table()[["symbol", "aliases", "biotype"]]
+    pd.testing.assert_frame_equal(found.set_index("ensembl_id"), expected, check_dtype=False)
 
 
 def test_table_is_complete_and_unique():

@@ -72,7 +72,7 @@ def apply_imputation(
         prediction = predict(runner, fit, block, masks)
     network, keep_parts = prediction.network, fit.settings.keep_parts
     parts = (np.empty_like(network.log_odds), network.conditional_mean) if keep_parts else (None, None)
-    expression = block.log_values[:, plan.columns] if len(plan.columns) < len(plan.genes) else block.log_values
+    genes = as_slice(plan.columns)
 
     def applied(start: int) -> Moments:
         """Impute some cells, and return their moments."""
@@ -82,7 +82,7 @@ def apply_imputation(
         if keep_parts:
             parts[0][rows], parts[1][rows] = detection, mean
         values = np.multiply(detection, mean, out=network.log_odds[rows])
-        pass_of, observed = masks.pass_of[rows, as_slice(plan.columns)], expression[rows]
+        pass_of, observed = masks.pass_of[rows, genes], block.log_values[rows, genes]
         moments = Moments.of(observed, values, pass_of, masks.is_known)
         if fit.noise is not None:
             values[:] = _with_counts(fit, observed.toarray(), values, pass_of, masks, units[rows])

@@ -166,25 +166,34 @@ class Estimate:
         Those of the pass of hidden entries are estimated on the probe, all others on the ordinary passes together:
         a few numbers for all genes, on which a single entry has hardly any influence.
         """
-        network, data, of_network, of_data, values, pass_of = map(
-            np.concatenate, zip(*(self._calibrated_entries(genes) for _, genes in self.parts(columns)), strict=True)
-        )
-        detected = values > 0
+        found = (self._calibrated_entries(genes) for _, genes in self.parts(columns))
+        parts = [list(part) for part in zip(*found, strict=True)]
+        entries = []
+        while parts:  # one after the other, so that only one of them is in memory twice
+            entries.append(np.concatenate(parts.pop(0)))
+        network, data, pass_of, detected, of_network, of_data, values, pass_of_detected = entries
         weights, means = np.empty((self.masks.n_passes, 3)), np.empty(self.masks.n_passes)
         is_last = np.arange(self.masks.n_passes) == self.masks.hidden_pass
         for passes in (np.flatnonzero(~is_last), np.flatnonzero(is_last)):
-            used = np.isin(pass_of, np.flatnonzero(self.masks.learns_from[passes].any(axis=0)))
-            weights[passes] = shared_weights((network[used], data[used]), detected[used])
-            used &= detected
+            teachers = np.flatnonzero(self.masks.learns_from[passes].any(axis=0))
+            used = np.isin(pass_of, teachers)
+            kept = slice(None) if used.all() else used  # without a copy, if possible
+            weights[passes] = shared_weights((network[kept], data[kept]), detected[kept])
+            used = np.isin(pass_of_detected, teachers)
             means[passes] = mean_weight((of_network[used], of_data[used]), values[used])
         return weights, means
 
     def _calibrated_entries(self, genes: _Genes) -> tuple[np.ndarray, ...]:
-        """Return calibrated log-odds of network and data, their conditional means, values and passes of all entries."""
+        """Return calibrated log-odds of network and data, pass, and whether the gene is detected, of all entries.
+
+        Then calibrated conditional means of network and data, value, and pass of those where it is detected.
+        """
         network, data, *_ = _calibrated(genes)
         numbers = np.arange(self.masks.n_passes, dtype=np.uint8)
         pass_of = genes.groups.spread(np.broadcast_to(numbers, genes.groups.sizes.shape))
-        return network[0], data[0], network[1], data[1], genes.values, pass_of
+        detected = genes.values > 0
+        of_detected = (each[detected] for each in (network[1], data[1], genes.values, pass_of))
+        return network[0], data[0], pass_of, detected, *of_detected
 
     def _blocks(self) -> list[np.ndarray]:
         """Return indices into ``self.kept`` of measured genes, some at a time."""

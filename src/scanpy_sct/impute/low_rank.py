@@ -59,6 +59,10 @@ class CellScores:
     unit: np.ndarray
     """(cells,) value of a single count in these units: the cell's smallest visible value."""
 
+    def per_count(self, rows: slice) -> np.ndarray:
+        """Return the expected count of a normalised value of 1 on the linear scale, (cells,)."""
+        return self.total[rows] / (COUNTS_PER_CELL * self.unit[rows])
+
 
 @dataclass(frozen=True)
 class _Visible:
@@ -106,7 +110,8 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
 
     Returns
     -------
-    Components of each pass, and the scores of the cells. The weights of a pass are estimated on other passes.
+    Components of each pass, and the scores of the cells. The weights of a pass are estimated on other passes;
+    components without weight are left out.
     """
 
     def fitted(number: int) -> tuple[LowRank, CellScores, tuple[np.ndarray, np.ndarray]]:
@@ -114,35 +119,30 @@ def fit_low_rank(values: sparse.csr_matrix, masks: BlockMasks, seed: int) -> tup
         return fit, found, _weight_evidence(fit, found, values, masks, number, seed)
 
     fits, scores, evidence = zip(*in_threads(fitted, range(masks.n_passes)), strict=True)
-    weighted = []
     learns_from = masks.learns_from
     if masks.hidden_pass is not None:
         # A blend is learnt from the probe for the pass of hidden entries: both must weight components alike.
         learns_from[-2] = learns_from[-1]
-    for fit, teachers in zip(fits, learns_from, strict=True):
+    weighted = []
+    for fit, cells, teachers in zip(fits, scores, learns_from, strict=True):
         others = [evidence[number] for number in np.flatnonzero(teachers)]
         weights = component_weights(*(sum(parts) for parts in zip(*others, strict=True)))
-        weighted.append(replace(fit, weights=weights))
-    return weighted, list(scores)
+        weighted.append(_with_weights(fit, cells, weights))
+    fits, scores = zip(*weighted, strict=True)
+    return list(fits), list(scores)
+
+
+def _with_weights(fit: LowRank, cells: CellScores, weights: np.ndarray) -> tuple[LowRank, CellScores]:
+    """Set the weights, which do not increase, and leave out the last components, whose weight is 0."""
+    n = max(1, np.count_nonzero(weights))
+    # Copies, since a part of an array would hold all of it.
+    fit = replace(fit, weights=weights[:n], components=fit.components[:n].copy())
+    return fit, replace(cells, scores=cells.scores[:, :n].copy())
 
 
 def cell_scores(fit: LowRank, values: sparse.csr_matrix, masks: BlockMasks, number: int) -> CellScores:
     """Compute the scores of other cells on the components of pass ``number``; arguments as in :func:`fit_low_rank`."""
     return _scores(fit, _Visible.all_of(values, masks, number), masks, number)
-
-
-def reconstruct(
-    fit: LowRank, cells: CellScores, rows: np.ndarray | slice, genes: np.ndarray | slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict all entries of some cells and genes as Poisson counts.
-
-    Returns
-    -------
-    Log-odds of detection, and expected value if the gene is detected on the log scale of the input; (cells, genes)
-    float32 each.
-    """
-    per_count, unit = _per_count(cells, rows)[:, None], _unit(cells, rows)[:, None]
-    return _as_counts(_normalised(fit, cells, rows, genes), per_count, unit)
 
 
 def reconstruct_masked(
@@ -156,7 +156,8 @@ def reconstruct_masked(
 
     Returns
     -------
-    As :func:`reconstruct`; of no meaning for entries without a pass.
+    Log-odds of detection, and expected value if the gene is detected on the log scale of the input, of Poisson counts;
+    (cells, genes) float32 each, of no meaning for entries without a pass.
     """
     normalised = np.zeros(pass_of.shape, dtype=np.float32)
     for number, (fit, cells) in enumerate(zip(fits, scores, strict=True)):
@@ -166,27 +167,16 @@ def reconstruct_masked(
         normalised += found
     # Total and unit of each cell are those of its visible entries, which differ between passes.
     group = pass_of + len(fits) * np.arange(len(pass_of), dtype=np.int32)[:, None]
-    per_count, unit = (
-        np.stack(each, axis=1).ravel().take(group, mode="clip")
-        for each in ([_per_count(cells, rows) for cells in scores], [_unit(cells, rows) for cells in scores])
-    )
+    of_cells = [cells.per_count(rows) for cells in scores], [cells.unit[rows] for cells in scores]
+    per_count, unit = (np.stack(each, axis=1, dtype=np.float32).ravel().take(group, mode="clip") for each in of_cells)
     return _as_counts(normalised, per_count, unit)
 
 
-def _normalised(fit: LowRank, cells: CellScores, rows: np.ndarray | slice, genes: np.ndarray | slice) -> np.ndarray:
+def _normalised(fit: LowRank, cells: CellScores, rows: slice, genes: np.ndarray | slice) -> np.ndarray:
     """Reconstruct log-normalised values, (cells, genes) float32."""
     result = (cells.scores[rows] * fit.weights) @ fit.components[:, genes]
     result += fit.mean[genes]
     return result
-
-
-def _per_count(cells: CellScores, rows: np.ndarray | slice) -> np.ndarray:
-    """Return the expected count of a normalised value of 1 on the linear scale, (cells,) float32."""
-    return (cells.total[rows] / (COUNTS_PER_CELL * cells.unit[rows])).astype(np.float32)
-
-
-def _unit(cells: CellScores, rows: np.ndarray | slice) -> np.ndarray:
-    return cells.unit[rows].astype(np.float32)
 
 
 def _as_counts(normalised: np.ndarray, per_count: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

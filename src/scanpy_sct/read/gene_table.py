@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import as_file, files
 
@@ -10,6 +12,17 @@ import pandas as pd
 
 N_RELEASED_GENES = 19_968
 """Genes of the released network: 19,965, padded to a multiple of 256."""
+
+_FILE = files("scanpy_sct.read") / "data" / "genes.tsv.gz"
+
+
+def iterate_genes() -> Iterator[tuple[str, str, list[str], str]]:
+    """Yield Ensembl id, symbol, aliases and biotype of each gene of the table, without a table in memory."""
+    with _FILE.open("rb") as stored, gzip.open(stored, "rt", encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            ensembl_id, symbol, aliases, biotype, _ = line.rstrip("\n").split("\t")
+            yield ensembl_id, symbol or ensembl_id, aliases.split("|") if aliases else [], biotype
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +35,7 @@ def load_gene_table() -> pd.DataFrame:
     `aliases` ('|'-joined, may be empty), `biotype`, `sct_position` (gene index in the released network, -1 for none).
     The table is cached: copy it before changing it.
     """
-    with as_file(files("scanpy_sct.read") / "data" / "genes.tsv.gz") as path:
+    with as_file(_FILE) as path:
         table = pd.read_csv(
             path, sep="\t", index_col="ensembl_id", keep_default_na=False, dtype={"sct_position": np.int64}
         )

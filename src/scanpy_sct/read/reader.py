@@ -110,6 +110,8 @@ class CellReader:
             genes = match_genes(names, vocabulary, totals=totals, is_gene=~not_genes, ids=ids)
         self._set_genes(genes)
         self._find_lacking(adata, options)
+        if self.is_in_memory:
+            self._sample = None  # these rows are in memory anyway
         self.findings = [text for text in self.findings if text]
         for text in self.findings:
             _warn_once(text)
@@ -191,7 +193,7 @@ class CellReader:
         """The up to 2,000 cells on which the properties of all are found."""
         rows = sampled_rows(self.n_cells)
         rows = np.arange(self.n_cells) if rows is None else rows
-        return self.to_block(self._sample, rows, self.hidden_columns(rows))
+        return self.to_block(self.rows(rows) if self.is_in_memory else self._sample, rows, self.hidden_columns(rows))
 
     @cached_property
     def holds_counts(self) -> bool:
