@@ -311,6 +311,13 @@ def test_a_function_gets_a_backed_object_in_memory(adata, tmp_path):
     backed.file.close()
 
 
+def test_coordinates_that_some_cells_lack_are_not_used(adata, caplog):
+    adata.obsm["spatial"][3] = np.nan
+    table = embedding(adata, labels_key="region", methods="near", n_bootstrap=0)
+    assert not table["metric"].str.contains("continuity").any()
+    assert "for 1 of 120 cells" in caplog.text
+
+
 def test_no_expression_at_all(adata):
     adata.X = adata.X * 0
     with pytest.raises(ValueError, match="adata has no expression"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import scanpy_sct as sct
@@ -32,6 +33,20 @@ def test_observed_beside_imputed(imputed, basis):
     np.testing.assert_allclose(np.sort(shown(axes[1, 1])), np.sort(imputed.obsm["sct_unmeasured"]["CD79B"]))
     points = np.asarray(axes[0, 0].collections[0].get_offsets())
     np.testing.assert_allclose(points, imputed.obsm["X_umap" if basis else "spatial"])
+
+
+def test_cells_without_coordinates_are_not_drawn(imputed):
+    adata = imputed.copy()
+    adata.obsm["spatial"] = pd.DataFrame(adata.obsm["spatial"], adata.obs_names, ["x", "y"])
+    adata.obsm["spatial"].insert(0, "cell_id", range(60))
+    adata.obsm["spatial"].iloc[0, 1:] = np.nan
+    points = np.asarray(sct.pl.imputed(adata, "LYZ")[0, 0].collections[0].get_offsets())
+    np.testing.assert_allclose(points, imputed.obsm["spatial"][1:])
+    adata.obsm["spatial"][["x", "y"]] = np.nan
+    points = np.asarray(sct.pl.imputed(adata, "LYZ", sort_order=False)[0, 0].collections[0].get_offsets())
+    np.testing.assert_allclose(points, imputed.obsm["X_umap"])
+    with pytest.raises(ValueError, match="choose another basis"):
+        sct.pl.imputed(adata, "LYZ", basis="spatial")
 
 
 def test_tissue_is_drawn_as_the_image_has_it(imputed):

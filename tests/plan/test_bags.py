@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import pdist
 
-from scanpy_sct.plan.bags import in_spacings, plan_bags, similarity_points
+from scanpy_sct.plan.bags import CellsToPlan, bag_points, in_spacings, plan_bags, similarity_points
 
 
 def targets(bags) -> np.ndarray:
@@ -70,6 +70,14 @@ def test_similarity_ignores_depth():
 def test_cells_without_any_values_are_all_alike(recwarn):
     assert not similarity_points(sparse.csr_matrix((6, 9), dtype=np.float32), seed=0).any()
     assert not recwarn.list
+
+
+def test_points_of_cells_without_coordinates():
+    coordinates = np.array([[0.0, 1], [np.nan, 2]])
+    cells = CellsToPlan(coordinates, lambda: sparse.csr_matrix((2, 9), dtype=np.float32), 0)
+    with pytest.raises(ValueError, match="NaN or infinite for 1 of 2 cells"):
+        bag_points("auto", cells)
+    assert bag_points("random", cells) is None
 
 
 def test_places_in_spacings_are_alike_in_any_unit():

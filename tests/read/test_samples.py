@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
+from scanpy_sct.read.samples import missed_samples, read_samples
 
 
 @pytest.fixture
@@ -64,29 +64,7 @@ def test_cells_at_one_place_are_noticed(adata):
     assert missed_samples(adata, np.array([[0.0, 1], [1, 0], [1, 1]])) == ""
     found = missed_samples(adata, np.zeros((3, 2)))
     assert "3 cells lie exactly where another does" in found
+    assert missed_samples(adata, np.array([[0.0, 1], [np.nan, np.nan], [np.nan, np.nan]])) == ""
     assert "library_key='<" in found
     adata.obs["section"] = ["a", "b", "b"]
     assert "library_key='section'" in missed_samples(adata, np.zeros((3, 2)))
-
-
-def test_coordinates(adata):
-    assert read_coordinates(adata) is None
-    adata.obsm["spatial"] = np.arange(9).reshape(3, 3)
-    found = read_coordinates(adata)
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, [[0, 1], [3, 4], [6, 7]])
-    adata.obsm["spatial"] = pd.DataFrame({"x": [0, 1, 2], "y": [3, 4, 5]}, index=adata.obs_names)
-    np.testing.assert_array_equal(read_coordinates(adata), [[0, 3], [1, 4], [2, 5]])
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_bad_coordinates(adata, bad):
-    adata.obsm["spatial"] = np.array([[0, 1], [bad, 2], [3, 4]])
-    with pytest.raises(ValueError, match="for 1 of 3 cells"):
-        read_coordinates(adata)
-    adata.obsm["spatial"] = np.ones((3, 1))
-    with pytest.raises(ValueError, match=r"columns x and y, found shape \(3, 1\)"):
-        read_coordinates(adata)
-    adata.obsm["spatial"] = np.array([["a", "b"]] * 3, dtype=object)
-    with pytest.raises(ValueError, match="must hold numbers"):
-        read_coordinates(adata)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from scanpy_sct.run.checks import check_computable
@@ -13,6 +14,11 @@ def test_what_cannot_be_computed_raises_an_error(pbmc, tiny_checkpoint):
     check_computable(tiny_checkpoint, reader.block(), ComputeOptions())
     with pytest.raises(ValueError, match="bags='spatial' needs coordinates"):
         check_computable(tiny_checkpoint, reader, ComputeOptions(bags="spatial"))
+    reader.coordinates = np.full((10, 2), np.nan)
+    with pytest.raises(ValueError, match="for 10 of 10 cells"):
+        check_computable(tiny_checkpoint, reader, ComputeOptions(bags="spatial"))
+    check_computable(tiny_checkpoint, reader, ComputeOptions(bags="random"))
+    reader.coordinates = None
     with pytest.raises(ValueError, match="bags='x' is not known"):
         check_computable(tiny_checkpoint, reader, ComputeOptions(bags="x"))
     with pytest.raises(ValueError, match="precision='half' is not known"):

@@ -266,6 +266,33 @@ def test_a_network_that_reads_coordinates_requires_them(adata, compact_checkpoin
             function(adata, model=model)
 
 
+def test_coordinates_of_some_cells_are_needed_only_where_they_are_used(adata, compact_checkpoint):
+    from dataclasses import replace
+
+    from scanpy_sct.model import make_network
+
+    adata.obsm["spatial"] = np.random.default_rng(0).random((40, 2))
+    expected = sct.tl.impute(adata, model=compact_checkpoint, bags="similar", copy=True)
+    vectors = sct.tl.embed(adata, model=compact_checkpoint, copy=True).obsm["X_sct"]
+    adata.obsm["spatial"][3] = np.nan
+    found = sct.tl.impute(adata, model=compact_checkpoint, bags="similar", copy=True)
+    np.testing.assert_array_equal(found.layers["sct"], expected.layers["sct"])
+    found = sct.tl.embed(adata, model=compact_checkpoint, copy=True)
+    np.testing.assert_array_equal(found.obsm["X_sct"], vectors)
+    config = replace(compact_checkpoint.config, reads_coordinates=True)
+    reading = replace(compact_checkpoint, network=make_network(config, 512).eval())
+    for function in (sct.pp.check, sct.tl.impute):
+        with pytest.raises(ValueError, match=r"for 1 of 40 cells.*bags='similar'"):
+            function(adata, model=compact_checkpoint)
+    for function in (sct.pp.check, sct.tl.impute, sct.tl.embed):
+        with pytest.raises(ValueError, match="for 1 of 40 cells"):
+            function(adata, model=reading, bags="random")
+    adata.obsm["spatial"][:] = np.nan
+    assert sct.pp.check(adata, model=compact_checkpoint).bag_policy == "similar"
+    found = sct.tl.impute(adata, model=compact_checkpoint, copy=True)
+    np.testing.assert_array_equal(found.layers["sct"], expected.layers["sct"])
+
+
 def test_the_weights_of_the_blend_are_written(adata, compact_checkpoint):
     sct.tl.impute(adata, model=compact_checkpoint)
     fraction, source = adata.var["sct_network_fraction"], adata.var["sct_source"]

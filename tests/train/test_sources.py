@@ -79,6 +79,11 @@ def test_files_that_cannot_be_read_are_refused(files, vocabulary, tmp_path):
     adata.X = adata.X.tocsc()
     with pytest.raises(ValueError, match="stored by genes"):
         open_source(written(adata, tmp_path, "h5ad"), vocabulary)
+    adata = ad.read_h5ad(files[1])
+    adata.obsm["spatial"][3] = np.nan
+    (tmp_path / "part").mkdir()
+    with pytest.raises(ValueError, match=r"part.*cells\.h5ad: obsm\['spatial'\] is NaN or infinite for 1 of 80 cells"):
+        open_source(written(adata, tmp_path / "part", "h5ad"), vocabulary)
     other = ad.AnnData(np.ones((3, 2), np.float32), var=pd.DataFrame(index=["x", "y"]))
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="Only 0 of 2 names"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import Bag, choose_policy
+from scanpy_sct.plan.bags import Bag, check_complete, choose_policy
 from scanpy_sct.plan.blocks import plan_blocks, rows_of_samples
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
@@ -104,6 +104,8 @@ class Embedder:
             seed=options.seed,
             by_sample=by_sample,
         )
+        if self.plan.policy == "spatial" and not by_sample:
+            check_complete(cells.coordinates)
         self._checkpoint, self._options, self._cells = checkpoint, options, cells
         self._coordinates = network_coordinates(checkpoint, cells.coordinates, cells.samples)
         self._max_cells = min(BLOCK_CELLS, options.block_size) if by_sample else options.block_size

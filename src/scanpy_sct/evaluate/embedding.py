@@ -13,8 +13,9 @@ from scanpy_sct.evaluate._arguments import check_number, read_strings
 from scanpy_sct.evaluate.embedding_methods import EmbeddingInput, check_vectors, stored_embeddings
 from scanpy_sct.evaluate.embedding_metrics import N_FOLDS, Cells
 from scanpy_sct.evaluate.registry import NEEDS, choose, registered
+from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.options import GivenScale, ReadOptions
-from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.samples import read_samples
 from scanpy_sct.run.options import as_seed
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def embedding(
         labels=_read_labels(adata, labels_key),
         batches=_read_batches(adata, batch_key),
         samples=read_samples(adata, library_key)[0],
-        coordinates=read_coordinates(adata),
+        coordinates=_read_complete(adata),
         n_clusters=n_clusters,
         n_bootstrap=n_bootstrap,
         seed=seed,
@@ -157,6 +158,14 @@ def embedding(
         vectors = ready[each.name] if each.name in ready else _vectors(each, given)
         rows += [{"method": each.name, **row} for row in _score(cells, vectors, scored_by)]
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _read_complete(adata: AnnData) -> np.ndarray | None:
+    """Read the coordinates of all cells; None if any has none, with a warning."""
+    coordinates, findings = read_coordinates(adata)
+    for text in findings:
+        logger.warning(text)
+    return coordinates if coordinates is not None and np.isfinite(coordinates).all() else None
 
 
 def _vectors(chosen: Method, given: EmbeddingInput) -> np.ndarray:

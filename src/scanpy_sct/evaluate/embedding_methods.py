@@ -13,6 +13,7 @@ from scipy import sparse
 from scanpy_sct.evaluate._arguments import check_expression
 from scanpy_sct.evaluate.registry import Method, method
 from scanpy_sct.read.columns import read_names
+from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.not_genes import find_not_genes
 from scanpy_sct.read.options import ReadOptions
@@ -82,7 +83,7 @@ class EmbeddingInput:
             case "batches":
                 return self.batches is not None
             case "coordinates":
-                return "spatial" in self.source.obsm
+                return read_coordinates(self.source)[0] is not None
             case "expression":
                 return self._matrix.nnz > 0
             case "counts":

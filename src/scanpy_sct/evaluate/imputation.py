@@ -15,6 +15,7 @@ from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.registry import choose
 from scanpy_sct.evaluate.source import read_source
 from scanpy_sct.evaluate.tasks import build_task, parse_task
+from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.gene_table import released_vocabulary
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.options import as_seed
@@ -158,7 +159,7 @@ def imputation(
         "checkpoint": checkpoint is not None,
         "training_frequencies": checkpoint is not None and training_detection(checkpoint) is not None,
         "labels": labels_key is not None,
-        "coordinates": getattr(adata, "obsm", {}).get("spatial") is not None,
+        "coordinates": hasattr(adata, "obsm") and read_coordinates(adata)[0] is not None,
     }
     chosen = choose("imputation", methods, lambda need: available.get(need, False))
     source = read_source(

@@ -9,7 +9,7 @@ import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.impute.options import ImputeSettings
-from scanpy_sct.plan.bags import choose_policy
+from scanpy_sct.plan.bags import check_complete, choose_policy
 from scanpy_sct.plan.blocks import PlannedCells, plan_blocks, plan_fit
 from scanpy_sct.plan.passes import BlockMasks, Passes
 from scanpy_sct.read.reader import CellBlock, CellReader
@@ -93,6 +93,8 @@ def plan_imputation(
         The bags are not known or not possible, or the network reads coordinates and there are none.
     """
     policy = choose_policy(options.bags, has_coordinates=reader.coordinates is not None)
+    if policy == "spatial":
+        check_complete(reader.coordinates)
     coordinates = network_coordinates(checkpoint, reader.coordinates, reader.samples)
     requested = np.zeros(len(reader.measured), dtype=bool)
     requested[reader.measured if settings.genes is None else settings.genes] = True

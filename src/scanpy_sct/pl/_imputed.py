@@ -11,6 +11,7 @@ from anndata import AnnData
 from scanpy_sct.get import imputed as get_imputed
 from scanpy_sct.get.find import find_imputed
 from scanpy_sct.pl._common import read_observed
+from scanpy_sct.read.coordinates import read_coordinates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +88,9 @@ def imputed(
     field = _find_basis(adata, basis)
     columns = find_imputed(adata, genes, key).columns
     observed = read_observed(adata, key, np.maximum(columns, 0))
-    points = AnnData(obs=pd.DataFrame(index=adata.obs_names), obsm={field: np.asarray(adata.obsm[field])[:, :2]})
+    coordinates = _read_points(adata, field)
+    shown = np.isfinite(coordinates).all(axis=1)
+    points = AnnData(obs=pd.DataFrame(index=adata.obs_names[shown]), obsm={field: coordinates[shown]})
     axes = _make_axes(axes, points.obsm[field], results.n_vars, figsize)
     style = {"cmap": cmap, "size": size, **kwargs}
     for number, (gene, column) in enumerate(zip(results.var_names, columns, strict=True)):
@@ -95,8 +98,8 @@ def imputed(
         if column < 0:
             _draw(points, field, None, left, title=f"{gene}, not measured", **style)
         else:
-            _draw(points, field, observed[:, number], left, title=f"{gene}, observed", **style)
-        _draw(points, field, results.X[:, number], right, title=f"{gene}, imputed", **style)
+            _draw(points, field, observed[shown, number], left, title=f"{gene}, observed", **style)
+        _draw(points, field, results.X[shown, number], right, title=f"{gene}, imputed", **style)
     if size is None and field == "spatial":
         _fit_points(axes, points.obsm[field])
     if show:
@@ -107,10 +110,21 @@ def imputed(
 def _find_basis(adata: AnnData, basis: str | None) -> str:
     candidates = ["spatial", "X_umap"] if basis is None else [basis, f"X_{basis}"]
     found = [name for name in candidates if name in adata.obsm]
+    if basis is None and len(found) > 1 and read_coordinates(adata)[0] is None:
+        found = found[1:]
     if not found:
         msg = f"basis={basis!r} is not in adata.obsm; available: {', '.join(map(repr, adata.obsm)) or 'nothing'}."
         raise KeyError(msg)
     return found[0]
+
+
+def _read_points(adata: AnnData, field: str) -> np.ndarray:
+    """Read the coordinates to plot, (cells, 2)."""
+    points = read_coordinates(adata)[0] if field == "spatial" else np.asarray(adata.obsm[field])[:, :2]
+    if points is None:
+        msg = "adata.obsm['spatial'] has no coordinates (all are NaN or infinite); choose another basis=."
+        raise ValueError(msg)
+    return points
 
 
 def _make_axes(

@@ -62,9 +62,27 @@ def choose_policy(bags: str, *, has_coordinates: bool) -> str:
     return bags
 
 
+def check_complete(coordinates: np.ndarray) -> None:
+    """Raise a ValueError if the coordinates of some cells are NaN or infinite; to be called where they are used."""
+    n_bad = int((~np.isfinite(coordinates)).any(axis=1).sum())
+    if n_bad:
+        msg = (
+            f"obsm['spatial'] is NaN or infinite for {n_bad} of {len(coordinates)} cells, and coordinates are used. "
+            "Remove these cells, or use no coordinates: pass bags='similar' to functions with this argument, or delete "
+            "or rename obsm['spatial']."
+        )
+        raise ValueError(msg)
+
+
 def bag_points(bags: str, cells: CellsToPlan) -> np.ndarray | None:
-    """Return the points of the policy that ``bags`` names, ``"auto"`` included; raises as :func:`choose_policy`."""
-    return POLICIES[choose_policy(bags, has_coordinates=cells.coordinates is not None)](cells)
+    """Return the points of the policy that ``bags`` names, ``"auto"`` included.
+
+    Raises as :func:`choose_policy` and :func:`check_complete`.
+    """
+    policy = choose_policy(bags, has_coordinates=cells.coordinates is not None)
+    if policy == "spatial":
+        check_complete(cells.coordinates)
+    return POLICIES[policy](cells)
 
 
 def plan_bags(samples: np.ndarray, size: int, rng: np.random.Generator, points: np.ndarray | None = None) -> list[Bag]:

@@ -17,6 +17,7 @@ from scipy import sparse
 from scanpy_sct.read.block import CellBlock
 from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
 from scanpy_sct.read.columns import index_of, read_names
+from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.hide import HiddenEntries, open_hide
@@ -25,7 +26,7 @@ from scanpy_sct.read.lacking import LackingTest, count_detected
 from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
-from scanpy_sct.read.samples import missed_samples, read_coordinates, read_samples
+from scanpy_sct.read.samples import missed_samples, read_samples
 from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
 from scanpy_sct.read.storage import InMemory
 from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
@@ -91,13 +92,13 @@ class CellReader:
         names = read_names(adata, options.gene_names)
         self.samples, self.sample_names = read_samples(adata, options.library_key)
         self._hidden = HiddenEntries(by_user, self.samples)
-        self.coordinates = read_coordinates(adata)
+        self.coordinates, self.findings = read_coordinates(adata)
         not_genes = find_not_genes(adata.var, names)
         self.not_genes = not_genes if not_genes.any() else None
         # Names are checked before the matrix, which may be large and on disk, is read.
         genes = match_genes(names, vocabulary, is_gene=~not_genes)
         check_match(genes, names[~not_genes], vocabulary, adata, options.gene_names, min_genes)
-        self.findings: list[str] = [symbols_among_ids(genes, adata.var)]
+        self.findings.append(symbols_among_ids(genes, adata.var))
         if options.library_key is None:
             self.findings.append(missed_samples(adata, self.coordinates))
         self.vocabulary = vocabulary

@@ -1,4 +1,4 @@
-"""Read the sample and the coordinates of each cell."""
+"""Read the sample of each cell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.read.columns import as_frame, as_series, check_is_name, read_column
+from scanpy_sct.read.columns import as_series, check_is_name, read_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -59,7 +59,7 @@ def sample_columns(adata: AnnData) -> list[str]:
 def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
     """Return a warning if an object that is read without `library_key` seems to hold several samples; else "".
 
-    ``coordinates`` come from :func:`read_coordinates`.
+    ``coordinates`` come from :func:`scanpy_sct.read.coordinates.read_coordinates`.
     """
     columns = sample_columns(adata)
     signs = [f"adata.obs[{name!r}] has {as_series(adata.obs[name]).nunique()} values" for name in columns[:1]]
@@ -75,37 +75,7 @@ def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
 
 def _count_shared(coordinates: np.ndarray) -> int:
     """Count the cells that have the same coordinates as another one."""
+    coordinates = coordinates[np.isfinite(coordinates).all(axis=1)]
     # Complex numbers are sorted many times faster than rows of two.
     _, counts = np.unique(coordinates[:, 0] + 1j * coordinates[:, 1], return_counts=True)
     return int(counts[counts > 1].sum())
-
-
-def read_coordinates(adata: AnnData) -> np.ndarray | None:
-    """Read the first two columns of `adata.obsm["spatial"]`, (n_obs, 2) float64, in their own unit; None: no entry.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two columns, or values that are not finite numbers.
-    """
-    if "spatial" not in adata.obsm:
-        return None
-    stored = as_frame(adata.obsm["spatial"])
-    stored = stored.compute() if hasattr(stored, "compute") else stored
-    try:
-        coordinates = np.asarray(stored, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        msg = f"adata.obsm['spatial'] must hold numbers: {error}"
-        raise ValueError(msg) from error
-    if coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        msg = f"adata.obsm['spatial'] must have the columns x and y, found shape {coordinates.shape}."
-        raise ValueError(msg)
-    coordinates = coordinates[:, :2]
-    n_bad = int((~np.isfinite(coordinates)).any(axis=1).sum())
-    if n_bad:
-        msg = (
-            f"adata.obsm['spatial'] is NaN or infinite for {n_bad} of {adata.n_obs} cells. Remove these cells, or "
-            "delete or rename adata.obsm['spatial'] to use no coordinates."
-        )
-        raise ValueError(msg)
-    return coordinates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scanpy_sct.plan.bags import choose_policy
+from scanpy_sct.plan.bags import check_complete, choose_policy
 from scanpy_sct.run.inputs import check_coordinates
 
 if TYPE_CHECKING:
@@ -22,5 +22,7 @@ def check_computable(checkpoint: Checkpoint, cells: CellReader | CellBlock, opti
     from scanpy_sct.run.device import choose_device, choose_precision  # torch is slow to import
 
     check_coordinates(checkpoint, cells.coordinates)
-    choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
+    policy = choose_policy(options.bags, has_coordinates=cells.coordinates is not None)
+    if policy == "spatial":
+        check_complete(cells.coordinates)
     choose_precision(options.precision, choose_device(options.device))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import Bag, CellsToPlan, bag_points, in_spacings, plan_bags
+from scanpy_sct.plan.bags import Bag, CellsToPlan, bag_points, check_complete, in_spacings, plan_bags
 from scanpy_sct.plan.tokens import TokenRules, make_tokens
 from scanpy_sct.read.reader import CellBlock
 
@@ -66,13 +66,16 @@ def token_rules(checkpoint: Checkpoint, genes: np.ndarray | slice = slice(None))
 
 
 def check_coordinates(checkpoint: Checkpoint, coordinates: np.ndarray | None) -> None:
-    """Raise a ValueError if the network reads coordinates, and the data have none."""
-    if checkpoint.config.reads_coordinates and coordinates is None:
+    """Raise a ValueError if the network reads coordinates, and some or all cells have none."""
+    if not checkpoint.config.reads_coordinates:
+        return
+    if coordinates is None:
         msg = (
             f"The model {checkpoint.name!r} reads coordinates from .obsm['spatial'], and there are none; "
             "use a model that does not, such as 'sct-mini'."
         )
         raise ValueError(msg)
+    check_complete(coordinates)
 
 
 def network_coordinates(

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scanpy_sct.plan.bags import check_complete
 from scanpy_sct.read.cell_file import check_cell_file
+from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.gene_check import check_match
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.reader import pick_genes
-from scanpy_sct.read.samples import read_coordinates, read_samples
+from scanpy_sct.read.samples import read_samples
 from scanpy_sct.read.scale import TokenValues, find_scale
 from scanpy_sct.train.census import CensusCells
 
@@ -112,14 +114,19 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     genes = match_genes(names, vocabulary, totals=totals, is_gene=is_gene, ids=ids_beside(shell.var))
     try:
         check_match(genes, names[is_gene], vocabulary, shell, None, min(MIN_GENES, (vocabulary != "").sum() // 2))
+        coordinates, findings = read_coordinates(shell)
+        if coordinates is not None:
+            check_complete(coordinates)
     except ValueError as error:
         msg = f"{path}: {error}"
         raise ValueError(msg) from error
+    for text in findings:
+        logger.warning("%s: %s", path, text)
     measured = np.zeros(len(vocabulary), dtype=bool)
     measured[genes.gene_index] = True
     samples, _ = read_samples(shell, library_key if library_key in shell.obs else None)
     logger.info("%s: %d cells, %d genes of the vocabulary", path.stem, shell.n_obs, measured.sum())
-    return FileSource(path.stem, measured, samples, read_coordinates(shell), matrix, genes, is_gene)
+    return FileSource(path.stem, measured, samples, coordinates, matrix, genes, is_gene)
 
 
 def _genes_of(matrix: Any, is_gene: np.ndarray) -> sparse.csr_matrix:
