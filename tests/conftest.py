@@ -107,16 +107,16 @@ def pbmc():
 
 @pytest.fixture(scope="session")
 def with_antibodies():
-    """Put antibodies with the names of the first genes before these, as `feature_types` says: a function."""
+    """Put three antibodies before the genes, as `feature_types` says: a function of an object."""
     import anndata as ad
     import numpy as np
     import pandas as pd
     from scipy import sparse
 
-    def joined(adata, n=3):
-        counts = np.random.default_rng(0).poisson(30, size=(adata.n_obs, n)).astype(np.float32)
+    def joined(adata):
+        counts = np.random.default_rng(0).poisson(30, size=(adata.n_obs, 3)).astype(np.float32)
         antibodies = ad.AnnData(sparse.csr_matrix(counts), obs=pd.DataFrame(index=adata.obs_names))
-        antibodies.var_names = adata.var_names[:n]
+        antibodies.var_names = ["CD45", "CD56", "CD20"]
         antibodies.var["feature_types"] = "Antibody Capture"
         genes = adata.copy()
         genes.var["feature_types"] = "Gene Expression"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_SYMBOLS_AMONG_IDS = 0.2
+"""Fraction of the genes."""
+
 
 def check_match(
     match: GeneMatch,
@@ -49,10 +52,10 @@ def check_match(
 def symbols_among_ids(genes: GeneMatch, var: Any) -> str:
     """Return a warning if, among Ensembl ids, some columns are taken for genes by symbols alone; else "".
 
-    Where `.var` says of what type the columns are, these are genes.
+    Where `.var` says of what type the columns are, these are genes; and many symbols are no sign of antibodies.
     """
     names = genes.symbols_among_ids
-    if not names or has_types(var):
+    if not names or has_types(var) or len(names) > MAX_SYMBOLS_AMONG_IDS * len(genes.columns):
         return ""
     examples = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
     return (

@@ -42,17 +42,79 @@ def data_frame(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "NaN in some rows of `obsm['spatial']`",
+    "NaN in some rows of `obsm['spatial']`, where coordinates are used",
     "leave these cells out, or go without coordinates",
     ValueError,
-    r"adata\.obsm\['spatial'\]",
-    "NaN or infinite for 2 of 40 cells",
-    r"Remove these cells, or delete or rename adata\.obsm\['spatial'\]",
+    r"obsm\['spatial'\]",
+    "NaN or infinite for 2 of 40 cells, and coordinates are used",
+    "Remove these cells, or use no coordinates: pass bags='similar'",
     on=("check", "impute"),
 )
 def some_nan(scene: Scene) -> None:
     spatial(scene)
     scene.adata.obsm["spatial"][:2, 0] = np.nan
+
+
+@ROWS.warns(
+    "NaN in some rows of `obsm['spatial']`, and `bags='similar'`",
+    "computed without coordinates",
+    "NaN or infinite for 2 of 40 cells",
+    "Coordinates can only be used after you remove these cells",
+    on=("check", "impute", "embed"),
+)
+def some_nan_unused(scene: Scene) -> None:
+    some_nan(scene)
+    scene.arguments["bags"] = "similar"
+
+
+@ROWS.warns(
+    "NaN in all rows of `obsm['spatial']`",
+    "read as no coordinates",
+    r"adata\.obsm\['spatial'\] is NaN or infinite for all cells; the cells are read as having no coordinates",
+    on=("check", "impute", "embed"),
+)
+def all_nan(scene: Scene) -> None:
+    scene.adata.obsm["spatial"] = np.full((scene.adata.n_obs, 2), np.nan)
+
+
+def table(scene: Scene, **columns: np.ndarray) -> None:
+    """Put a table into `obsm`."""
+    scene.adata.obsm["spatial"] = pd.DataFrame(columns, index=scene.adata.obs_names)
+
+
+@ROWS.same(
+    "a DataFrame with other columns beside x and y (`cell_id`, `x_centroid`, `y_centroid`)",
+    "the columns are found by their names",
+    than=spatial,
+)
+def other_columns(scene: Scene) -> None:
+    spatial(scene)
+    points = scene.adata.obsm["spatial"]
+    table(scene, cell_id=np.arange(len(points)), x_centroid=points[:, 0], y_centroid=points[:, 1])
+
+
+@ROWS.warns(
+    "a DataFrame with several pairs of coordinates, one of which is usual",
+    "names the pair that is read",
+    "'CenterX_global_px' and 'CenterY_global_px' are read as x and y",
+    r"Keep the two right ones: .*\[\['x', 'y'\]\]",
+    on=("check", "impute"),
+)
+def several_pairs(scene: Scene) -> None:
+    names = ("CenterX_local_px", "CenterY_local_px", "CenterX_global_px", "CenterY_global_px")
+    table(scene, **{name: np.random.default_rng(n).random(scene.adata.n_obs) for n, name in enumerate(names)})
+
+
+@ROWS.refused(
+    "a DataFrame in which x and y cannot be told",
+    "",
+    ValueError,
+    r"adata\.obsm\['spatial'\]",
+    "has the columns 'cell_id', 'first', 'second'",
+    "Name them 'x' and 'y'",
+)
+def unknown_columns(scene: Scene) -> None:
+    table(scene, **{name: np.arange(scene.adata.n_obs) for name in ("cell_id", "first", "second")})
 
 
 @ROWS.refused(

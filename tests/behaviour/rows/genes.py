@@ -93,6 +93,12 @@ def duplicates(scene: Scene) -> None:
     add_columns(scene, ["LYZ-1"], 1)
 
 
+@ROWS.same("an antibody with the symbol of a gene, among Ensembl ids", "the id wins", on=("embed",))
+def symbols_of_ids(scene: Scene) -> None:
+    scene.adata.var_names = ensembl_ids(scene)
+    add_columns(scene, ["LYZ", "CD79A"], 300)
+
+
 @ROWS.same("symbols in another column of `.var`", "read with `gene_names=`")
 def other_column(scene: Scene) -> None:
     scene.adata.var["symbol"] = scene.adata.var_names.to_numpy()
