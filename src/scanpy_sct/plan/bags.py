@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
 
 from scanpy_sct.sparse_tools import log_normalise, with_data
 
@@ -155,14 +156,18 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
     -------
     (cells, up to ``n_components``) float array.
     """
-    from sklearn.decomposition import TruncatedSVD
+    from sklearn.utils.extmath import randomized_svd, svd_flip
 
     linear = with_data(log_values, np.expm1(log_values.data.astype(np.float32)))
     values = log_normalise(linear, totals=np.asarray(linear.sum(axis=1)).ravel())
     n_components = min(n_components, min(values.shape) - 1)
     if n_components < 1 or values.nnz == 0:
         return np.zeros((values.shape[0], 1))
-    return TruncatedSVD(n_components, random_state=seed).fit_transform(values)
+    # The same as `TruncatedSVD`, which imports much of scikit-learn. Several threads would only wait for one another.
+    with threadpool_limits(1, user_api="blas"):
+        left, _, components = randomized_svd(values, n_components, n_iter=5, random_state=seed, flip_sign=False)
+        _, components = svd_flip(left, components, u_based_decision=False)
+        return values @ components.T
 
 
 def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:
