@@ -129,6 +129,7 @@ def test_another_column_that_may_hold_the_types_is_named(caplog):
         (pd.DataFrame({"a": ["x", "y"], "b": ["z", "w"]}), "none of them holds mostly genes"),
         (pd.DataFrame([["CD79A", "CD3E"]], columns=["B", "B"]), "several columns 'B'"),
         (pd.DataFrame({"B": ["CD79AA", "MS44A1", "MS4A1"], "T": MARKERS["T"]}), "not known: CD79AA, MS44A1"),
+        (pd.DataFrame({"B": ["CD19", "AC99.1", "ZQ99XW"], "T": MARKERS["T"]}), "not known: AC99.1, ZQ99XW"),
         (pd.DataFrame({"B": ["CD79AA", "MS44A1"], "T": ["CD3D", "CD3E"]}), "not known: CD79AA, MS44A1"),
         (
             pd.DataFrame({"a": ["CD4", "CD4", "CD8"], "b": ["IL7R", "CD3E", "CD8A"]}),
