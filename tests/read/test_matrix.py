@@ -115,7 +115,7 @@ def test_scaled_data_with_the_way_out():
 
 def test_scaled_data_without_another_matrix():
     with pytest.raises(ValueError, match=r"are needed\. Use the object from before scaling\.$"):
-        read_matrix(ad.AnnData(COUNTS - 1))
+        read_matrix(ad.AnnData(COUNTS - 0.7))
 
 
 def test_a_layer_must_be_a_name():
@@ -126,6 +126,15 @@ def test_a_layer_must_be_a_name():
 def test_overflown_integers():
     with pytest.raises(ValueError, match="integers below zero, as after an overflow"):
         read_matrix(ad.AnnData(np.array([[1, -32768]], dtype=np.int16)))
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_negative_integers_stored_as_floats(make):
+    with pytest.raises(
+        ValueError, match=r"integers below zero, .*subtraction .*before .*values were subtracted"
+    ) as found:
+        read_matrix(ad.AnnData(make(COUNTS - 1.0)))
+    assert "scaled" not in str(found.value)
 
 
 def test_not_numbers():

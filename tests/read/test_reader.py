@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from types import SimpleNamespace
 
 import anndata as ad
@@ -12,6 +13,7 @@ from scipy import sparse
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader, _warn_once
+from scanpy_sct.read.scale import sampled_rows
 
 VOCABULARY = released_vocabulary()
 
@@ -339,9 +341,92 @@ def test_other_objects(found, hint):
 
 
 def test_scaled_data(adata):
-    adata.X = adata.X.toarray() - 1
+    adata.X = adata.X.toarray() - 0.7
     with pytest.raises(ValueError, match=r"scaled or centred.*before scaling"):
         read(adata)
+
+
+def spoiled(adata, how):
+    """Return the cells with something that cannot be read."""
+    other, options = adata.copy(), {}
+    match how:
+        case "not an AnnData":
+            return other.X, options
+        case "no cells":
+            other = other[:0]
+        case "no layer":
+            options = {"layer": "x"}
+        case "layer of numbers":
+            options = {"layer": 3}
+        case "no X":
+            other.X = None
+        case "NaN":
+            other.X.data[0] = np.nan
+        case "negative":
+            other.raw, other.layers["a"] = adata, adata.X
+            other.X = other.X.toarray() - 0.7
+        case "subtracted":
+            other.X = other.X.toarray() - 1
+        case "empty":
+            other.X = other.X * 0
+        case "two scales":
+            other = ad.concat([adata] * 80, index_unique="-")
+            other.X[np.setdiff1d(np.arange(2400), sampled_rows(2400))[0], 0] = 0.5
+            other.X = pytest.importorskip("dask.array").from_array(other.X.toarray(), chunks=(100, 124))
+        case "no genes":
+            other.var_names = [str(number) for number in range(124)]
+            other.var["symbol"] = adata.var_names.to_numpy()
+        case "mouse":
+            other.var_names = adata.var_names.str.title()
+        case "transposed":
+            del other.var["gene_ids"]
+            other = other.T.copy()
+        case "peaks":
+            other.var["feature_types"] = "Peaks"
+        case "no column":
+            options = {"gene_names": "x"}
+        case "number":
+            options = {"gene_names": 3}
+        case "no samples":
+            options = {"library_key": "x"}
+        case "missing samples":
+            other.obs["section"] = [None] * 30
+            options = {"library_key": "section"}
+        case "coordinates":
+            other.obsm["spatial"] = np.ones((30, 1))
+    return other, options
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("not an AnnData", "no cells", "no layer", "layer of numbers", "no X", "NaN", "negative", "subtracted"),
+        *("empty", "two scales", "no genes", "mouse", "transposed", "peaks", "no column", "number", "no samples"),
+        *("missing samples", "coordinates"),
+    ],
+)
+def test_messages_name_the_object(adata, how):
+    found, options = spoiled(adata, how)
+    with pytest.raises((KeyError, TypeError, ValueError)) as of_query:
+        open_reader(found, **options).block()
+    with pytest.raises(of_query.type) as error:
+        open_reader(found, owner="reference", **options).block()
+    text = str(error.value)
+    assert "reference" in text or "library_key" in text
+    assert "adata." not in text.replace("adata.AnnData", "").replace("anndata.", "")
+    assert not re.search(r"(?<!reference_)\b(layer|gene_names)=", text)
+    of_query = str(of_query.value)
+    for name in ("layer", "gene_names"):
+        text = text.replace(f"reference_{name}", name)
+    assert text.replace("reference", "adata") == of_query
+
+
+def test_findings_name_the_object(adata):
+    adata.obsm["spatial"][:] = np.nan
+    adata.var_names = ["CD45", *adata.var["gene_ids"][1:]]
+    findings = open_reader(adata, owner="reference").findings
+    assert len(findings) == 3
+    assert all("reference" in text and "adata" not in text for text in findings)
 
 
 def test_a_vocabulary_of_its_own(adata, genes):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scanpy_sct.read.samples import missed_samples, read_samples
+from scanpy_sct.read.samples import missed_samples, read_samples, sample_columns
 
 
 @pytest.fixture
@@ -46,7 +46,14 @@ def test_bad_samples(adata):
         read_samples(adata, ["text"])
 
 
-@pytest.mark.parametrize("name", ["sample", "Batch", "library_id", "sections", "donor.id", "patientID", "slide"])
+@pytest.mark.parametrize(
+    "name",
+    """sample Batch library_id sections donor.id patientID slide fov orig.ident image_id roi core puck
+    tissue_section Tissue_Section dataset run lane slice region_of_interest replicate capture_area captureArea
+    experiment array orig_ident sampleid SampleName libraries batches slide_ID brain_section_label tma_core
+    10x_batch Run_Tissue_name library_preparation_batch PatientNumber GEM_group donor_no sequencing.run
+    field_of_view biological_replicate""".split(),
+)
 def test_columns_that_name_samples_are_noticed(adata, name):
     adata.obs[name] = ["a", "b", "b"]
     assert missed_samples(adata, None).endswith(f"library_key={name!r}.")
@@ -54,10 +61,33 @@ def test_columns_that_name_samples_are_noticed(adata, name):
     assert missed_samples(adata, None) == ""
 
 
-@pytest.mark.parametrize("name", ["text", "sample_quality", "batch_effect_score"])
+@pytest.mark.parametrize(
+    "name",
+    """text sample_quality batch_effect_score n_samples core_score array_row array_col cell_type leiden cluster louvain
+    region acronym tissue tumor_core is_core condition disease sex phase bulk_labels nuclei in_tissue in_sample
+    pct_image clusters_by_run annotation_source runtime cores_used sampled""".split(),
+)
 def test_other_columns_are_not(adata, name):
     adata.obs[name] = ["a", "b", "b"]
     assert missed_samples(adata, None) == ""
+
+
+def test_the_likeliest_column_is_named(adata):
+    for name in ("fov", "donor", "sample_id", "slide"):
+        adata.obs[name] = ["a", "b", "b"]
+    assert sample_columns(adata) == ["sample_id", "slide", "donor", "fov"]
+    assert missed_samples(adata, None, "reference") == (
+        "All cells of the reference are read as one sample, but reference.obs['sample_id'] has 2 values: for several "
+        "samples pass library_key='sample_id'."
+    )
+
+
+def test_decimal_numbers_and_names_of_cells_are_no_samples(adata):
+    adata.obs["run"] = [0.5, 1.0, 1.0]
+    adata.obs["image"] = ["a", "b", "c"]
+    assert missed_samples(adata, None) == ""
+    adata.obs["run"] = [np.nan, 1.0, 2.0]  # integers, some missing
+    assert "library_key='run'" in missed_samples(adata, None)
 
 
 def test_cells_at_one_place_are_noticed(adata):

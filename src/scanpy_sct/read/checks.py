@@ -16,13 +16,13 @@ from scanpy_sct.read.options import GivenScale
 from scanpy_sct.read.scale import MAX_LOG, Scale, contradicting_entries
 
 
-def check_object(adata: AnnData) -> None:
-    """Raise an error unless ``adata`` is an AnnData with cells and genes."""
+def check_object(adata: AnnData, owner: str = "adata") -> None:
+    """Raise an error unless ``adata`` is an AnnData with cells and genes; ``owner`` is its name in messages."""
     if not isinstance(adata, AnnData):
-        msg = f"adata must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
+        msg = f"{owner} must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
         raise TypeError(msg)
     if adata.n_obs == 0 or adata.n_vars == 0:
-        msg = f"adata has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
+        msg = f"{owner} has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
         raise ValueError(msg)
 
 
@@ -37,14 +37,17 @@ def _to_anndata(found: Any) -> str:
     return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
 
 
-def check_not_empty(matrix: sparse.csr_matrix, source: str, n_cells: int) -> None:
-    """Raise an error if all cells are empty; ``matrix`` has all of the ``n_cells`` cells, or some."""
+def check_not_empty(matrix: sparse.csr_matrix, source: str, n_cells: int, layer_argument: str = "layer") -> None:
+    """Raise an error if all cells are empty; ``matrix`` has all of the ``n_cells`` cells, or some.
+
+    ``source`` and ``layer_argument`` are the names of the matrix and of the argument that chooses it, for messages.
+    """
     if matrix.nnz:
         return
     some = "" if matrix.shape[0] == n_cells else f", in cells drawn from {n_cells:,}"
     msg = (
         f"{source} has no positive value: all {matrix.shape[0]:,} x {matrix.shape[1]:,} are zero{some}. "
-        "Pass the layer that holds the expression as `layer=`."
+        f"Pass the layer that holds the expression as `{layer_argument}=`."
     )
     raise ValueError(msg)
 
@@ -57,6 +60,8 @@ class ScaleCheck:
     scale: Scale
     given: GivenScale = "auto"
     """What the user says the values are; counts may then be decimals."""
+    layer_argument: str = "layer"
+    """The argument that chooses the matrix, which messages name."""
 
     def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
         """Check some rows of the object (None: all), and return them."""
@@ -69,7 +74,8 @@ class ScaleCheck:
             msg = (
                 f"{self.source} holds {found} (such as {matrix.data[is_bad][0]:.4g}) in "
                 f"{named_rows(matrix, is_bad, rows)}, while the cells that were looked at first hold {expected}: a "
-                "matrix must hold one kind of values. Pass another matrix as `layer=`, or correct these cells."
+                f"matrix must hold one kind of values. Pass another matrix as `{self.layer_argument}=`, or correct "
+                "these cells."
             )
             raise ValueError(msg)
         return matrix

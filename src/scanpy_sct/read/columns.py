@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scanpy_sct.read.options import argument_of
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -39,12 +41,13 @@ def read_column(table: Any, column: str, argument: str, where: str, hint: str = 
     return as_series(table[column])
 
 
-def read_names(adata: AnnData, gene_names: str | None) -> pd.Series:
+def read_names(adata: AnnData, gene_names: str | None, owner: str = "adata") -> pd.Series:
     """Return the gene name of each column of the matrix: `.var_names`, or a column of `.var`; index 0, 1, ..."""
-    check_is_name("gene_names", gene_names)
+    argument = argument_of(owner, "gene_names")
+    check_is_name(argument, gene_names)
     if gene_names is None:
         return pd.Series(index_of(adata.var).astype(str))
-    names = read_column(adata.var, gene_names, "gene_names", "adata.var", " None uses var_names.")
+    names = read_column(adata.var, gene_names, argument, f"{owner}.var", " None uses var_names.")
     return names.astype(object).reset_index(drop=True)
 
 

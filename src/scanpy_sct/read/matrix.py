@@ -12,6 +12,7 @@ from scipy import sparse
 
 from scanpy_sct.read.columns import check_is_name
 from scanpy_sct.read.not_genes import without_columns
+from scanpy_sct.read.options import argument_of
 from scanpy_sct.read.storage import StoredMatrix, open_stored
 
 if TYPE_CHECKING:
@@ -45,18 +46,20 @@ def read_matrix(adata: AnnData, layer: str | None = None, not_genes: np.ndarray 
     return open_matrix(adata, layer, not_genes).rows()
 
 
-def open_matrix(adata: AnnData, layer: str | None = None, not_genes: np.ndarray | None = None) -> ExpressionMatrix:
-    """Open `adata.X` (``layer=None``) or a layer; raises as :func:`read_matrix`.
+def open_matrix(
+    adata: AnnData, layer: str | None = None, not_genes: np.ndarray | None = None, owner: str = "adata"
+) -> ExpressionMatrix:
+    """Open `adata.X` (``layer=None``) or a layer; raises as :func:`read_matrix`. Messages name the object ``owner``.
 
     A matrix in memory is converted and checked here, any other as its rows are read.
     """
-    source = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    stored = open_stored(_pick(adata, layer), source)
+    source = f"{owner}.X" if layer is None else f"{owner}.layers[{layer!r}]"
+    stored = open_stored(_pick(adata, layer, owner), source)
     checks = ValueChecks(
         source,
-        _how_to_fix(adata, "scaling"),
-        _how_to_fix(adata, "its type was changed"),
-        str(stored.dtype),
+        _how_to_fix(adata, "scaling", owner),
+        _how_to_fix(adata, "its type was changed or values were subtracted", owner),
+        argument_of(owner, "layer"),
         not_genes,
     )
     if stored.is_in_memory:
@@ -71,10 +74,10 @@ class ValueChecks:
     source: str
     """Name of the matrix in messages."""
     if_scaled: str
-    if_overflown: str
+    if_subtracted: str
     """How to fix these."""
-    dtype: str
-    """Of the values as they are stored."""
+    layer_argument: str = "layer"
+    """The argument that chooses the matrix, which messages name."""
     not_genes: np.ndarray | None = None
     """(n_vars,) bool: columns whose values may be anything; None: none."""
 
@@ -99,17 +102,18 @@ class ValueChecks:
             msg = (
                 f"{self.source} holds {n_nan} NaN and {n_inf} infinite values, in "
                 f"{named_rows(matrix, ~np.isfinite(matrix.data), rows)}. Counts or log-normalised values are needed: "
-                "remove or correct the cells or genes with such values, or pass another matrix as `layer=`."
-                f"{_if_joined(matrix)}"
+                "remove or correct the cells or genes with such values, or pass another matrix as "
+                f"`{self.layer_argument}=`.{_if_joined(matrix)}"
             )
             raise ValueError(msg)
         if low < 0:
-            is_integer = np.issubdtype(self.dtype, np.integer)
-            found = "integers below zero, as after an overflow" if is_integer else "scaled or centred data"
+            are_integers = bool((matrix.data == np.rint(matrix.data)).all())
+            subtracted = "integers below zero, as after an overflow or a subtraction (differences, background)"
+            found = subtracted if are_integers else "scaled or centred data"
             msg = (
                 f"{self.source} holds negative values (smallest {low:.3g}, in "
                 f"{named_rows(matrix, matrix.data < 0, rows)}): {found}. "
-                f"Counts or log-normalised values are needed. {self.if_overflown if is_integer else self.if_scaled}"
+                f"Counts or log-normalised values are needed. {self.if_subtracted if are_integers else self.if_scaled}"
             )
             raise ValueError(msg)
 
@@ -186,24 +190,26 @@ def _if_joined(matrix: sparse.csr_matrix) -> str:
     )
 
 
-def _pick(adata: AnnData, layer: str | None) -> Any:
+def _pick(adata: AnnData, layer: str | None, owner: str) -> Any:
     """Return the stored matrix, not yet loaded."""
-    check_is_name("layer", layer)
+    argument, available = argument_of(owner, "layer"), _listed(adata.layers)
+    check_is_name(argument, layer)
     if layer is not None and layer not in adata.layers:
-        msg = f"layer={layer!r} is not in adata.layers; available: {_listed(adata.layers)}. layer=None reads adata.X."
+        msg = f"{argument}={layer!r} is not in {owner}.layers; available: {available}. {argument}=None reads {owner}.X."
         raise KeyError(msg)
     stored = adata.X if layer is None else adata.layers[layer]
     if stored is None:
-        msg = f"adata.X is None; pass one of the layers as `layer=`; available: {_listed(adata.layers)}."
+        msg = f"{owner}.X is None; pass one of the layers as `{argument}=`; available: {available}."
         raise ValueError(msg)
     return stored
 
 
-def _how_to_fix(adata: AnnData, before: str) -> str:
+def _how_to_fix(adata: AnnData, before: str, owner: str) -> str:
     """Return where the unscaled values might be."""
-    ways = ["Pass `adata.raw.to_adata()` if it holds them"] if adata.raw is not None else []
+    argument = argument_of(owner, "layer")
+    ways = [f"Pass `{owner}.raw.to_adata()` if it holds them"] if adata.raw is not None else []
     if any(name is not None for name in adata.layers):
-        ways.append(f"pass a layer that holds them as `layer=` (available: {_listed(adata.layers)})")
+        ways.append(f"pass a layer that holds them as `{argument}=` (available: {_listed(adata.layers)})")
     text = ", or ".join([*ways, f"use the object from before {before}"])
     return f"{text[0].upper()}{text[1:]}."
 

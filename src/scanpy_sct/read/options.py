@@ -36,4 +36,9 @@ class ReadOptions:
     @property
     def scale_argument(self) -> str:
         """The argument that gives the scale, which messages name."""
-        return "scale" if self.owner == "adata" else f"{self.owner}_scale"
+        return argument_of(self.owner, "scale")
+
+
+def argument_of(owner: str, argument: str) -> str:
+    """Return the name of an argument that is about `adata` or about another object: `layer`, `reference_layer`."""
+    return argument if owner == "adata" else f"{owner}_{argument}"

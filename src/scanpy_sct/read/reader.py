@@ -87,24 +87,25 @@ class CellReader:
         min_genes: int = 50,
     ) -> None:
         options = options or ReadOptions()
-        check_object(adata)
+        owner = options.owner
+        check_object(adata, owner)
         by_user = open_hide(adata, options.hide)
-        names = read_names(adata, options.gene_names)
-        self.samples, self.sample_names = read_samples(adata, options.library_key)
+        names = read_names(adata, options.gene_names, owner)
+        self.samples, self.sample_names = read_samples(adata, options.library_key, owner)
         self._hidden = HiddenEntries(by_user, self.samples)
-        self.coordinates, self.findings = read_coordinates(adata)
-        not_genes = find_not_genes(adata.var, names)
+        self.coordinates, self.findings = read_coordinates(adata, owner)
+        not_genes = find_not_genes(adata.var, names, owner)
         self.not_genes = not_genes if not_genes.any() else None
         # Names are checked before the matrix, which may be large and on disk, is read.
         genes = match_genes(names, vocabulary, is_gene=~not_genes)
-        check_match(genes, names[~not_genes], vocabulary, adata, options.gene_names, min_genes)
-        self.findings.append(symbols_among_ids(genes, adata.var))
+        check_match(genes, names[~not_genes], vocabulary, adata, options.gene_names, min_genes, owner)
+        self.findings.append(symbols_among_ids(genes, adata.var, owner))
         if options.library_key is None:
-            self.findings.append(missed_samples(adata, self.coordinates))
+            self.findings.append(missed_samples(adata, self.coordinates, owner))
         self.vocabulary = vocabulary
         self.obs_names, self.var_names = adata.obs_names, index_of(adata.var).astype(str)
         self.name_hashes = pd.util.hash_array(index_of(adata.obs).astype(str).to_numpy(dtype=object))
-        self._matrix: ExpressionMatrix | None = open_matrix(adata, options.layer, self.not_genes)
+        self._matrix: ExpressionMatrix | None = open_matrix(adata, options.layer, self.not_genes, owner)
         self._find_facts(token_scale, options)
         if genes.duplicates:
             totals, ids = self._column_totals(), ids_beside(adata.var)
@@ -121,11 +122,12 @@ class CellReader:
         """Find the properties of the values on some rows, and check all that are in memory."""
         rows = sampled_rows(self.n_cells)
         matrix = without_columns(self._matrix.rows(rows), self.not_genes)
-        check_not_empty(matrix, self._matrix.checks.source, self.n_cells)
+        checks = self._matrix.checks
+        check_not_empty(matrix, checks.source, self.n_cells, checks.layer_argument)
         self._sample = _without_hidden(matrix, self._hidden.user_rows(rows))
         self.scale = find_scale(self._sample, options.scale, options.scale_argument)
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
-        self._to_scale = ScaleCheck(self._matrix.checks.source, self.scale, options.scale)
+        self._to_scale = ScaleCheck(checks.source, self.scale, options.scale, checks.layer_argument)
         if self._matrix.is_in_memory:
             # Done once for all, so that the rows of a block need only be picked.
             matrix = _without_hidden(self._matrix.rows(), self._hidden.user_rows())

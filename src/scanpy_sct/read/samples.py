@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 from scanpy_sct.read.columns import as_series, check_is_name, read_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_SAMPLE_WORD = r"(sample|batch|library|section|donor|patient|slide)s?"
-_SAMPLE_COLUMN = re.compile(rf"{_SAMPLE_WORD}([_. -]?(id|ids|key|name|no|number))?", re.IGNORECASE)
+_SAMPLE_WORDS = (
+    *("sample", "biosample", "library", "specimen", "biopsy", "section", "slice", "puck", "core", "capture area"),
+    *("slide", "array", "chip", "orig ident", "gem group", "replicate", "rep", "lane", "channel", "run", "plate"),
+    *("batch", "donor", "patient", "subject", "individual", "participant", "animal", "embryo", "organoid"),
+    *(
+        "dataset",
+        "study",
+        "experiment",
+        "image",
+        "roi",
+        "region of interest",
+        "tma",
+        "run tissue",
+        "fov",
+        "field of view",
+    ),
+)
+"""Words for a sample, of which the first that is found is named: a sample rather than its donor or a field of view."""
+_WORDS_BEFORE = (
+    *("tissue", "brain", "tma", "capture", "visium", "xenium", "cosmx", "merfish", "merscope", "10x", "sequencing"),
+    *("seq", "biological", "technical", "bio", "tech", "sample", "library", "donor", "patient", "original", "orig"),
+    *("study", "imaging", "experiment", "experimental", "human", "geo", "slide", "array", "preparation", "prep"),
+)
+_WORDS_AFTER = ("id", "ids", "key", "name", "names", "no", "nr", "number", "num", "label", "code", "index", "uuid")
 MAX_SHARED_FRACTION = 0.1
 """Fraction of cells with the coordinates of another cell above which several sections are suspected."""
 
 
-def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_samples(
+    adata: AnnData, library_key: str | None = None, owner: str = "adata"
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read the sample of each cell from the column ``library_key``; None: all cells are one sample, `"all"`.
+
+    Messages name the object ``owner``.
 
     Returns
     -------
@@ -38,11 +66,11 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
     check_is_name("library_key", library_key)
     if library_key is None:
         return np.zeros(adata.n_obs, dtype=np.int64), ("all",)
-    values = read_column(adata.obs, library_key, "library_key", "adata.obs")
+    values = read_column(adata.obs, library_key, "library_key", f"{owner}.obs")
     n_missing = int(values.isna().sum())
     if n_missing:
         msg = (
-            f"adata.obs[{library_key!r}] (library_key) is missing for {n_missing} of {adata.n_obs} cells. "
+            f"{owner}.obs[{library_key!r}] (library_key) is missing for {n_missing} of {adata.n_obs} cells. "
             "Give every cell a sample, or remove these cells."
         )
         raise ValueError(msg)
@@ -51,26 +79,65 @@ def read_samples(adata: AnnData, library_key: str | None = None) -> tuple[np.nda
 
 
 def sample_columns(adata: AnnData) -> list[str]:
-    """Return the columns of `adata.obs` that seem, by their names, to hold samples, and have more than one value."""
-    named = [name for name in adata.obs if isinstance(name, str) and _SAMPLE_COLUMN.fullmatch(name)]
-    return [name for name in named if 1 < as_series(adata.obs[name]).nunique() < adata.n_obs]
+    """Return the columns of `adata.obs` that seem, by their names, to hold samples, and have more than one value.
+
+    The likeliest come first.
+    """
+    ranks = {name: _rank(name) for name in adata.obs if isinstance(name, str)}
+    named = sorted((name for name, rank in ranks.items() if rank is not None), key=lambda name: ranks[name])
+    return [name for name in named if _is_divided(as_series(adata.obs[name]))]
 
 
-def missed_samples(adata: AnnData, coordinates: np.ndarray | None) -> str:
+@cache
+def _rank(column: str) -> int | None:
+    """Return the number of the word for samples in a name such as "tissue_section" or "SampleID"; None: there is none.
+
+    A name with other words ("sample_quality", "n_samples", "core_score") means something else.
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", column).lower().split()
+    while len(words) > 1 and words[-1] in _WORDS_AFTER:
+        words = words[:-1]
+    for start in range(len(words)):
+        if all(word in _WORDS_BEFORE for word in words[:start]):
+            rank = _ranks().get("".join(words[start:]))
+            if rank is not None:
+                return rank
+    return None
+
+
+@cache
+def _ranks() -> dict[str, int]:
+    """Return the number of each word for samples, in singular and plural, also with a suffix and without a space."""
+    words = {}
+    for rank, text in enumerate(_SAMPLE_WORDS):
+        word = text.replace(" ", "")
+        for form in (word, f"{word}s", f"{word}es", f"{word[:-1]}ies"):
+            words.update({form + suffix: rank for suffix in ("", *_WORDS_AFTER)})
+    return words
+
+
+def _is_divided(values: pd.Series) -> bool:
+    """Return whether a column has several values, fewer than cells, and no decimal numbers."""
+    is_decimal = is_float_dtype(values) and bool((values.dropna() % 1 != 0).any())
+    return not is_decimal and 1 < values.nunique() < len(values)
+
+
+def missed_samples(adata: AnnData, coordinates: np.ndarray | None, owner: str = "adata") -> str:
     """Return a warning if an object that is read without `library_key` seems to hold several samples; else "".
 
     ``coordinates`` come from :func:`scanpy_sct.read.coordinates.read_coordinates`.
     """
     columns = sample_columns(adata)
-    signs = [f"adata.obs[{name!r}] has {as_series(adata.obs[name]).nunique()} values" for name in columns[:1]]
+    signs = [f"{owner}.obs[{name!r}] has {as_series(adata.obs[name]).nunique()} values" for name in columns[:1]]
     n_shared = 0 if coordinates is None else _count_shared(coordinates)
     if n_shared > MAX_SHARED_FRACTION * adata.n_obs:
-        signs.append(f"{n_shared:,} cells lie exactly where another does in adata.obsm['spatial']")
+        signs.append(f"{n_shared:,} cells lie exactly where another does in {owner}.obsm['spatial']")
     if not signs:
         return ""
     fix = f"library_key={columns[0]!r}" if columns else "library_key='<the column of .obs with the sample>'"
+    of = "" if owner == "adata" else f"of the {owner} "
     other = "" if columns else "; if these are not real coordinates, use bags='similar'"
-    return f"All cells are read as one sample, but {' and '.join(signs)}: for several samples pass {fix}{other}."
+    return f"All cells {of}are read as one sample, but {' and '.join(signs)}: for several samples pass {fix}{other}."
 
 
 def _count_shared(coordinates: np.ndarray) -> int:

@@ -68,7 +68,7 @@ def complex_numbers(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "integers below zero, as after an overflow",
+    "integers below zero, as after an overflow or a subtraction",
     "use the object from before its type was changed",
     ValueError,
     r"adata\.X",
@@ -78,3 +78,15 @@ def complex_numbers(scene: Scene) -> None:
 def overflow(scene: Scene) -> None:
     scene.adata.X = scene.adata.X.astype(np.int8)
     scene.adata.X.data[:2] = -120
+
+
+@ROWS.refused(
+    "the same, stored as floats",
+    "not called scaled",
+    ValueError,
+    r"adata\.X",
+    r"negative values .*integers below zero, as after an overflow or a subtraction",
+    "Use the object from before its type was changed or values were subtracted",
+)
+def subtracted(scene: Scene) -> None:
+    scene.adata.X = scene.adata.X.toarray() - 1.0

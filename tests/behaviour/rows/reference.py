@@ -114,10 +114,11 @@ def markers_too(scene: Scene) -> None:
     "scaled values, mouse genes, NaN, ... in the reference",
     "as in the object; the message speaks of the reference",
     ValueError,
-    "reference",
-    "negative values",
-    "Use the object from before scaling",
+    r"^reference\.X",
+    "negative values .*scaled or centred data",
+    "Pass a layer that holds them as `reference_layer=`",
     on=HERE,
 )
 def scaled(scene: Scene) -> None:
+    scene.reference.layers["counts"] = scene.reference.X.copy()
     scene.reference.X = scene.reference.X.toarray() - 0.5

@@ -105,7 +105,8 @@ def missing_samples(scene: Scene) -> None:
 
 
 @ROWS.warns(
-    "a column that seems to hold samples (`sample`, `batch`, `donor_id`, ...), and no `library_key`",
+    "a column that seems to hold samples (`sample`, `batch`, `donor_id`, `orig.ident`, `fov`, `puck`, ...), and no "
+    "`library_key`",
     "all cells are read as one sample; the warning names the column",
     r"All cells are read as one sample, but adata\.obs\['donor'\] has 2 values",
     "pass library_key='donor'",
