@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import shutil
 import tempfile
@@ -25,8 +26,11 @@ from typing import Any
 import numpy as np
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["scanpy_sct.train", "lightning_fabric", "scanpy_sct.datasets"])
-N_CELLS, BLOCK_CELLS = 96, 24
+CONTEXT.set_forkserver_preload(
+    """scanpy_sct.train scanpy_sct.tl scanpy_sct.datasets lightning_fabric torch.utils.tensorboard anndata scanpy zarr
+    h5py numcodecs tqdm.auto sklearn.decomposition sklearn.metrics sklearn.neighbors""".split()
+)
+N_CELLS, N_GENES, BLOCK_CELLS = 64, 300, 16
 REPOSITORY = "someone/their-sct"
 TIMEOUT = 300
 
@@ -65,7 +69,7 @@ def impute(inputs: Path, work: Path) -> None:
     import scanpy_sct as sct
 
     sct.settings.block_size = BLOCK_CELLS
-    adata = sct.datasets.pbmc68k()[:N_CELLS].copy()
+    adata = sct.datasets.pbmc68k()[:N_CELLS, :N_GENES].copy()
     sct.tl.impute(adata, model=inputs / "model", out=work / "cells.zarr", device="cpu")
 
 
@@ -176,6 +180,7 @@ def _work(run: Callable[[Path, Path], None], inputs: Path, work: Path) -> None:
     import scanpy_sct as sct
 
     torch.set_num_threads(1)
+    logging.disable()
     sct.settings.progress = False
     work.mkdir(exist_ok=True)
     (work.parent / "started").touch()
@@ -215,19 +220,16 @@ def same(found: dict[str, np.ndarray] | None, expected: dict[str, np.ndarray]) -
 
 
 def prepare(jobs: dict[str, Job], inputs: Path) -> None:
-    """Run each job undisturbed, twice: the first run also loads modules and fills the caches of the disk."""
+    """Run each job undisturbed."""
     inputs.mkdir()
     make_inputs(inputs)
     for name, job in jobs.items():
-        for _ in range(2):
-            work = inputs.parent / f"whole-{name}" / "work"
-            shutil.rmtree(work.parent, ignore_errors=True)
-            work.parent.mkdir()
-            begun = time.perf_counter()
-            if run_job(job, inputs, work) != 0:
-                msg = f"{name} fails undisturbed"
-                raise RuntimeError(msg)
-            job.seconds = time.perf_counter() - begun
+        work = inputs.parent / f"whole-{name}" / "work"
+        work.parent.mkdir()
+        if run_job(job, inputs, work) != 0:
+            msg = f"{name} fails undisturbed"
+            raise RuntimeError(msg)
+        job.seconds = time.time() - (work.parent / "started").stat().st_mtime
         job.expected = job.result(work)
 
 

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -140,6 +141,16 @@ def test_an_older_checkpoint_is_replaced_as_a_whole(tiny, saved):
     assert read_checkpoint(saved).name == "new"
     assert sorted(files(saved)) == ["README.md", "config.json", "genes.tsv", "model.safetensors"]
     assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+
+
+def test_a_full_disk_is_an_error_of_the_disk(tiny, saved, monkeypatch):
+    def full(*_):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match=r"cannot be written.*No space left"):
+        save_checkpoint(saved, dataclasses.replace(tiny, name="new"))
+    assert read_checkpoint(saved).name == "tiny"
 
 
 def test_foreign_folders_are_not_replaced(tiny, saved, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import signal
 from dataclasses import replace
 from importlib import import_module
@@ -146,6 +147,27 @@ def test_killed_and_resumed_equals_uninterrupted(files, config, tmp_path, genes,
     run(files, config, tmp_path / "parts", genes)
     assert_same_weights(tmp_path / "whole", tmp_path / "parts", atol=0, rtol=0)
     assert_same_log(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("failed writing file")])
+def test_a_full_disk_is_named_and_training_continues(files, config, tmp_path, genes, monkeypatch, error):
+    import lightning_fabric
+
+    saved, calls = lightning_fabric.Fabric.save, []
+
+    def full(self, path, state):
+        calls.append(path)
+        if len(calls) == 4:
+            raise error
+        saved(self, path, state)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match=r"cannot be saved.*repeat the call") as found:
+        patched.setattr(lightning_fabric.Fabric, "save", full)
+        run(files, config, tmp_path / "mine", genes)
+    assert found.value.errno == getattr(error, "errno", None)
+    assert not list(tmp_path.rglob("*.partial"))
+    run(files, config, tmp_path / "mine", genes)
+    assert list(log_of(tmp_path / "mine")["step"]) == [2, 4, 6]
 
 
 def test_two_processes_do_what_one_does(files, config, released_config, tmp_path, genes, run_in_processes):

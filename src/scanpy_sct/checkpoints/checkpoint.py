@@ -193,19 +193,20 @@ def build_network(
 
     from scanpy_sct.model import make_network
 
-    with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the user's random state
-        network = make_network(config, n_genes)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    with torch.device("meta"):  # without memory: only a network that fits the weights is made
+        expected = {name: tuple(each.shape) for name, each in make_network(config, n_genes).state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_names(found, expected, source)
     wrong = [f"{name} {found[name]}, expected {shape}" for name, shape in expected.items() if found[name] != shape]
     if wrong:
         msg = f"{source} has arrays of the wrong shape: {shorten(wrong)}."
         raise ValueError(msg)
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    broken = [name for name, each in tensors.items() if not (each.is_floating_point() and torch.isfinite(each).all())]
     if broken:
-        msg = f"{source} has NaN or infinite weights: {shorten(broken)}."
+        msg = f"{source} has weights that are NaN, infinite or no real numbers: {shorten(broken)}."
         raise ValueError(msg)
+    with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the user's random state
+        network = make_network(config, n_genes)
     network.load_state_dict(tensors, strict=True)
     return network.float().eval()
 

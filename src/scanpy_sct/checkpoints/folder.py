@@ -24,6 +24,7 @@ from scanpy_sct.checkpoints.checkpoint import (
     hash_file,
     mention_license,
 )
+from scanpy_sct.checkpoints.fields import check_types, check_value, named_damage, read_object
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -43,6 +44,9 @@ CONFIG_KEYS = (
     "format format_version name revision license architecture network n_genes tokens mask_fraction coordinates "
     "label_head"
 ).split()
+CONFIG_TYPES = {"name": str, "license": str, "architecture": str, "n_genes": int, "mask_fraction": float}
+MAX_GENE_BYTES = 1_000
+"""Largest line of the gene table."""
 HEAD_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 
 
@@ -97,7 +101,11 @@ def read_checkpoint(folder: str | PathLike[str]) -> Checkpoint:
         If a file is missing or damaged, the folder has another format version, or its content does not match its
         `config.json`.
     """
-    folder = Path(folder)
+    with named_damage(f"The checkpoint in {str(folder)!r}"):
+        return _read_checkpoint(Path(folder))
+
+
+def _read_checkpoint(folder: Path) -> Checkpoint:
     config = read_config(folder)
     weights = _existing(folder, WEIGHTS_FILE)
     tensors = _read_tensors(weights)
@@ -125,7 +133,7 @@ def is_checkpoint(folder: str | PathLike[str]) -> bool:
         config = _read_json(Path(folder))
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and config.get("format") == FORMAT
+    return config.get("format") == FORMAT
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -133,16 +141,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not is_checkpoint(folder):
         msg = f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format."
         raise ValueError(msg)
-    config = _read_json(folder)
+    config, source = _read_json(folder), f"{CONFIG_FILE} in {str(folder)!r}"
     if config.get("format_version") == 1:
-        return version_1.upgraded(config, str(folder))
-    if config.get("format_version") != FORMAT_VERSION:
+        config = version_1.upgraded(config, str(folder))
+    elif config.get("format_version") != FORMAT_VERSION:
         msg = (
             f"The checkpoint in {str(folder)!r} has format version {config.get('format_version')!r}, and this version "
             f"of scanpy_sct reads 1 and {FORMAT_VERSION}; install a newer version of scanpy_sct."
         )
         raise ValueError(msg)
-    check_names(config, CONFIG_KEYS, f"{CONFIG_FILE} in {str(folder)!r}")
+    check_names(config, CONFIG_KEYS, source)
+    for name, kind in CONFIG_TYPES.items():
+        check_value(name, config[name], kind, source)
     return config
 
 
@@ -200,7 +210,7 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def _read_json(folder: Path) -> Any:
-    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    return read_object(folder / CONFIG_FILE)
 
 
 def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -233,7 +243,12 @@ def _network_config(config: dict[str, Any], folder: Path) -> CompactConfig | Rel
 
 def _from_fields(kind: type[T], values: dict[str, Any], section: str, folder: Path) -> T:
     """Make a dataclass from a section of `config.json`."""
-    check_names(values, [field.name for field in fields(kind)], f"{section} in {str(folder / CONFIG_FILE)!r}")
+    source = f"{section} in {str(folder / CONFIG_FILE)!r}"
+    if not isinstance(values, dict):
+        msg = f"{source} must be an object, found {type(values).__name__}."
+        raise ValueError(msg)
+    check_names(values, [field.name for field in fields(kind)], source)
+    check_types(kind, values, source)
     return kind(**values)
 
 
@@ -247,6 +262,7 @@ def _existing(folder: Path, name: str) -> Path:
 
 def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     stored = {
@@ -257,7 +273,11 @@ def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     if broken:
         msg = f"The weights {broken[:5]} are not finite as {dtype}; nothing was written."
         raise ValueError(msg)
-    save_file(stored, path)
+    try:
+        save_file(stored, path)
+    except SafetensorError as error:
+        msg = f"The weights cannot be written to {path.parent}: {error}"
+        raise OSError(msg) from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -280,6 +300,9 @@ def _write_genes(path: Path, genes: np.ndarray) -> None:
 
 
 def _read_genes(path: Path, n_genes: int) -> np.ndarray:
+    if path.stat().st_size > MAX_GENE_BYTES * (n_genes + 1):
+        msg = f"{path} is too large for {n_genes} genes."
+        raise ValueError(msg)
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     numbers = [str(number) for number in range(n_genes)]
     if list(table.columns) != ["position", "ensembl_id", "symbol"] or list(table["position"]) != numbers:

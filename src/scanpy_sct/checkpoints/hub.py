@@ -10,14 +10,20 @@ import dataclasses
 import logging
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from scanpy_sct.checkpoints import folder as ours
 from scanpy_sct.checkpoints import released
 
 logger = logging.getLogger(__name__)
 
+REVISION_PATTERN = re.compile(r"\w[\w./+#@-]*")
+"""No name of a folder outside the cache."""
 REPOSITORY_PATTERN = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -54,6 +60,9 @@ def cached_folder(repository: str, revision: str | None = None) -> Path:
     from scanpy_sct.settings import settings
 
     revision = revision or _default_revision(repository)
+    if not REVISION_PATTERN.fullmatch(revision):
+        msg = f"revision={revision!r} must be a branch, a tag or a commit hash."
+        raise ValueError(msg)
     return settings.cache_dir / "models" / repository.replace("/", "--") / revision.replace("/", "--")
 
 
@@ -78,23 +87,56 @@ def fetch(repository: str, revision: str | None = None) -> Path:
     target = cached_folder(repository, revision)
     if ours.is_checkpoint(target):
         return target
+    with _one_at_a_time(target):
+        # Another process may have done it meanwhile.
+        return target if ours.is_checkpoint(target) else _fill(target, repository, revision)
+
+
+@contextmanager
+def _one_at_a_time(target: Path) -> Iterator[None]:
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire()
+    except OSError as error:
+        msg = (
+            f"The cache folder {str(target.parent)!r} cannot be written: {error}; make it writable, or set "
+            "SCANPY_SCT_CACHE_DIR to another."
+        )
+        raise OSError(error.errno, msg) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(target: Path, repository: str, revision: str | None) -> Path:
+    """Download and convert a checkpoint; the folder appears when everything in it has been read once."""
     revision = revision or _default_revision(repository)
     source = _download(repository, revision)
     # The hub's own cache keeps files in `snapshots/<commit>/`.
     parts = source.parts
     commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else revision
-    if ours.is_checkpoint(source):
-        config = ours.read_config(source)  # raises an error before anything is copied
-        with ours.replaced_folder(target) as new:
-            for name in ours.ALL_FILES:
-                if (source / name).exists():
-                    shutil.copyfile(source / name, new / name)
-            ours.write_config(new, config | {"name": repository, "revision": commit})
-    else:
+    try:
+        _convert(source, target, repository, commit)
+    except ValueError as error:
+        msg = f"{error} If the download was damaged, delete {str(source)!r} and load the model again."
+        raise ValueError(msg) from error
+    return target
+
+
+def _convert(source: Path, target: Path, repository: str, commit: str) -> None:
+    if not ours.is_checkpoint(source):
         logger.info("Converting %s once, to %s", repository, target)
         checkpoint = dataclasses.replace(released.read_released(source, name=repository), revision=commit)
         ours.save_checkpoint(target, checkpoint, dtype="float32")
-    return target
+        return
+    config = ours.read_config(source)  # raises an error before anything is copied
+    with ours.replaced_folder(target) as new:
+        for name in ours.ALL_FILES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, new / name)
+        ours.write_config(new, config | {"name": repository, "revision": commit})
+        ours.read_checkpoint(new)
 
 
 def _default_revision(repository: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from scanpy_sct.checkpoints.checkpoint import (
     mention_license,
     shorten,
 )
+from scanpy_sct.checkpoints.fields import check_types, named_damage, read_object
 from scanpy_sct.checkpoints.unpickle import read_arrays
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Ch
     if source is None:
         msg = f"folder={str(folder)!r} has no {CONFIG_FILE} with {WEIGHTS_FILE}, nor has its subfolder {SUBFOLDER}."
         raise ValueError(msg)
-    config = _read_config(source / CONFIG_FILE)
     weights = source / WEIGHTS_FILE
-    arrays = _flatten(read_arrays(weights))
-    n_genes = _count_genes(arrays, weights)
-    network = build_network(config, n_genes, _to_tensors(arrays, config, weights), str(weights))
+    with named_damage(f"The checkpoint in {str(source)!r}"):
+        config = _read_config(source / CONFIG_FILE)
+        arrays = _flatten(read_arrays(weights))
+        n_genes = _count_genes(arrays, weights)
+        network = build_network(config, n_genes, _to_tensors(arrays, config, weights), str(weights))
     name = name or Path(folder).resolve().name
     mention_license(name, RELEASED_LICENSE)
     return Checkpoint(
@@ -95,12 +96,13 @@ def _find_folder(folder: str | PathLike[str]) -> Path | None:
 def _read_config(path: Path) -> ReleasedConfig:
     from scanpy_sct.model import ReleasedConfig
 
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_object(path)
     known = {field.name for field in fields(ReleasedConfig)}
     unknown = sorted(set(values) - known - UNUSED_OPTIONS)
     if unknown:
         msg = f"{path} has the unknown options {unknown}; it is not of the released network, or of a newer one."
         raise ValueError(msg)
+    check_types(ReleasedConfig, values, str(path))
     return ReleasedConfig(**{name: value for name, value in values.items() if name in known})
 
 

@@ -56,7 +56,7 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
     except ValueError as error:
         msg = f"Cannot read the arrays of {str(path)!r}: {error}"
         raise ValueError(msg) from error
-    except (LookupError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+    except (LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         msg = f"Cannot read the arrays of {str(path)!r}: the file is damaged ({type(error).__name__}: {error})."
         raise ValueError(msg) from error
 
@@ -177,6 +177,10 @@ class _PickleReader:
         if not isinstance(target, dict):
             msg = "it sets items of an object that is not a dictionary."
             raise ValueError(msg)
+        # Nothing else is needed, and tuples within tuples could take for ever to hash.
+        if not all(isinstance(name, str) for name in items[::2]):
+            msg = "it must have the structure {module path: {array name: array}}."
+            raise ValueError(msg)
         target.update(zip(items[::2], items[1::2], strict=True))
 
     def _finish_object(self, started: object, state: Any) -> None:
@@ -204,7 +208,7 @@ class _PickleReader:
 
 def _admit(name: str) -> _Name:
     if name not in ALLOWED_NAMES:
-        msg = f"it names {name!r}, which plain arrays do not need; nothing was run."
+        msg = f"it names {name[:80]!r}, which plain arrays do not need; nothing was run."
         raise ValueError(msg)
     return _Name(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
@@ -34,14 +35,30 @@ def load_fit(path: str | PathLike[str]) -> ImputationFit:
     ValueError
         The file is not a fit, or one of another version.
     """
-    with np.load(Path(path), allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    facts = json.loads(str(arrays.pop(FACTS))) if FACTS in arrays else {}
+    _check_plain(Path(path))
+    try:
+        with np.load(Path(path), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        facts = json.loads(str(arrays.pop(FACTS))) if FACTS in arrays else {}
+    except (ValueError, zipfile.BadZipFile) as error:
+        msg = f"{str(path)!r} is not a fit, or damaged: {error}"
+        raise ValueError(msg) from error
     if (facts.get("format"), facts.get("format_version")) != (FORMAT, FORMAT_VERSION):
         found = f"{facts.get('format')!r}, version {facts.get('format_version')!r}"
         msg = f"{str(path)!r} must be a fit of format version {FORMAT_VERSION}; found {found}."
         raise ValueError(msg)
     return _build("fit", ImputationFit, arrays, facts)
+
+
+def _check_plain(path: Path) -> None:
+    """Raise a ValueError unless a file is an uncompressed npz file; a compressed one could fill the memory."""
+    if not zipfile.is_zipfile(path):
+        msg = f"{str(path)!r} is not an npz file, or incomplete."
+        raise ValueError(msg)
+    with zipfile.ZipFile(path) as archive:
+        if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+            msg = f"{str(path)!r} is compressed, which fits are not."
+            raise ValueError(msg)
 
 
 def _collect(name: str, value: Any, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:

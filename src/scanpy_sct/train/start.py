@@ -56,7 +56,7 @@ class Start:
     @classmethod
     def load(cls, file: Path) -> Start:
         """Read a file of :meth:`save`."""
-        with np.load(file) as stored:
+        with np.load(file, allow_pickle=False) as stored:
             return cls(**stored)
 
 

@@ -41,7 +41,15 @@ class Progress:
 def save_state(fabric: Fabric, folder: Path, parts: dict[str, Any], progress: Progress, name: str = STATE_FILE) -> None:
     """Replace the saved state atomically, so that a killed process leaves a complete one."""
     partial = folder / (name + ".partial")
-    fabric.save(partial, {**parts, "progress": asdict(progress)})
+    try:
+        fabric.save(partial, {**parts, "progress": asdict(progress)})
+    except (OSError, RuntimeError) as error:  # the writer of torch raises RuntimeErrors
+        partial.unlink(missing_ok=True)
+        msg = (
+            f"The state of the training cannot be saved in {folder}: {error}. Free some space and repeat the call, "
+            "which continues from the state that was saved before."
+        )
+        raise OSError(getattr(error, "errno", None), msg) from error
     if fabric.is_global_zero:
         partial.replace(folder / name)
     fabric.barrier()
