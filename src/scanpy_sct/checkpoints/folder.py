@@ -287,7 +287,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        msg = f"{path} is damaged or not a safetensors file: {error}"
+        msg = f"{path} is damaged or not a safetensors file; copy or download it again ({error})."
         raise ValueError(msg) from error
 
 
