@@ -133,8 +133,8 @@ def seurat_disk(scene: Scene) -> None:
     with h5py.File(scene.folder / "cells.h5ad", "r+") as file:
         var = file["raw/var"]
         var["features"] = var["_index"] = var[var.attrs["_index"]][:]
-        var["_index"].attrs["encoding-type"] = "string-array"
-        var["_index"].attrs["encoding-version"] = "0.2.0"
+        for name in ("features", "_index"):
+            var[name].attrs["encoding-type"], var[name].attrs["encoding-version"] = "string-array", "0.2.0"
         var.attrs["_index"], var.attrs["column-order"] = "features", ["_index"]
     command(scene, "embed")
 

@@ -118,3 +118,52 @@ def _codes(scene: Scene, dtype: type) -> None:
 @ROWS.same("numbers as labels", "they become strings", than=lambda scene: _codes(scene, str), on=HERE)
 def numbers(scene: Scene) -> None:
     _codes(scene, np.int64)
+
+
+@ROWS.refused(
+    "texts that mean no label (`nan`, `NA`, `None`, `unassigned`, blanks, ...)",
+    "as missing labels: remove these cells, or rename the label if it is a cell type",
+    ValueError,
+    r"reference\.obs\['bulk_labels'\]",
+    r"5 of 60 cells have no label \('nan': 3, ' ': 2\)|5 of 60 cells have no label",
+    "remove these cells, or rename the label if it is a cell type",
+    on=HERE,
+)
+def texts_without_label(scene: Scene) -> None:
+    relabel(scene, "nan", 5)
+    scene.reference.obs.iloc[3:5, 0] = " "
+
+
+@ROWS.refused(
+    "labels that differ in spaces only",
+    "give them one name",
+    ValueError,
+    r"reference\.obs\['bulk_labels'\]",
+    "labels differ only in spaces: 'CD19\\+ B' and 'CD19\\+  B'|labels differ only in spaces",
+    "give them one name",
+    on=HERE,
+)
+def spaces(scene: Scene) -> None:
+    relabel(scene, "CD19+ B ", 6)
+
+
+@ROWS.warns(
+    "labels that differ in capital letters, hyphens or spaces between words only",
+    "different labels; the warning names them",
+    "differ only in capital letters, spaces or hyphens, and are different labels",
+    on=HERE,
+    in_report=False,
+)
+def capitals(scene: Scene) -> None:
+    relabel(scene, "cd19+ B", 6)
+
+
+@ROWS.warns(
+    "labels such as `doublet`, `other`, `low quality`",
+    "labels like any other; the warning names them",
+    "'doublet' is read as a label like any other",
+    on=HERE,
+    in_report=False,
+)
+def vague(scene: Scene) -> None:
+    relabel(scene, "doublet", 6)

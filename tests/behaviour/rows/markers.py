@@ -101,3 +101,68 @@ def reserved(scene: Scene) -> None:
 )
 def unknown_type(scene: Scene) -> None:
     scene.markers = MARKERS | {"Strange": ["NOSUCHGENE"]}
+
+
+@ROWS.same("a table with a column of genes for each type", on=HERE)
+def wide(scene: Scene) -> None:
+    scene.markers = pd.DataFrame(MARKERS)
+
+
+@ROWS.same("a table of 0 and 1, or of booleans: genes x types or types x genes", on=HERE)
+def binary(scene: Scene) -> None:
+    genes = [gene for genes in MARKERS.values() for gene in genes]
+    scene.markers = pd.DataFrame({label: [gene in of for gene in genes] for label, of in MARKERS.items()}, genes)
+
+
+@ROWS.same("names of proteins (`CD20`, `PD-1`, `NKG2D`)", "read as their genes", on=HERE)
+def proteins(scene: Scene) -> None:
+    scene.markers = MARKERS | {"Myeloid": ["lysozyme", "CST3"], "NK": ["NKG7", "granulysin"]}
+
+
+@ROWS.warns(
+    "markers that no gene has, beside known ones",
+    "left out; one warning lists those of each type, with the genes that may be meant",
+    "CD79AA",
+    "CD79A",
+    on=HERE,
+    in_report=False,
+)
+def typos(scene: Scene) -> None:
+    scene.markers = MARKERS | {"B": ["CD79AA", "CD79B"]}
+
+
+@ROWS.warns(
+    "markers in lower case, or as in mouse",
+    "read as the human genes of these names",
+    "lyz",
+    on=HERE,
+    in_report=False,
+)
+def lower_case(scene: Scene) -> None:
+    scene.markers = MARKERS | {"Myeloid": ["lyz", "Cst3"]}
+
+
+@ROWS.refused(
+    "markers that cells must lack (`CD3-`)",
+    "scores know only genes that a type expresses",
+    ValueError,
+    "markers",
+    "CD79A-",
+    "omit|leave|remove|pass",
+    on=HERE,
+)
+def negative(scene: Scene) -> None:
+    scene.markers = MARKERS | {"NK": ["NKG7", "CD79A-"]}
+
+
+@ROWS.refused(
+    "a table that can be read in two ways",
+    "name the columns `type` and `gene`",
+    ValueError,
+    "markers",
+    "both hold names of genes, and one has some twice",
+    "name the two columns of a long table 'type' and 'gene'",
+    on=HERE,
+)
+def two_ways(scene: Scene) -> None:
+    scene.markers = pd.DataFrame({"a": ["LYZ", "LYZ", "NKG7"], "b": ["CST3", "CD79A", "GNLY"]})

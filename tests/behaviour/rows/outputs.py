@@ -34,7 +34,7 @@ def copy(scene: Scene) -> None:
     ValueError,
     "key_added='a/b'",
     "cannot be stored in a file",
-    "use one or more characters without '/'",
+    "use one or more letters or digits without '/'",
     on=WRITING,
 )
 def slash(scene: Scene) -> None:

@@ -122,3 +122,24 @@ def markers_too(scene: Scene) -> None:
 def scaled(scene: Scene) -> None:
     scene.reference.layers["counts"] = scene.reference.X.copy()
     scene.reference.X = scene.reference.X.toarray() - 0.5
+
+
+@ROWS.same("gene names of the reference in another column of its `.var`", "read with `reference_gene_names=`", on=HERE)
+def gene_names(scene: Scene) -> None:
+    scene.reference.var["symbol"] = scene.reference.var_names.to_numpy()
+    scene.reference.var_names = [str(number) for number in range(scene.reference.n_vars)]
+    scene.arguments["reference_gene_names"] = "symbol"
+
+
+@ROWS.refused(
+    "the same without `reference_gene_names`",
+    "the message speaks of the reference, and names the argument that works for it",
+    ValueError,
+    "reference",
+    "Only 0 of 160 names",
+    "use (reference_)?gene_names='symbol'",
+    on=HERE,
+)
+def no_gene_names(scene: Scene) -> None:
+    gene_names(scene)
+    del scene.arguments["reference_gene_names"]
