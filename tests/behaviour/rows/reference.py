@@ -137,7 +137,7 @@ def gene_names(scene: Scene) -> None:
     ValueError,
     "reference",
     "Only 0 of 160 names",
-    "use (reference_)?gene_names='symbol'",
+    "use reference_gene_names='symbol'",
     on=HERE,
 )
 def no_gene_names(scene: Scene) -> None:
