@@ -12,22 +12,6 @@ from scanpy_sct.train import FinetuneConfig, PretrainConfig
 LICENSE = "CC BY 4.0"
 # Reads instead of UMI: a hundred times deeper than the other files, and few cells.
 LEFT_OUT = {"cortex_pollen_C1", "lung_progenitor_C1", "pancreas_fetal_CIMseq"}
-SORTED = ("pbmc_facs_zheng", "pbmc_sorted_14k", "pbmc_sorted_mudan", "pbmc_sorted_zheng500")
-"""Files of sorted blood cells."""
-
-CELL_ONTOLOGY = {
-    "CD14+ Monocyte": "CD14-positive monocyte",
-    "CD19+ B": "B cell",
-    "CD34+": "hematopoietic precursor cell",
-    "CD4+ T Helper": "CD4-positive helper T cell",
-    "CD4+/CD25 T Reg": "CD4-positive, CD25-positive, alpha-beta regulatory T cell",
-    "CD4+/CD45RA+/CD25- Naive T": "naive thymus-derived CD4-positive, alpha-beta T cell",
-    "CD4+/CD45RO+ Memory": "CD4-positive, alpha-beta memory T cell",
-    "CD56+ NK": "natural killer cell",
-    "CD8+ Cytotoxic T": "CD8-positive, alpha-beta cytotoxic T cell",
-    "CD8+/CD45RA+ Naive Cytotoxic": "naive thymus-derived CD8-positive, alpha-beta T cell",
-}
-"""Cell Ontology names of the sorted types."""
 
 PRETRAINING = PretrainConfig(name="sct-mini")
 """The defaults are the recipe of `sct-mini`. `prior_cells`: trained for 8,000 steps with the bag correction, the

@@ -1,7 +1,8 @@
 r"""Write the model cards of the packaged checkpoints from what the benchmarks measured.
 
     python benchmarks/imputation.py && python benchmarks/embedding.py && python benchmarks/annotation.py
-    python benchmarks/bags.py && python benchmarks/ablations.py && python benchmarks/whitening.py
+    python benchmarks/label_head.py && python benchmarks/bags.py
+    python benchmarks/ablations.py && python benchmarks/whitening.py
     python benchmarks/imputation.py --model sct-mini-spatial --data-sets "her2st G, H" "heart CN73" \
         --tasks entries_15 genes --methods sct sct_network --output benchmarks/results/imputation-spatial.csv.gz
     python scripts/write_model_card.py
@@ -81,6 +82,7 @@ def mini_card(checkpoint: Checkpoint) -> str:
     of_entries = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", checkpoint)
     embedding = of_these_weights("embedding.csv", "python benchmarks/embedding.py", checkpoint)
     annotation = of_these_weights("annotation.csv", "python benchmarks/annotation.py", checkpoint)
+    label_head = of_these_weights("label_head.csv", "python benchmarks/label_head.py", checkpoint)
     bags = measured("bags.csv")
     if bags is not None:
         bags = of_these_weights("bags.csv", "python benchmarks/bags.py", checkpoint)
@@ -100,6 +102,8 @@ def mini_card(checkpoint: Checkpoint) -> str:
         embedding=embedding_table(embedding),
         mixing=mixing_sentence(embedding),
         annotation=annotation_table(annotation),
+        label_head=label_head_table(label_head),
+        outside=outside_table(label_head),
         ablations="\n\n".join("#" + section for section in sections("ablations", "whitening")),
         labels=labels_sentence(checkpoint),
         levels=bins_sentence(checkpoint),
@@ -275,6 +279,29 @@ def annotation_table(results: pd.DataFrame) -> str:
     for (task, method), values in table[metrics].iterrows():
         shown = ["-" if pd.isna(value) else f"{value:.3f}" for value in values]
         lines.append(f"| {task} | {method} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def label_head_table(results: pd.DataFrame) -> str:
+    """Write how well a label head and other methods label pbmc3k."""
+    metrics = {"macro_f1": "macro-F1", "accuracy": "accuracy", "calibration_error": "calibration error"}
+    table = results[results["metric"].isin(metrics)].pivot_table(
+        index="method", columns="metric", values="value", sort=False
+    )
+    lines = [f"| sorted blood -> pbmc3k | {' | '.join(metrics.values())} |", "|---|---|---|---|"]
+    lines += [
+        f"| {row.Index} | {row.macro_f1:.3f} | {row.accuracy:.3f} | {row.calibration_error:.3f} |"
+        for row in table.itertuples()
+    ]
+    return "\n".join(lines)
+
+
+def outside_table(results: pd.DataFrame) -> str:
+    """Write which fraction of other data sets a label head for blood does not label."""
+    rows = results[results["metric"].isin(["unknown", "new"])]
+    table = rows.pivot_table(index="data_set", columns="metric", values="value", sort=False)
+    lines = ["| data set | unknown | new |", "|---|---|---|"]
+    lines += [f"| {row.Index} | {row.unknown:.2f} | {row.new:.2f} |" for row in table.itertuples()]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scanpy_sct.checkpoints import Checkpoint, LabelHead, TokenSettings, checkpoint, read_released
+from scanpy_sct.checkpoints import Checkpoint, LabelHead, LabelHome, TokenSettings, checkpoint, read_released
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -32,6 +32,9 @@ def tiny(golden_dir: Path) -> Checkpoint:
     genes = np.full(16, "", dtype="<U15")
     genes[[0, 3, 7]] = ["ENSG00000075624", "ENSG00000141510", "ENSG00000111640"]
     rng = np.random.default_rng(0)
+    profiles = rng.uniform(0, 5, size=(3, 16)).astype(np.float16).astype(np.float32)
+    profiles[1, 4] = np.nan
+    distances = np.array([[0.01, 0.1], [0.02, 0.2], [0, 0.05]], dtype=np.float32)
     head = LabelHead(
         labels=("B cell", "T cell", "Zelle, groß"),
         weight=rng.normal(size=(3, 32)).astype(np.float32),
@@ -39,6 +42,7 @@ def tiny(golden_dir: Path) -> Checkpoint:
         feature_mean=rng.normal(size=32).astype(np.float32),
         feature_scale=rng.uniform(0.5, 2, size=32).astype(np.float32),
         temperature=1.7,
+        home=LabelHome(("blood", "Leber"), (30, 20, 10), profiles, distances),
     )
     return dataclasses.replace(
         released,

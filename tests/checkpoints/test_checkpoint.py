@@ -81,3 +81,38 @@ def test_impossible_token_settings_are_refused(settings, message):
 def test_inconsistent_label_heads_are_refused(tiny, changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(tiny.label_head, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_cells": (3, 3)}, "profiles"),
+        ({"n_cells": (3, 3, 0)}, "positive integers"),
+        ({"sources": (1,)}, "strings"),
+        ({"profiles": np.full((3, 16), np.inf, dtype=np.float32)}, "profiles"),
+        ({"profiles": np.full((3, 16), -1, dtype=np.float32)}, "negative"),
+        ({"profiles": np.ones((3, 16))}, "float64"),
+        ({"distances": np.full((3, 2), np.nan, dtype=np.float32)}, "distances"),
+    ],
+)
+def test_inconsistent_homes_are_refused(tiny, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(tiny.label_head.home, **changes)
+
+
+def test_a_home_of_other_labels_or_genes_is_refused(tiny):
+    head, home = tiny.label_head, tiny.label_head.home
+    fewer = dataclasses.replace(home, n_cells=(1, 1), profiles=home.profiles[:2], distances=home.distances[:2])
+    with pytest.raises(ValueError, match="has 3 labels; its home describes 2"):
+        dataclasses.replace(head, home=fewer)
+    narrow = dataclasses.replace(head, home=dataclasses.replace(home, profiles=home.profiles[:, :9]))
+    with pytest.raises(ValueError, match="profiles of 9 genes; the network has 16"):
+        dataclasses.replace(tiny, label_head=narrow)
+
+
+def test_what_a_head_knows(tiny):
+    assert tiny.label_head.describe() == (
+        "B cell (30 cells); T cell (20 cells); Zelle, groß (10 cells), of: blood; Leber"
+    )
+    assert dataclasses.replace(tiny.label_head, home=None).describe() == "B cell; T cell; Zelle, groß"
+    np.testing.assert_array_equal(np.flatnonzero(~tiny.label_head.home.measured), [4])

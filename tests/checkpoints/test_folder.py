@@ -43,6 +43,10 @@ def test_float32_comes_back_exactly(tiny, saved):
     assert (found.label_head.labels, found.label_head.temperature) == (tiny.label_head.labels, 1.7)
     for name in ("weight", "bias", "feature_mean", "feature_scale"):
         np.testing.assert_array_equal(getattr(found.label_head, name), getattr(tiny.label_head, name), strict=True)
+    home, expected = found.label_head.home, tiny.label_head.home
+    assert (home.sources, home.n_cells) == (("blood", "Leber"), (30, 20, 10))
+    np.testing.assert_array_equal(home.profiles, expected.profiles, strict=True)
+    np.testing.assert_array_equal(home.distances, expected.distances, strict=True)
     assert not found.network.training
     assert found.sha256 == read_checkpoint(saved).sha256 != ""
 
@@ -55,6 +59,15 @@ def test_float16_comes_back_rounded(tiny, tmp_path):
         assert torch.equal(found[name], tensor.half().float()), name
     size = (folder / "model.safetensors").stat().st_size
     assert size < 0.6 * (save_checkpoint(tmp_path / "full", tiny) / "model.safetensors").stat().st_size
+
+
+def test_a_head_without_a_record_of_its_cells_is_read(tiny, tmp_path):
+    head = dataclasses.replace(tiny.label_head, home=None)
+    folder = save_checkpoint(tmp_path / "old", dataclasses.replace(tiny, label_head=head))
+    assert set(json.loads((folder / "config.json").read_text())["label_head"]) == {"labels", "temperature"}
+    found = read_checkpoint(folder).label_head
+    assert found.home is None
+    np.testing.assert_array_equal(found.weight, head.weight)
 
 
 def test_a_compact_network_comes_back(compact_checkpoint, tmp_path):
@@ -210,7 +223,16 @@ def test_missing_unknown_and_misshapen_weights_are_named(saved):
         ({"coordinates": "metres"}, "coordinates='metres'"),
         ({"n_genes": 20}, "wrong shape"),
         ({"n_genes": 17}, "n_genes=17"),
-        ({"label_head": {"labels": ["a"], "temperature": 1.0}}, "of the label head"),
+        ({"label_head": {"labels": ["a"], "temperature": 1.0}}, "unknown: distances, profiles"),
+        (
+            {"label_head": {"labels": ["a"], "temperature": 1, "home": {"sources": [], "n_cells": [1]}}},
+            "of the label",
+        ),
+        ({"label_head": {"labels": ["a"], "temperature": 1.0, "home": {"sources": []}}}, "home .* missing: n_cells"),
+        (
+            {"label_head": {"labels": list("abc"), "temperature": 1.0, "home": {"sources": [1], "n_cells": [1, 1, 1]}}},
+            "strings and positive integers",
+        ),
         ({"label_head": {"labels": ["a", "b", "c"]}}, "label_head in .* missing: temperature"),
     ],
 )

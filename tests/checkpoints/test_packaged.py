@@ -21,9 +21,14 @@ def test_network_and_tokens(name):
     assert checkpoint.config.reads_coordinates == (name == "sct-mini-spatial")
 
 
-def test_label_heads():
-    assert len(sct.load_model("sct-mini").label_head.labels) == 10
-    assert sct.load_model("sct-mini-spatial").label_head is None
+@pytest.mark.parametrize("name", NAMES)
+def test_no_label_head_is_used_unasked(pbmc, name):
+    assert sct.load_model(name).label_head is None
+    adata = pbmc.copy()
+    adata.obsm["spatial"] = adata.obsm["X_umap"]
+    with pytest.raises(ValueError, match=r"no label head; pass reference= and labels_key= .* or markers="):
+        sct.tl.annotate(adata, model=name)
+    assert "sct_label" not in adata.obs
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -68,7 +68,7 @@ def test_check_prints_the_report_and_writes_nothing(cells, calls):
 @pytest.mark.parametrize("extension", ["h5ad", "zarr"])
 def test_a_function_writes_its_result_beside_the_input(cells, calls, tmp_path, function, extension):
     output = tmp_path / f"result.{extension}"
-    run(function, cells, "--output", output)
+    run(function, cells, "--output", output, *(["--label-head"] if function == "annotate" else []))
     assert getattr(ad, f"read_{extension}")(output).uns["mark"] == function
     assert "mark" not in ad.read_h5ad(cells).uns
 
@@ -84,19 +84,35 @@ def test_options_reach_the_function(cells, calls, tmp_path):
     assert expected.items() <= arguments.items()
     markers = tmp_path / "markers.json"
     markers.write_text('{"T": ["CD3E"]}', encoding="utf-8")
-    options = ["--markers", markers, "--reference", cells, "--threshold", "0.9", "--reference-gene-names", "symbol"]
-    run("annotate", cells, "-o", tmp_path / "b.h5ad", *options)
+    run("annotate", cells, "-o", tmp_path / "b.h5ad", "--markers", markers, "--threshold", "0.9")
+    arguments = calls["annotate"][1]
+    assert arguments["markers"] == {"T": ["CD3E"]}
+    assert arguments["threshold"] == 0.9
+    options = ["--reference", cells, "--labels-key", "sample", "--reference-gene-names", "symbol"]
+    run("annotate", cells, "-o", tmp_path / "c.h5ad", *options)
     arguments = calls["annotate"][1]
     assert arguments["reference_gene_names"] == "symbol"
-    assert arguments["markers"] == {"T": ["CD3E"]}
     assert arguments["reference"].n_obs == 3
-    assert arguments["threshold"] == 0.9
+    assert arguments["labels_key"] == "sample"
+
+
+def test_a_label_head_is_used_only_when_it_is_asked_for(cells, calls, tmp_path):
+    command = ["annotate", cells, "-o", tmp_path / "a.h5ad"]
+    message = fail(*command)
+    for name in ("none: give --reference", "--labels-key", "--markers", "--label-head"):
+        assert f"{name} " in message
+    assert "--reference and --label-head" in fail(*command, "--label-head", "--reference", cells)
+    assert "annotate" not in calls
+    run(*command, "--label-head")
+    assert calls["annotate"][1]["reference"] is None
+    assert calls["annotate"][1]["markers"] is None
 
 
 @pytest.mark.parametrize("function", ["check", "impute", "embed", "annotate"])
 def test_the_scale_reaches_the_function(cells, calls, tmp_path, function):
     output = [] if function == "check" else ["-o", tmp_path / "a.h5ad"]
-    run(function, cells, *output, "--scale", "counts", *(["--reference-scale", "log1p"] * (function == "annotate")))
+    more = ["--reference-scale", "log1p", "--label-head"] if function == "annotate" else []
+    run(function, cells, *output, "--scale", "counts", *more)
     assert calls[function][1]["scale"] == "counts"
     assert calls[function][1].get("reference_scale", "log1p") == "log1p"
     assert runner.invoke(app, [function, str(cells), *map(str, output), "--scale", "raw"]).exit_code == 2
@@ -104,7 +120,8 @@ def test_the_scale_reaches_the_function(cells, calls, tmp_path, function):
 
 @pytest.mark.parametrize("function", ["check", "impute", "embed", "annotate"])
 def test_the_functions_know_what_the_command_passes(cells, tmp_path, calls, monkeypatch, function):
-    run(function, cells, *([] if function == "check" else ["-o", tmp_path / "result.h5ad"]))
+    more = ["--label-head"] if function == "annotate" else []
+    run(function, cells, *more, *([] if function == "check" else ["-o", tmp_path / "result.h5ad"]))
     monkeypatch.undo()
     signature = inspect.signature(getattr(sct.pp if function == "check" else sct.tl, function))
     args, arguments = calls[function]
@@ -162,10 +179,11 @@ def test_what_the_output_does_not_hold_is_found_before_computing(cells, calls, t
     adata = ad.read_h5ad(cells)
     adata.obs["G1/S"] = 1.0
     adata.write_h5ad(cells)
-    message = fail(function, cells, "-o", tmp_path / "result.zarr")
+    more = ["--label-head"] if function == "annotate" else []
+    message = fail(function, cells, "-o", tmp_path / "result.zarr", *more)
     assert "result.zarr cannot be written" in message
     assert "adata.obs.rename(columns={'G1/S': 'G1|S'}, inplace=True)" in message
-    run(function, cells, "-o", tmp_path / "result.h5ad")
+    run(function, cells, "-o", tmp_path / "result.h5ad", *more)
     assert list(calls) == [function]
 
 

@@ -73,6 +73,32 @@ def test_a_fitted_head_labels_cells_also_after_a_file(cells, tiny_checkpoint, tm
     np.testing.assert_allclose(other.obsm["sct_label_probs"], cells.obsm["sct_label_probs"], atol=1e-5)
 
 
+def test_a_head_keeps_what_it_was_fitted_to(cells, tiny_checkpoint):
+    cells.obs["tissue"] = "blood"
+    home = fit_label_head(tiny_checkpoint, [cells[:70], cells[70:]], "bulk_labels").label_head.home
+    assert home.sources == ("blood",)
+    assert home.n_cells == tuple(cells.obs["bulk_labels"].astype(str).value_counts().sort_index())
+    assert home.profiles.shape == (3, len(tiny_checkpoint.genes))
+    assert (np.diff(home.distances, axis=1) > 0).all()
+    named = fit_label_head(tiny_checkpoint, cells, "bulk_labels", sources=["10x v1", "a"]).label_head.home
+    assert named.sources == ("10x v1", "a")
+    for sources in ("blood", [1]):
+        with pytest.raises(TypeError, match="sources must be a list of strings"):
+            fit_label_head(tiny_checkpoint, cells, "bulk_labels", sources=sources)
+
+
+def test_cells_of_the_fit_are_not_new_and_shuffled_ones_are(cells, tiny_checkpoint, caplog):
+    model = fit_label_head(tiny_checkpoint, cells, "bulk_labels")
+    found = sct.tl.annotate(cells, model=model, copy=True)
+    assert found.obs["sct_label_novelty"].median() < 0.1
+    assert "are unlike" not in caplog.text
+    other = cells.copy()
+    other.var_names = np.random.default_rng(0).permutation(other.var_names)
+    sct.tl.annotate(other, model=model)
+    assert (other.obs["sct_label"] == "unknown").mean() > 0.9
+    assert "are unlike all cells that the label head of 'tiny' was fitted to" in caplog.text
+
+
 def test_one_object_is_fitted(cells, tiny_checkpoint):
     labels = cells.obs["bulk_labels"].to_numpy().astype(str)
     expected = fit_label_classifier(embedded(tiny_checkpoint, cells), labels, 0)

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from scanpy_sct.annotate.features import standardisation
-from scanpy_sct.checkpoints.checkpoint import LabelHead
+from scanpy_sct.checkpoints.label_head import LabelHead
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def fit_label_classifier(
     features = (features - mean) / scale
     different, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = np.sqrt(len(codes) / (len(different) * counts))[codes]
-    folds = cell_folds(codes, seed) if groups is None else group_folds(codes, groups)
+    folds = make_folds(codes, groups, seed)
     tested = can_be_tested(codes, folds)
 
     def fit(strength: float, rows: np.ndarray) -> LinearClassifier:
@@ -123,6 +123,11 @@ def fit_label_classifier(
         feature_scale=scale,
         temperature=temperature,
     )
+
+
+def make_folds(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:
+    """Divide cells into folds of whole groups, or of single cells without groups."""
+    return cell_folds(codes, seed) if groups is None else group_folds(codes, groups)
 
 
 def cell_folds(codes: np.ndarray, seed: int) -> Folds:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy.special import softmax
 
+from scanpy_sct.annotate.home import check_shared, home_novelty
 from scanpy_sct.annotate.labels import Annotation, empty_cells
 from scanpy_sct.embed.cells import embed_cells
 
 if TYPE_CHECKING:
-    from scanpy_sct.checkpoints.checkpoint import Checkpoint, LabelHead
+    from scanpy_sct.checkpoints.checkpoint import Checkpoint
+    from scanpy_sct.checkpoints.label_head import LabelHead
     from scanpy_sct.read.reader import CellReader
     from scanpy_sct.run.options import ComputeOptions
+
+logger = logging.getLogger(__name__)
+
+ALTERNATIVES = "pass reference= and labels_key= (labelled cells) or markers= (genes of each type)"
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,30 @@ class LabelHeadAnnotator:
     calibrated: ClassVar[bool] = True
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
-        """Embed the cells and apply the label head; a ValueError if the checkpoint has none."""
+        """Embed the cells, apply the label head, and compare the cells with those that it was fitted to.
+
+        Raises
+        ------
+        ValueError
+            The checkpoint has no label head, or the cells share too few genes with those of its fit.
+        """
         head = checkpoint.label_head
         if head is None:
             msg = (
-                f"The model {checkpoint.name!r} has no label head; pass reference= and labels_key= (labelled cells) or "
-                "markers= (genes of each type), or fit a label head with sct.train.fit_label_head."
+                f"The model {checkpoint.name!r} has no label head; {ALTERNATIVES}, or fit a label head with "
+                "sct.train.fit_label_head."
             )
             raise ValueError(msg)
-        probabilities = label_probabilities(head, embed_cells(checkpoint, cells, options))
-        return Annotation(head.labels, probabilities, empty_cells(cells), details={"source": self.name})
+        genes = None if head.home is None else check_shared(head.home, cells, checkpoint.name)
+        vectors, empty = embed_cells(checkpoint, cells, options), empty_cells(cells)
+        probabilities = label_probabilities(head, vectors)
+        if head.home is None:
+            _warn_of_unknown_home(checkpoint.name, head)
+            return Annotation(head.labels, probabilities, empty, details={"source": self.name})
+        novelty = home_novelty(head.home, cells, vectors, empty, genes, options.seed)
+        _warn_of_new_cells(checkpoint.name, head, novelty)
+        home = {"sources": list(head.home.sources), "cells": list(head.home.n_cells), "shared_genes": len(genes)}
+        return Annotation(head.labels, probabilities, empty, novelty, {"source": self.name, "label_head": home})
 
 
 def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
@@ -46,3 +67,28 @@ def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
         raise ValueError(msg)
     scaled = (features.astype(np.float64) - head.feature_mean) / head.feature_scale
     return softmax((scaled @ head.weight.T + head.bias) / head.temperature, axis=1)
+
+
+def _warn_of_unknown_home(name: str, head: LabelHead) -> None:
+    logger.warning(
+        "The label head of %r has no record of the cells that it was fitted to, so cells of other types get its "
+        "labels, too. It knows: %s. For other cells, %s.",
+        name,
+        head.describe(),
+        ALTERNATIVES,
+    )
+
+
+def _warn_of_new_cells(name: str, head: LabelHead, novelty: np.ndarray) -> None:
+    """Warn if most cells are unlike those of the fit."""
+    n_new, n_cells = int(np.sum(novelty > 0.5)), int(np.isfinite(novelty).sum())
+    if n_new > n_cells / 2:
+        logger.warning(
+            "%d of %d cells are unlike all cells that the label head of %r was fitted to: their scores are low, and by "
+            "default their label is 'unknown'. It knows: %s. For other cells, %s.",
+            n_new,
+            n_cells,
+            name,
+            head.describe(),
+            ALTERNATIVES,
+        )

@@ -112,11 +112,12 @@ class Neighborhoods:
         shape = (len(query), n_neighbors)
         self.distance = distance[~itself].reshape(shape)[:, :N_NEIGHBORS].mean(axis=1)
         """(n_cells,) mean distance to the five nearest neighbours."""
-        self._rows = np.column_stack([np.arange(len(query)), rows[found][~itself].reshape(shape)])
+        self.rows = np.column_stack([np.arange(len(query)), rows[found][~itself].reshape(shape)])
+        """(n_cells, n_neighbors + 1): row of each cell and of its nearest neighbours."""
 
     def smooth(self, values: np.ndarray) -> np.ndarray:
         """Return the mean over each cell and its ten nearest neighbours, (n_cells,)."""
-        return values[self._rows].mean(axis=1)
+        return values[self.rows].mean(axis=1)
 
 
 def isolation(reference: np.ndarray, query: np.ndarray, neighborhoods: Neighborhoods) -> np.ndarray:

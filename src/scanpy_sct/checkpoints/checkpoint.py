@@ -17,6 +17,8 @@ from scanpy_sct.plan.bins import Binning
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scanpy_sct.checkpoints.label_head import LabelHead
+
     # Imported by name only: torch takes seconds, and listing checkpoints needs none of it.
     from scanpy_sct.model import CompactConfig, CompactNetwork, ReleasedConfig, ReleasedNetwork
 
@@ -40,47 +42,6 @@ class TokenSettings:
         _check_choice("scale", self.scale, Scale)
         if self.binning == "counts" and self.scale != "log1p_counts":
             msg = f"binning='counts' needs scale='log1p_counts', found {self.scale!r}: other values are not counts."
-            raise ValueError(msg)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelHead:
-    """A linear classifier on the cell embedding of a network.
-
-    The probability of each label is ``softmax(((x - feature_mean) / feature_scale @ weight.T + bias) / temperature)``.
-    """
-
-    labels: tuple[str, ...]
-    weight: np.ndarray
-    """(n_labels, n_features) float32."""
-    bias: np.ndarray
-    """(n_labels,) float32."""
-    feature_mean: np.ndarray
-    """(n_features,) float32: mean of the embedding over the training cells."""
-    feature_scale: np.ndarray
-    """(n_features,) float32: standard deviation of the embedding over the training cells."""
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if len(set(self.labels)) != len(self.labels) or not self.labels:
-            msg = f"labels must be different strings, at least one; found {self.labels}."
-            raise ValueError(msg)
-        n_features = self.weight.shape[-1]
-        expected = {"weight": (len(self.labels), n_features), "bias": (len(self.labels),)}
-        expected |= dict.fromkeys(("feature_mean", "feature_scale"), (n_features,))
-        for name, shape in expected.items():
-            values = getattr(self, name)
-            if values.shape != shape or values.dtype != np.float32 or not np.isfinite(values).all():
-                msg = (
-                    f"{name} of the label head must be finite float32 of shape {shape}; "
-                    f"found {values.dtype} of shape {values.shape}."
-                )
-                raise ValueError(msg)
-        if (self.feature_scale <= 0).any():
-            msg = "feature_scale of the label head must be positive."
-            raise ValueError(msg)
-        if not 0 < self.temperature < np.inf:
-            msg = f"temperature of the label head must be positive; found {self.temperature}."
             raise ValueError(msg)
 
 
@@ -118,6 +79,10 @@ class Checkpoint:
             msg = f"mask_fraction={self.mask_fraction} must be between 0 and 1."
             raise ValueError(msg)
         _check_choice("coordinates", self.coordinates, Coordinates)
+        home = None if self.label_head is None else self.label_head.home
+        if home is not None and home.profiles.shape[1] != len(self.genes):
+            msg = f"The label head has profiles of {home.profiles.shape[1]} genes; the network has {len(self.genes)}."
+            raise ValueError(msg)
 
     def __repr__(self) -> str:
         labels = "none" if self.label_head is None else f"{len(self.label_head.labels):,} types"
@@ -169,7 +134,7 @@ class Checkpoint:
             + (f", with coordinates ({self.coordinates})" if config.reads_coordinates else ""),
         ]
         if self.label_head is not None:
-            lines.append(f"- labels: {'; '.join(self.label_head.labels)}")
+            lines.append(f"- labels: {self.label_head.describe()}")
         lines.append(f"- licence of the weights: {self.license}")
         if self.revision:
             lines.append(f"- revision: {self.revision}")

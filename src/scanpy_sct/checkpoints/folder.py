@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
@@ -17,7 +17,6 @@ import pandas as pd
 from scanpy_sct.checkpoints import version_1
 from scanpy_sct.checkpoints.checkpoint import (
     Checkpoint,
-    LabelHead,
     TokenSettings,
     build_network,
     check_names,
@@ -25,6 +24,7 @@ from scanpy_sct.checkpoints.checkpoint import (
     mention_license,
 )
 from scanpy_sct.checkpoints.fields import check_types, check_value, named_damage, read_object
+from scanpy_sct.checkpoints.label_head import LabelHead, head_settings, make_head, write_head
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,7 +47,6 @@ CONFIG_KEYS = (
 CONFIG_TYPES = {"name": str, "license": str, "architecture": str, "n_genes": int, "mask_fraction": float}
 MAX_GENE_BYTES = 1_000
 """Largest line of the gene table."""
-HEAD_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 
 
 def save_checkpoint(
@@ -86,7 +85,7 @@ def save_checkpoint(
         _write_weights(new / WEIGHTS_FILE, checkpoint.network, dtype)
         _write_genes(new / GENES_FILE, checkpoint.genes)
         if checkpoint.label_head is not None:
-            _write_label_head(new / LABEL_HEAD_FILE, checkpoint.label_head)
+            write_head(new / LABEL_HEAD_FILE, checkpoint.label_head)
         (new / CARD_FILE).write_text(readme or f"# {checkpoint.name}\n\n{checkpoint.describe()}\n", encoding="utf-8")
         write_config(new, _config_of(checkpoint))
     return Path(folder)
@@ -214,7 +213,6 @@ def _read_json(folder: Path) -> Any:
 
 
 def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    head = checkpoint.label_head
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -227,7 +225,7 @@ def _config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "tokens": asdict(checkpoint.tokens),
         "mask_fraction": checkpoint.mask_fraction,
         "coordinates": checkpoint.coordinates,
-        "label_head": None if head is None else {"labels": list(head.labels), "temperature": head.temperature},
+        "label_head": head_settings(checkpoint.label_head),
     }
 
 
@@ -311,17 +309,9 @@ def _read_genes(path: Path, n_genes: int) -> np.ndarray:
     return table["ensembl_id"].to_numpy(dtype=str)
 
 
-def _write_label_head(path: Path, head: LabelHead) -> None:
-    from safetensors.numpy import save_file
-
-    save_file({name: np.ascontiguousarray(getattr(head, name)) for name in HEAD_ARRAYS}, path)
-
-
-def _read_label_head(folder: Path, values: dict[str, Any] | None) -> LabelHead | None:
-    if values is None:
+def _read_label_head(folder: Path, settings: dict[str, Any] | None) -> LabelHead | None:
+    if settings is None:
         return None
     path = _existing(folder, LABEL_HEAD_FILE)
     arrays = {name: tensor.numpy() for name, tensor in _read_tensors(path).items()}
-    check_names(arrays, HEAD_ARRAYS, str(path))
-    head = _from_fields(LabelHead, values | arrays, "label_head", folder)
-    return replace(head, labels=tuple(head.labels))
+    return make_head(settings, arrays, f"label_head in {str(folder / CONFIG_FILE)!r}", str(path))

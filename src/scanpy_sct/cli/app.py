@@ -199,6 +199,7 @@ def annotate(
         Path | None,
         typer.Option(help="Marker genes: .json (type -> genes), or a table as .csv or .tsv; see sct.tl.annotate."),
     ] = None,
+    label_head: Annotated[bool, flag("--label-head", help="Use the label head of the checkpoint.")] = False,
     model: options.Model = "sct-mini",
     layer: options.Layer = None,
     library_key: options.LibraryKey = None,
@@ -219,6 +220,7 @@ def annotate(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Annotate cells from a labelled reference, from marker genes, or with the label head of the checkpoint."""
+    _check_source(reference, markers, label_head=label_head)
     others = [path for path in (reference, markers) if path is not None]
     files.check_output(output, overwrite=overwrite, others=others)
     if reference is not None:
@@ -246,6 +248,18 @@ def annotate(
             rng=rng,
         )
         _save(adata, output, overwrite=overwrite)
+
+
+def _check_source(reference: Path | None, markers: Path | None, *, label_head: bool) -> None:
+    """Raise an error unless exactly one source of labels is given: a label head is never used unasked."""
+    sources = {"--reference": reference is not None, "--markers": markers is not None, "--label-head": label_head}
+    given = [name for name, is_given in sources.items() if is_given]
+    if len(given) != 1:
+        msg = (
+            f"Labels come from one source, found {' and '.join(given) or 'none'}: give --reference and --labels-key "
+            "(labelled cells), or --markers (genes of each type), or --label-head (types that the checkpoint knows)."
+        )
+        raise ValueError(msg)
 
 
 app.command()(pretrain)

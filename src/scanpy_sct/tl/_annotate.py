@@ -61,7 +61,8 @@ def annotate(
       Cells without near neighbours in the reference are flagged by a novelty score.
     * `markers`: no labelled cells are needed. Cells get the type with the highest mean marker expression, measured plus
       imputed. Markers need not be measured.
-    * neither: the label head of the checkpoint, if it has one.
+    * neither: the label head of the checkpoint, if it has one (see :func:`scanpy_sct.train.fit_label_head`; the
+      checkpoints of the package have none). Cells unlike those that it was fitted to are flagged by a novelty score.
 
     Parameters
     ----------
@@ -116,14 +117,15 @@ def annotate(
         Probability that no label is right. From a reference: that the reference lacks cells of this type. It is
         estimated relative to the other cells in `adata`, at least a quarter of which should be of known types; it
         misses types of very few cells, and a reference of another tissue. It needs 50 cells in both objects. From
-        markers: high if no type has high markers. NaN for cells without counts. The label head has no novelty.
+        markers: high if no type has high markers. From a label head: that the cell is unlike all cells that the head
+        was fitted to; heads that were fitted before this was recorded have none. NaN for cells without counts.
     `.obsm[key_added + "_probs"]` : DataFrame of float32, (cells, labels)
         Probability of each label, given that one of them is right; rows sum to one. From a reference: calibrated on
         held-out cells of the reference, and too high if `adata` differs from it. From markers: a softmax of scores,
         which ranks cells and is **not calibrated**. A `/` in a label is a `|` in the column name.
     `.uns[key_added]` : dict
         `"params"` (arguments), `"model"`, `"genes"`, `"scale"` and `"versions"`; `"source"` (`"reference"`,
-        `"markers"` or `"label_head"`); `"reference"` or `"markers"` (numbers of cells and genes that were used, ...).
+        `"markers"` or `"label_head"`), and under that name what was used (numbers of cells and genes, ...).
 
     Raises
     ------

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.annotate.classifier import can_be_tested, fit_label_classifier, group_folds
+from scanpy_sct.annotate.classifier import can_be_tested, fit_label_classifier, group_folds, make_folds
+from scanpy_sct.annotate.home import estimate_home
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels, empty_cells
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import embed_cells
@@ -39,6 +40,7 @@ def fit_label_head(
     *,
     names: Mapping[str, str | None] | None = None,
     donor_key: str | None = None,
+    sources: Sequence[str] | None = None,
     layer: str | None = None,
     library_key: str | None = None,
     gene_names: str | None = None,
@@ -55,6 +57,9 @@ def fit_label_head(
     calibrated by cross-validation. With several donors, whole donors are left out, so that the probabilities hold for
     new donors. The network is not changed. Annotation by a reference also reads the expression itself, and is more
     accurate on data similar to that reference.
+
+    The head also keeps what it was fitted to: the numbers of cells, the mean expression of each label, and how far
+    left-out cells are from it. Cells that are farther from all labels get a high novelty when the head is applied.
 
     Parameters
     ----------
@@ -73,6 +78,9 @@ def fit_label_head(
         leaves out whole donors, in at most five folds. Left-out cells whose label the other donors lack are not used
         for calibration, and labels that are never tested are listed in the log. None: each of several objects is a
         donor; of a single object, single cells are left out.
+    sources
+        Names of the data, such as `["blood, 10x v1"]`; a warning names them where cells are unlike these data. None:
+        the values of `.obs["tissue"]`, where it is there.
     layer, gene_names, scale, bags, device, precision, batch_size
         As in :func:`scanpy_sct.tl.annotate`, the same for all objects.
     library_key
@@ -100,6 +108,7 @@ def fit_label_head(
     objects = _as_objects(data)
     renamed, kept = _rename(_read_columns(objects, labels_key, "labels_key"), names, labels_key)
     donors = _read_donors(objects, donor_key)
+    sources = _read_sources(objects, sources)
     checkpoint = load_model(checkpoint)
     reading = ReadOptions(layer, donor_key if library_key is None else library_key, gene_names, scale=scale)
     blocks = _read_objects(objects, checkpoint, reading, computing)
@@ -112,13 +121,17 @@ def fit_label_head(
         _check_donors(labels, donors, donor_key)
     stops = np.cumsum([adata.n_obs for adata in objects])
     parts = np.split(rows, np.searchsorted(rows, stops[:-1]))
-    vectors = [
-        embed_cells(checkpoint, block.block(part - stop + block.n_cells), computing)
+    drawn = [
+        block.block(part - stop + block.n_cells)
         for block, part, stop in zip(blocks, parts, stops, strict=True)
         if len(part)
     ]
+    vectors = [embed_cells(checkpoint, block, computing) for block in drawn]
     head = fit_label_classifier(np.concatenate(vectors), labels, computing.seed, donors)
-    return replace(checkpoint, label_head=head)
+    codes = np.searchsorted(head.labels, labels)
+    folds = make_folds(codes, donors, computing.seed)
+    home = estimate_home(drawn, vectors, codes, folds, sources, computing.seed)
+    return replace(checkpoint, label_head=replace(head, home=home))
 
 
 def _as_objects(data: object) -> list[AnnData]:
@@ -184,6 +197,17 @@ def _read_donors(objects: Sequence[AnnData], donor_key: str | None) -> np.ndarra
         codes_of_objects.append(codes + n_donors)
         n_donors += len(donors)
     return np.concatenate(codes_of_objects)
+
+
+def _read_sources(objects: Sequence[AnnData], sources: Sequence[str] | None) -> list[str]:
+    """Return the names of the data, by default their tissues."""
+    if sources is None:
+        tissues = [adata.obs["tissue"].dropna().astype(str) for adata in objects if "tissue" in adata.obs]
+        return sorted(set(pd.concat(tissues))) if tissues else []
+    if isinstance(sources, str) or not all(isinstance(name, str) for name in sources):
+        msg = f"sources must be a list of strings; found {sources!r}."
+        raise TypeError(msg)
+    return list(sources)
 
 
 def _rename(

@@ -1,0 +1,160 @@
+"""Label heads, the record of the cells that they were fitted to, and their file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scanpy_sct.checkpoints.checkpoint import check_names
+from scanpy_sct.checkpoints.fields import check_value
+
+HEAD_SETTINGS = ("labels", "temperature")
+HOME_SETTINGS = ("sources", "n_cells")
+"""What `config.json` has of a head, and of its home."""
+CLASSIFIER_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
+HOME_ARRAYS = ("profiles", "distances")
+"""What the file of the head has of both."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelHome:
+    """The cells that a label head was fitted to: how their genes are expressed, and how far they are from that.
+
+    Distances are those of :mod:`scanpy_sct.annotate.home`.
+    """
+
+    sources: tuple[str, ...]
+    """Names of the data, such as tissues; may be empty."""
+    n_cells: tuple[int, ...]
+    """Cells of each label."""
+    profiles: np.ndarray
+    """(n_labels, n_genes) float32: log1p of the mean counts per 10,000; NaN for genes that no cell of the label has."""
+    distances: np.ndarray
+    """(n_labels, 2) float32: median and 99 % quantile of the distance of held-out cells of the label to its profile."""
+
+    def __post_init__(self) -> None:
+        n_labels = len(self.n_cells)
+        if not all(isinstance(name, str) for name in self.sources) or not all(
+            isinstance(number, int) and number > 0 for number in self.n_cells
+        ):
+            msg = f"The home of a label head has strings and positive integers; found {self.sources}, {self.n_cells}."
+            raise ValueError(msg)
+        for name, shape in {"profiles": (n_labels, self.profiles.shape[-1]), "distances": (n_labels, 2)}.items():
+            values = getattr(self, name)
+            # Profiles may be NaN, where a gene is not measured.
+            broken = np.isinf(values).any() if name == "profiles" else not np.isfinite(values).all()
+            if values.shape != shape or values.dtype != np.float32 or broken:
+                _refuse_array(name, shape, values)
+        if (self.profiles < 0).any():
+            msg = "profiles of the label head must not be negative."
+            raise ValueError(msg)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Genes that cells of every label have, bool (n_genes,)."""
+        return np.isfinite(self.profiles).all(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelHead:
+    """A linear classifier on the cell embedding of a network.
+
+    The probability of each label is ``softmax(((x - feature_mean) / feature_scale @ weight.T + bias) / temperature)``.
+    """
+
+    labels: tuple[str, ...]
+    weight: np.ndarray
+    """(n_labels, n_features) float32."""
+    bias: np.ndarray
+    """(n_labels,) float32."""
+    feature_mean: np.ndarray
+    """(n_features,) float32: mean of the embedding over the training cells."""
+    feature_scale: np.ndarray
+    """(n_features,) float32: standard deviation of the embedding over the training cells."""
+    temperature: float = 1.0
+    home: LabelHome | None = None
+    """The cells that it was fitted to; None for heads of earlier versions, which have no novelty."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            msg = f"labels must be different strings, at least one; found {self.labels}."
+            raise ValueError(msg)
+        n_features = self.weight.shape[-1]
+        expected = {"weight": (len(self.labels), n_features), "bias": (len(self.labels),)}
+        expected |= dict.fromkeys(("feature_mean", "feature_scale"), (n_features,))
+        for name, shape in expected.items():
+            values = getattr(self, name)
+            if values.shape != shape or values.dtype != np.float32 or not np.isfinite(values).all():
+                _refuse_array(name, shape, values)
+        if (self.feature_scale <= 0).any():
+            msg = "feature_scale of the label head must be positive."
+            raise ValueError(msg)
+        if not 0 < self.temperature < np.inf:
+            msg = f"temperature of the label head must be positive; found {self.temperature}."
+            raise ValueError(msg)
+        if self.home is not None and len(self.home.n_cells) != len(self.labels):
+            msg = f"The label head has {len(self.labels)} labels; its home describes {len(self.home.n_cells)}."
+            raise ValueError(msg)
+
+    def describe(self) -> str:
+        """Return what it knows in one line: labels, with numbers of cells and sources where they are recorded."""
+        # Semicolons, since names of the Cell Ontology hold commas.
+        if self.home is None:
+            return "; ".join(self.labels)
+        labels = [f"{label} ({n:,} cells)" for label, n in zip(self.labels, self.home.n_cells, strict=True)]
+        sources = f", of: {'; '.join(self.home.sources)}" if self.home.sources else ""
+        return "; ".join(labels) + sources
+
+
+def _refuse_array(name: str, shape: tuple[int, ...], values: np.ndarray) -> None:
+    msg = (
+        f"{name} of the label head must be finite float32 of shape {shape}; "
+        f"found {values.dtype} of shape {values.shape}."
+    )
+    raise ValueError(msg)
+
+
+def head_settings(head: LabelHead | None) -> dict[str, Any] | None:
+    """Return what `config.json` has of a head."""
+    if head is None:
+        return None
+    settings: dict[str, Any] = {"labels": list(head.labels), "temperature": head.temperature}
+    if head.home is not None:
+        settings["home"] = {"sources": list(head.home.sources), "n_cells": list(head.home.n_cells)}
+    return settings
+
+
+def write_head(path: Path, head: LabelHead) -> None:
+    """Write the arrays of a head; profiles in half precision."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: getattr(head, name) for name in CLASSIFIER_ARRAYS}
+    if head.home is not None:
+        arrays |= {"profiles": head.home.profiles.astype(np.float16), "distances": head.home.distances}
+    save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, path)
+
+
+def make_head(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], source: str, file: str) -> LabelHead:
+    """Make a head of its settings from `config.json` and its arrays.
+
+    Raises
+    ------
+    ValueError
+        A name is missing or unknown, in ``source`` (the settings) or ``file`` (the arrays), or the values do not match.
+    """
+    of_home = settings.get("home")
+    # The home was added later.
+    check_names(settings, (*HEAD_SETTINGS, "home") if "home" in settings else HEAD_SETTINGS, source)
+    check_names(arrays, CLASSIFIER_ARRAYS + (() if of_home is None else HOME_ARRAYS), file)
+    check_value("temperature", settings["temperature"], float, source)
+    home = None
+    if of_home is not None:
+        check_names(of_home, HOME_SETTINGS, f"home of the {source}")
+        profiles = arrays["profiles"].astype(np.float32)
+        home = LabelHome(tuple(of_home["sources"]), tuple(of_home["n_cells"]), profiles, arrays["distances"])
+    classifier = {name: arrays[name] for name in CLASSIFIER_ARRAYS}
+    return LabelHead(tuple(settings["labels"]), **classifier, temperature=settings["temperature"], home=home)
