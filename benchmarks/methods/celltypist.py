@@ -8,8 +8,9 @@ import pandas as pd
 from anndata import AnnData
 
 from scanpy_sct.evaluate import method
+from scanpy_sct.read.found_scale import find_scale
 from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.scale import find_scale, to_log
+from scanpy_sct.read.scale import to_log
 from scanpy_sct.sparse_tools import log_normalise
 
 TOP_GENES = 300

@@ -39,7 +39,7 @@ def adata(vocabulary) -> ad.AnnData:
 
 
 def build(name: str, adata: ad.AnnData, vocabulary: np.ndarray, **kwargs) -> Task:
-    reading = {key: kwargs.pop(key) for key in ("library_key", "gene_names") if key in kwargs}
+    reading = {key: kwargs.pop(key) for key in ("library_key", "gene_names", "scale") if key in kwargs}
     return build_task(name, read_source(adata, vocabulary, ReadOptions(**reading), **kwargs))
 
 
@@ -104,12 +104,13 @@ def test_what_was_masked_changes_nothing_that_is_shown(adata, vocabulary, name, 
     monkeypatch.setattr(module, "choose_panel", lambda counts, n: np.arange(counts.shape[1]) < n)
     if scale == "log":
         log_normalise(adata)
-    task = build(name, adata, vocabulary)
+    given = {"counts": "counts", "log": "log1p"}[scale]  # shuffled values are not what normalised ones look like
+    task = build(name, adata, vocabulary, scale=given)
     masked = np.zeros(adata.shape, dtype=bool)
     masked[:, in_columns(task, adata, vocabulary)] = task.observed.masked
     values = adata.X.toarray()
     values[masked] = np.random.default_rng(9).permutation(values.ravel())[: masked.sum()]
-    other = build(name, ad.AnnData(sparse.csr_matrix(values), obs=adata.obs, var=adata.var), vocabulary)
+    other = build(name, ad.AnnData(sparse.csr_matrix(values), obs=adata.obs, var=adata.var), vocabulary, scale=given)
 
     np.testing.assert_array_equal(other.observed.masked, task.observed.masked)
     np.testing.assert_array_equal(other.observed.targets, task.observed.targets)

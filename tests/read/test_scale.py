@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read import scale as scale_module
-from scanpy_sct.read.scale import TokenValues, count_units, counts_unit, find_scale, to_log
+from scanpy_sct.read.found_scale import find_scale
+from scanpy_sct.read.scale import TokenValues, count_units, counts_unit, to_log
 
 
 def token_values(matrix, scale, target):

@@ -24,9 +24,10 @@ from scanpy_sct.annotate.marker_table import marker_table
 from scanpy_sct.annotate.markers import score_markers
 from scanpy_sct.evaluate import registry
 from scanpy_sct.evaluate.registry import Function, Method, method
+from scanpy_sct.read.found_scale import find_scale
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.read.matrix import read_matrix
-from scanpy_sct.read.scale import find_scale, to_log
+from scanpy_sct.read.scale import to_log
 from scanpy_sct.storable import storable_name
 
 if TYPE_CHECKING:

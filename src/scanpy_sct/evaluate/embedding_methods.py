@@ -14,10 +14,10 @@ from scanpy_sct.evaluate._arguments import check_expression
 from scanpy_sct.evaluate.registry import Method, method
 from scanpy_sct.read.columns import read_names
 from scanpy_sct.read.coordinates import read_coordinates
+from scanpy_sct.read.found_scale import find_scale
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.not_genes import find_not_genes
 from scanpy_sct.read.options import ReadOptions
-from scanpy_sct.read.scale import find_scale
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import log_normalise
 

@@ -18,6 +18,7 @@ from scanpy_sct.read.block import CellBlock
 from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
 from scanpy_sct.read.columns import index_of, read_names
 from scanpy_sct.read.coordinates import read_coordinates
+from scanpy_sct.read.found_scale import read_scale
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
 from scanpy_sct.read.hide import HiddenEntries, open_hide
@@ -26,8 +27,9 @@ from scanpy_sct.read.lacking import LackingTest, count_detected
 from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
+from scanpy_sct.read.remarks import remarks
 from scanpy_sct.read.samples import missed_samples, read_samples
-from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, find_scale, sampled_rows, to_log
+from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, sampled_rows, to_log
 from scanpy_sct.read.storage import InMemory
 from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
 
@@ -125,7 +127,9 @@ class CellReader:
         checks = self._matrix.checks
         check_not_empty(matrix, checks.source, self.n_cells, checks.layer_argument)
         self._sample = _without_hidden(matrix, self._hidden.user_rows(rows))
-        self.scale = find_scale(self._sample, options.scale, options.scale_argument)
+        found = read_scale(self._sample, options.scale, options.scale_argument, self._matrix.checks.source)
+        self.scale = found.scale
+        self.findings += [found.finding, *remarks(self._sample, self.scale, self._matrix.checks.source)]
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
         self._to_scale = ScaleCheck(checks.source, self.scale, options.scale, checks.layer_argument)
         if self._matrix.is_in_memory:

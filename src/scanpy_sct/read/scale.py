@@ -1,4 +1,4 @@
-"""Find the scale of expression values (counts, linear or log), and convert between scales."""
+"""Scales of expression values (counts, linear or log), and conversions between them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from scanpy_sct.sparse_tools import LOG_BASES, entry_rows, log_normalise, row_ex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from scanpy_sct.read.options import GivenScale
 
 Scale = Literal["counts", "linear", "log"]
 TokenScale = Literal["log1p_counts", "log1p_cp10k"]
@@ -38,52 +36,6 @@ _LARGEST_TESTED_RATIO = 20.0  # larger ratios are all close to an integer in rel
 _INTEGER_FRACTION = 0.95
 
 
-def find_scale(matrix: sparse.csr_matrix, given: GivenScale = "auto", argument: str = "scale") -> Scale:
-    """Distinguish counts, linear values (CPM, TPM, corrected counts) and log values (of any base).
-
-    Integers are counts. Otherwise values above 20 are linear, and so are rows that all have one total
-    (normalised, no logarithm taken); all others are log. All this is looked for in up to 2,000 rows.
-
-    Parameters
-    ----------
-    matrix
-        Cells x genes, positive entries only.
-    given
-        What the user says; `"counts"` are counts if they are integers, else linear.
-    argument
-        The argument that gives it, which messages name.
-
-    Raises
-    ------
-    ValueError
-        Values that were given as logarithms cannot be any.
-    """
-    sample = _sample_rows(matrix)
-    if given == "log1p":
-        _check_logs(sample, argument)
-        return "log"
-    if sample.nnz == 0 or _are_integers(sample.data):
-        return "counts"
-    if given == "counts" or sample.data.max() > MAX_LOG or _have_one_total(sample):
-        return "linear"
-    return "log"
-
-
-def _check_logs(sample: sparse.csr_matrix, argument: str) -> None:
-    """Raise an error for integers, and for values that no logarithm of an expression value reaches."""
-    if sample.nnz == 0:
-        return
-    highest = sample.data.max()
-    if highest <= MAX_LOG and not _are_integers(sample.data):
-        return
-    found = f"values up to {highest:.4g}" if highest > MAX_LOG else "integers only"
-    msg = (
-        f"{argument}='log1p' was given, but the matrix holds {found}, which natural logarithms of expression values "
-        f"are not. Pass {argument}='counts' for counts and other amounts, or another matrix as `layer=`."
-    )
-    raise ValueError(msg)
-
-
 def contradicting_entries(matrix: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     """Return which entries cannot be of a ``scale`` that was found on other rows, (n_entries,) bool."""
     if scale == "log":
@@ -94,7 +46,7 @@ def contradicting_entries(matrix: sparse.csr_matrix, scale: Scale) -> np.ndarray
 
 
 def to_log(matrix: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
-    """Convert values of a ``scale`` (see :func:`find_scale`) to the log scale of the input: `log1p`, or unchanged."""
+    """Convert values of a ``scale`` to the log scale of the input: `log1p`, or unchanged."""
     return matrix if scale == "log" else with_data(matrix, np.log1p(matrix.data))
 
 
@@ -125,13 +77,13 @@ class TokenValues:
             raise ValueError(msg)
         if scale == "counts":
             return cls(scale, target)
-        base, sample = None, _sample_rows(matrix)
+        base, sample = None, sample_rows(matrix)
         if scale == "log":
-            base = _find_base(sample, _were_counts if target == "log1p_counts" else _have_one_total)
+            base = find_base(sample, were_counts if target == "log1p_counts" else have_one_total)
             if base is None:
                 return cls(scale, target)
-            sample = with_data(sample, _exp1m(sample.data, base))
-        return cls(scale, target, base, _were_counts(sample))
+            sample = with_data(sample, exp1m(sample.data, base))
+        return cls(scale, target, base, were_counts(sample))
 
     def is_log_scale(self, matrix: sparse.csr_matrix) -> bool:
         """Whether the result equals the values on the log scale of the input: `log1p` of exact integers."""
@@ -150,7 +102,7 @@ class TokenValues:
         for start in range(0, matrix.shape[0], N_BLOCK_ROWS):
             block = matrix[start : start + N_BLOCK_ROWS]
             if self.base is not None:
-                block = with_data(block, _exp1m(block.data, self.base))
+                block = with_data(block, exp1m(block.data, self.base))
             block = _recover_counts(block) if self.were_counts else block
             block = with_data(block, _rounded(block.data)) if self.scale == "counts" else block
             first = matrix.indptr[start]
@@ -162,8 +114,8 @@ class TokenValues:
 
 def counts_unit(log_values: sparse.csr_matrix) -> np.ndarray | None:
     """Return :func:`count_units` of `log1p` values if they are of counts, else None."""
-    sample = _sample_rows(log_values)
-    if not _were_counts(with_data(sample, np.expm1(sample.data.astype(np.float64)))):
+    sample = sample_rows(log_values)
+    if not were_counts(with_data(sample, np.expm1(sample.data.astype(np.float64)))):
         return None
     return count_units(log_values, "log")
 
@@ -176,7 +128,7 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     log_values
         Cells x genes, natural logarithm of 1 + value, positive entries only.
     scale
-        See :func:`find_scale`.
+        See :func:`scanpy_sct.read.found_scale.find_scale`.
 
     Returns
     -------
@@ -187,7 +139,7 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
         return unit
     linear = with_data(log_values, np.expm1(log_values.data.astype(np.float64)))
     filled, lowest, _ = row_extremes(linear)
-    smallest = np.maximum(_smallest_counts(linear, _ratios(linear)), 1)
+    smallest = np.maximum(smallest_counts(linear, row_ratios(linear)), 1)
     unit[filled] = lowest / smallest[filled]
     return unit
 
@@ -195,51 +147,51 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
 def holds_counts(values: sparse.csr_matrix, scale: Scale) -> bool:
     """Return whether values on the log scale (from :func:`to_log`) can be converted to counts.
 
-    ``scale`` is that of the input, see :func:`find_scale`.
+    ``scale`` is that of the input, see :func:`scanpy_sct.read.found_scale.find_scale`.
     """
     if scale == "counts":
         return True
     if scale == "linear":
         return counts_unit(values) is not None
-    return _find_base(_sample_rows(values), _were_counts) is not None
+    return find_base(sample_rows(values), were_counts) is not None
 
 
-def _find_base(sample: sparse.csr_matrix, fulfil: Callable[[sparse.csr_matrix], bool]) -> float | None:
+def find_base(sample: sparse.csr_matrix, fulfil: Callable[[sparse.csr_matrix], bool]) -> float | None:
     """Return the first base of log(x + 1) for which the values x fulfil a condition, else None."""
     for base in LOG_BASES:
-        if fulfil(with_data(sample, _exp1m(sample.data, base))):
+        if fulfil(with_data(sample, exp1m(sample.data, base))):
             return base
     return None
 
 
-def _exp1m(values: np.ndarray, base: float) -> np.ndarray:
+def exp1m(values: np.ndarray, base: float) -> np.ndarray:
     """Return `base**values - 1` in float64, exact for small values."""
     return np.expm1(values.astype(np.float64) * np.log(base))
 
 
-def _have_one_total(matrix: sparse.csr_matrix) -> bool:
+def have_one_total(matrix: sparse.csr_matrix) -> bool:
     """Return whether at least three rows have entries, and all of them the same total."""
     totals = row_totals(matrix)
     totals = totals[totals > 0]
     return len(totals) >= 3 and np.ptp(totals) <= _SAME_TOTAL * totals.mean()
 
 
-def _were_counts(matrix: sparse.csr_matrix) -> bool:
+def were_counts(matrix: sparse.csr_matrix) -> bool:
     """Return whether normalised values were counts: nearly all are in rows of integer multiples of one unit."""
-    is_multiple = (_smallest_counts(matrix, _ratios(matrix)) > 0)[entry_rows(matrix)]
+    is_multiple = (smallest_counts(matrix, row_ratios(matrix)) > 0)[entry_rows(matrix)]
     return matrix.nnz > 0 and is_multiple.mean() >= _INTEGER_FRACTION
 
 
 def _recover_counts(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """Convert normalised values back to counts; rows that were not counts stay as they are."""
-    ratios = _ratios(matrix)
-    smallest = _smallest_counts(matrix, ratios)[entry_rows(matrix)]
+    ratios = row_ratios(matrix)
+    smallest = smallest_counts(matrix, ratios)[entry_rows(matrix)]
     counts = np.rint(ratios * smallest)
     # float32 like counts that are read, so that their logarithms are equal.
     return with_data(matrix, np.where(smallest > 0, counts, matrix.data).astype(np.float32))
 
 
-def _smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarray:
+def smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarray:
     """Return the smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
     n_rows, row_of_entry = matrix.shape[0], entry_rows(matrix)
     found = np.zeros(n_rows, dtype=np.int32)
@@ -256,7 +208,7 @@ def _smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarra
     return found
 
 
-def _ratios(matrix: sparse.csr_matrix) -> np.ndarray:
+def row_ratios(matrix: sparse.csr_matrix) -> np.ndarray:
     """Divide each entry by the smallest of its row."""
     filled, lowest, _ = row_extremes(matrix)
     return matrix.data.astype(np.float64) / np.repeat(lowest, np.diff(matrix.indptr)[filled])
@@ -268,7 +220,7 @@ def _rounded(counts: np.ndarray) -> np.ndarray:
     return np.where(rounded > 0, rounded, counts)
 
 
-def _are_integers(values: np.ndarray) -> bool:
+def are_integers(values: np.ndarray) -> bool:
     """Return whether all values are integers, up to rounding errors."""
     return bool(np.all(np.abs(values - np.rint(values)) <= INTEGER_TOLERANCE))
 
@@ -281,6 +233,7 @@ def sampled_rows(n_rows: int) -> np.ndarray | None:
     return (starts[:, None] + np.arange(RUN_LENGTH)).ravel()
 
 
-def _sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+def sample_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return the rows of :func:`sampled_rows`."""
     rows = sampled_rows(matrix.shape[0])
     return matrix if rows is None else matrix[rows]

@@ -22,7 +22,7 @@ from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.reader import pick_genes
 from scanpy_sct.read.samples import read_samples
-from scanpy_sct.read.scale import TokenValues, find_scale
+from scanpy_sct.read.scale import TokenValues, are_integers
 from scanpy_sct.train.census import CensusCells
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class FileSource:
     def read(self, start: int, stop: int) -> sparse.csr_matrix:
         """Read a block; return `log1p` of the counts for the genes of the vocabulary."""
         rows = _genes_of(self.matrix[start:stop], self.is_gene)
-        if find_scale(rows) != "counts":
+        if not are_integers(rows.data):
             msg = f"{self.name}: X of cells {start} to {stop} are not counts (integers), which training needs."
             raise ValueError(msg)
         return pick_genes(TokenValues.found_in(rows, "counts", "log1p_counts").of(rows), self.genes, len(self.measured))
@@ -107,7 +107,7 @@ def open_source(path: Path, vocabulary: np.ndarray, *, library_key: str = "sampl
     names = pd.Series(shell.var_names.astype(str))
     is_gene = ~find_not_genes(shell.var, names, str(path))
     first = _genes_of(matrix[: min(N_FIRST_ROWS, shell.n_obs)], is_gene)
-    if find_scale(first) != "counts":
+    if not are_integers(first.data):
         msg = f"{path}: X does not have counts (integers), which training needs; write a file with counts in X."
         raise ValueError(msg)
     totals = np.asarray(first.sum(axis=0, dtype=np.float64)).ravel()

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.found_scale import find_scale, read_scale
+
+N_CELLS, N_GENES = 200, 400
+
+
+def panel(seed=0, detected=0.3):
+    """Counts of a gene panel: gamma-Poisson, cells of different depth; below 20."""
+    rng = np.random.default_rng(seed)
+    means = rng.gamma(0.7, detected / 0.7, N_GENES) * rng.lognormal(0, 0.5, (N_CELLS, 1))
+    return np.minimum(rng.poisson(rng.gamma(1.5, means / 1.5)), 15).astype(float)
+
+
+COUNTS = panel()
+RNG = np.random.default_rng(1)
+TOTALS = np.maximum(COUNTS.sum(axis=1, keepdims=True), 1)
+PROFILE = COUNTS.sum(axis=0) / COUNTS.sum()
+BETA = COUNTS * RNG.beta(30, 2, COUNTS.shape)
+LENGTHS = RNG.lognormal(0, 0.8, N_GENES)
+
+
+def means_of(n, fraction):
+    return np.mean([RNG.binomial(COUNTS.astype(int), fraction) for _ in range(n)], axis=0)
+
+
+def normalised(values, target=1e4):
+    return values / np.maximum(values.sum(axis=1, keepdims=True), 1e-9) * target
+
+
+def as_matrix(values):
+    return sparse.csr_matrix(values.astype(np.float32))
+
+
+def scale_of(values):
+    found = read_scale(as_matrix(values))
+    return found.scale, bool(found.finding)
+
+
+WITHOUT_UNITS = {
+    "beta": BETA,
+    "beta, any part": COUNTS * RNG.beta(2, 2, COUNTS.shape),
+    "SoupX": np.clip(COUNTS - 0.1 * TOTALS * PROFILE, 0, None),
+    "a factor for each gene": COUNTS * RNG.uniform(0.3, 1, N_GENES),
+    "shared with the next cell": 0.8 * COUNTS * RNG.beta(5, 1, COUNTS.shape) + 0.2 * COUNTS[::-1],
+    "means of 10 samples": means_of(10, 0.8),
+    "some reads of two genes": np.where(RNG.random(COUNTS.shape) < 0.1, np.maximum(COUNTS - 0.5, 0), COUNTS),
+}
+WITH_UNITS = {
+    "downsampled": 0.9 * COUNTS,
+    "a factor for each cell": COUNTS * RNG.uniform(0.5, 1, (N_CELLS, 1)),
+    "CP10K of some genes": normalised(COUNTS, 100)[:, :300],
+    "mean of cells": (COUNTS + COUNTS[::-1] + np.roll(COUNTS, 7, axis=0)) / 3,
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_UNITS)
+def test_decimal_counts_are_amounts_with_a_warning(name):
+    assert WITHOUT_UNITS[name].max() < 20
+    assert scale_of(WITHOUT_UNITS[name]) == ("linear", True)
+
+
+@pytest.mark.parametrize("name", WITH_UNITS)
+def test_multiples_of_one_unit_are_amounts(name):
+    assert WITH_UNITS[name].max() < 20
+    assert scale_of(WITH_UNITS[name]) == ("linear", False)
+
+
+@pytest.mark.parametrize("base", [np.e, 2, 10])
+@pytest.mark.parametrize("genes", [slice(None), slice(0, 120)])
+@pytest.mark.parametrize("target", [1e4, 1e6, "median", "no"])
+def test_logarithms_of_counts_stay_logarithms(base, genes, target):
+    target = np.median(TOTALS) if target == "median" else target
+    values = COUNTS if target == "no" else normalised(COUNTS, target)
+    assert scale_of((np.log1p(values) / np.log(base))[:, genes]) == ("log", False)
+
+
+@pytest.mark.parametrize("genes", [slice(None), slice(0, 300)])
+@pytest.mark.parametrize("target", [1e4, 1e6, 150])
+@pytest.mark.parametrize("values", [BETA, WITHOUT_UNITS["SoupX"], COUNTS / LENGTHS])
+def test_normalised_logarithms_without_units_stay_logarithms(values, target, genes):
+    assert scale_of(np.log1p(normalised(values, target))[:, genes]) == ("log", False)
+
+
+def test_logarithms_of_corrected_counts_that_were_not_normalised():
+    assert scale_of(np.log1p(WITHOUT_UNITS["SoupX"])) == ("log", True)
+    assert scale_of(np.log1p(BETA)) == ("log", True)
+
+
+@pytest.mark.parametrize("function", [np.sqrt, lambda x: np.arcsinh(x / 5), lambda x: np.log1p(np.log1p(x)) + 0.3 * x])
+def test_other_functions_of_counts_are_read_as_logarithms_with_a_warning(function):
+    assert scale_of(function(COUNTS)) == ("log", True)
+
+
+def test_the_warning_says_what_was_assumed_and_how_to_choose():
+    found = read_scale(as_matrix(BETA), argument="reference_scale", source="reference.X")
+    assert found.finding.startswith("reference.X holds decimals up to")
+    assert "were read as counts (corrected or expected ones), since small values do not fall with" in found.finding
+    assert "Pass reference_scale='log1p' if they are logarithms, or reference_scale='counts'" in found.finding
+    few = read_scale(as_matrix(BETA[:10]))
+    assert few.scale == "log"
+    assert "read as logarithms, since there are too few cells" in few.finding
+    assert "scale='counts' if they are counts" in few.finding
+
+
+def test_large_values_are_amounts_whatever_else_they_are():
+    assert scale_of(BETA * 5) == ("linear", False)
+    assert scale_of(BETA / BETA.sum(axis=1, keepdims=True)) == ("linear", False)
+
+
+def test_what_is_given_holds():
+    for values in (BETA, np.log1p(normalised(COUNTS)), COUNTS * 0.9):
+        assert find_scale(as_matrix(values), "counts") == "linear"
+        assert find_scale(as_matrix(values), "log1p") == "log"
+    assert find_scale(as_matrix(COUNTS), "counts") == "counts"
+    assert find_scale(sparse.csr_matrix((3, 4), dtype=np.float32), "log1p") == "log"
+    for values in (COUNTS, BETA * 5):
+        with pytest.raises(ValueError, match="scale='log1p' was given, but the matrix holds"):
+            find_scale(as_matrix(values), "log1p")
+
+
+def test_a_claim_against_clear_evidence_is_followed_with_a_warning():
+    logs, amounts = as_matrix(np.log1p(normalised(COUNTS))), as_matrix(COUNTS * 0.9)
+    assert "the values of the matrix look like logarithms" in read_scale(logs, "counts").finding
+    assert "look like counts or other amounts" in read_scale(amounts, "log1p").finding
+    assert read_scale(logs, "log1p").finding == read_scale(amounts, "counts").finding == ""
+    assert read_scale(as_matrix(BETA), "log1p").finding == read_scale(as_matrix(BETA), "counts").finding == ""
+
+
+def test_counts_and_logarithms_in_one_matrix_are_refused():
+    counts, logs = panel(2)[:50], np.log1p(normalised(panel(3)))[:150]
+    for values in (np.vstack([counts, logs]), np.vstack([counts * 10, logs])):
+        with pytest.raises(ValueError, match=r"adata.X holds integers in 50 of the cells.*in 150: .*scale='counts'"):
+            read_scale(as_matrix(values), source="adata.X")
+        assert find_scale(as_matrix(values), "counts") == "linear"
+    assert scale_of(np.vstack([counts, BETA[:150]])) == ("linear", False)
+    odd = np.vstack([counts[:2], logs])
+    assert scale_of(odd)[0] == "log"
