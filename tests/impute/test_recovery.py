@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.impute.recovery import Moments, warn_if_smoothed
 from scanpy_sct.plan.passes import NOT_MASKED
 
 
@@ -36,3 +36,12 @@ def test_a_constant_gene_has_no_correlation():
         sparse.csr_matrix(np.ones((9, 1))), np.arange(9.0)[:, None], np.zeros((9, 1), np.uint8), np.array([True])
     )
     assert np.isnan(moments.correlation()).all()
+
+
+def test_a_recovery_too_good_for_measured_values_is_reported(caplog):
+    measured, smoothed = np.linspace(0, 0.95, 50), np.append(np.linspace(0.92, 1, 50), np.nan)
+    warn_if_smoothed(measured)
+    warn_if_smoothed(smoothed[:10])
+    assert not caplog.records
+    warn_if_smoothed(smoothed)
+    assert "smoothed or imputed before" in caplog.text

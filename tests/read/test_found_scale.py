@@ -21,6 +21,8 @@ RNG = np.random.default_rng(1)
 TOTALS = np.maximum(COUNTS.sum(axis=1, keepdims=True), 1)
 PROFILE = COUNTS.sum(axis=0) / COUNTS.sum()
 BETA = COUNTS * RNG.beta(30, 2, COUNTS.shape)
+PARTS = RNG.beta(5, 1, COUNTS.shape)
+DIVIDED = RNG.choice([1 / 2, 1 / 3, 1 / 7], COUNTS.shape) * (RNG.random(COUNTS.shape) < 0.1)
 LENGTHS = RNG.lognormal(0, 0.8, N_GENES)
 
 
@@ -46,9 +48,9 @@ WITHOUT_UNITS = {
     "beta, any part": COUNTS * RNG.beta(2, 2, COUNTS.shape),
     "SoupX": np.clip(COUNTS - 0.1 * TOTALS * PROFILE, 0, None),
     "a factor for each gene": COUNTS * RNG.uniform(0.3, 1, N_GENES),
-    "shared with the next cell": 0.8 * COUNTS * RNG.beta(5, 1, COUNTS.shape) + 0.2 * COUNTS[::-1],
+    "shared with the next cell": COUNTS * PARTS + COUNTS[::-1] * (1 - PARTS),
     "means of 10 samples": means_of(10, 0.8),
-    "some reads of two genes": np.where(RNG.random(COUNTS.shape) < 0.1, np.maximum(COUNTS - 0.5, 0), COUNTS),
+    "reads of several genes": np.clip(COUNTS - DIVIDED, 0, None),
 }
 WITH_UNITS = {
     "downsampled": 0.9 * COUNTS,

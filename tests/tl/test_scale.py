@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import scanpy_sct as sct
+from scanpy_sct.read.reader import _warn_once
+from scanpy_sct.read.scale import sampled_rows
 
 MARKERS = {"B": ["CD79A", "CD79B", "MS4A1"], "Myeloid": ["LYZ", "CST3"], "NK": ["NKG7", "GNLY"]}
 
@@ -95,6 +97,35 @@ def test_a_reference_has_a_scale_of_its_own(decimals, tiny_checkpoint):
     logs.X.data *= 100
     with pytest.raises(ValueError, match=r"^reference_scale='log1p' was given"):
         sct.tl.annotate(mixed, reference=logs, scale="counts", reference_scale="log1p", **options)
+
+
+def test_doubt_is_logged_and_reported_and_ends_with_the_argument(decimals, tiny_checkpoint, caplog):
+    _warn_once.cache_clear()
+    sct.tl.embed(decimals, model=tiny_checkpoint)
+    assert "holds decimals up to 5, which were read as" in caplog.text
+    assert "scale='counts'" in caplog.text
+    (note,) = (note for note in sct.pp.check(decimals, model=tiny_checkpoint).notes if "decimals" in note)
+    assert note in caplog.text
+    assert not [
+        note for note in sct.pp.check(decimals, model=tiny_checkpoint, scale="counts").notes if "decimals" in note
+    ]
+    caplog.clear()
+    options = {"labels_key": "bulk_labels", "model": tiny_checkpoint, "scale": "counts"}
+    sct.tl.annotate(decimals.copy(), reference=decimals, **options)
+    assert "reference_scale='counts'" in caplog.text
+
+
+def test_decimals_in_later_cells(decimals, tiny_checkpoint):
+    """Only some cells are looked at first; what contradicts them later is refused, unless it was given."""
+    decimals.X = decimals.X.ceil()
+    counts = ad.concat([decimals] * 50, index_unique="-")
+    is_looked_at = np.zeros(counts.n_obs, dtype=bool)
+    is_looked_at[sampled_rows(counts.n_obs)] = True
+    row = np.flatnonzero(~is_looked_at)[0]
+    counts.X.data[counts.X.indptr[row]] = 1.5
+    with pytest.raises(ValueError, match=r"such as 1.5. in row 50,.*Pass scale='counts' if all are counts"):
+        sct.pp.check(counts, model=tiny_checkpoint)
+    assert sct.pp.check(counts, model=tiny_checkpoint, scale="counts").scale == "counts"
 
 
 def test_training_reads_the_scale(decimals, tiny_checkpoint):

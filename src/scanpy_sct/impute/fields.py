@@ -15,7 +15,7 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.impute.fit import ImputationFit
 from scanpy_sct.impute.imputer import Imputer, fit_imputer
 from scanpy_sct.impute.options import ImputeSettings
-from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.impute.recovery import Moments, warn_if_smoothed
 from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.requested import requested_genes
@@ -141,12 +141,14 @@ def imputed_fields(
         fit, tables, moments = _collect(imputer, ArrangeTask(imputer, columns))
     else:
         fit, tables, moments = _store(imputer, ArrangeTask(imputer, columns, _is_sparse(columns)), store)
+    recovery = moments.correlation()
+    warn_if_smoothed(recovery)
     names = [unmeasured[index] for index in imputer.plan.gene_index[imputer.plan.is_unmeasured]]
     of_unmeasured = tables.pop("unmeasured", None)
     fields = {
         **tables,
         "imputed": columns.spread(np.ones(len(imputer.plan.columns), dtype=bool), False),
-        "recovery": columns.spread(moments.correlation(), np.nan),
+        "recovery": columns.spread(recovery, np.nan),
         "network_fraction": None if fit.blend is None else columns.spread(fit.blend.network_fraction, np.nan),
         "unmeasured": pd.DataFrame(of_unmeasured, imputer.reader.obs_names, names) if names else None,
     }

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.sparse_tools import entry_rows
+
+logger = logging.getLogger(__name__)
+
+TOO_HIGH = 0.9
+"""Nine in ten genes of measured data never have a higher recovery."""
+MIN_GENES = 20
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,14 @@ class Moments:
         of_predicted = (self.predicted_squared - self.predicted**2 / number).sum(axis=1)
         scale = np.sqrt(np.maximum(of_observed, 0) * np.maximum(of_predicted, 0))
         return np.divide(product, scale, out=np.full(len(scale), np.nan), where=scale > 1e-12)
+
+
+def warn_if_smoothed(recovery: np.ndarray) -> None:
+    """Log a warning if nearly all genes have a recovery that measured values do not have."""
+    known = recovery[~np.isnan(recovery)]
+    if len(known) >= MIN_GENES and np.quantile(known, 0.1) > TOO_HIGH:
+        logger.warning(
+            "The recovery is above %g for nine in ten genes, as for values that were smoothed or imputed before: it "
+            "says nothing then. Pass measured values.",
+            TOO_HIGH,
+        )

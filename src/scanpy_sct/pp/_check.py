@@ -26,7 +26,7 @@ TIME_RANGE = (0.75, 1.5)
 """An imputation takes between these multiples of the expected time."""
 SCALES = {
     "counts": "counts; results are on the log1p scale",
-    "linear": "neither counts nor logarithms, treated like counts; results are on the log1p scale",
+    "linear": "decimals that are no logarithms, treated like counts; results are on the log1p scale",
     "log": "log-normalised; results are on the same scale",
 }
 NO_COUNTS = (

@@ -62,6 +62,8 @@ class ScaleCheck:
     """What the user says the values are; counts may then be decimals."""
     layer_argument: str = "layer"
     """The argument that chooses the matrix, which messages name."""
+    argument: str = "scale"
+    """The argument that says so."""
 
     def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
         """Check some rows of the object (None: all), and return them."""
@@ -75,7 +77,7 @@ class ScaleCheck:
                 f"{self.source} holds {found} (such as {matrix.data[is_bad][0]:.4g}) in "
                 f"{named_rows(matrix, is_bad, rows)}, while the cells that were looked at first hold {expected}: a "
                 f"matrix must hold one kind of values. Pass another matrix as `{self.layer_argument}=`, or correct "
-                "these cells."
+                f"these cells; if all are counts, corrected or not, pass {self.argument}='counts'."
             )
             raise ValueError(msg)
         return matrix

@@ -32,7 +32,7 @@ MIN_MIXED = 0.02
 """Smallest fraction of the cells that is a second kind of values, not a few odd cells."""
 MIN_INTEGERS = 0.5
 """Fraction of integers among the values above 1.5 of counts of which some were corrected or divided."""
-MIN_TIES = 0.2
+MIN_TIES = 0.3
 """Fraction of a cell's entries that have its most frequent value, if all are functions of counts."""
 MAX_STEPS = 64
 """Means of up to this many counts are recognised as multiples of 1 / their number."""
@@ -225,14 +225,14 @@ def _weigh(sample: sparse.csr_matrix, natural: sparse.csr_matrix, binary: sparse
 
     ``natural`` and ``binary`` are the values from which they are natural logarithms, or logarithms to base 2.
     """
-    evidence = _evidence_for_amounts(sample, binary)
+    evidence, error = _evidence_for_amounts(sample, binary)
     if np.isnan(evidence):
         return FoundScale("log", "there are too few cells, or too similar ones, to distinguish these")
     if evidence >= LOG_BELOW and _to_integers(natural.data) < 0.5 * _to_integers(sample.data):
         return FoundScale("log", "without logarithms they would be close to integers")
     if evidence >= LOG_BELOW:
         return FoundScale("linear", "small values do not fall with the depth of the cell as in normalised data")
-    in_doubt = evidence >= SURELY_LOG_BELOW
+    in_doubt = evidence + 2 * error >= SURELY_LOG_BELOW
     return FoundScale("log", "small values depend on the depth of the cell, but not clearly" if in_doubt else "")
 
 
@@ -242,8 +242,8 @@ def _to_integers(values: np.ndarray) -> float:
     return float(np.abs(small - np.rint(small)).mean()) if len(small) else 0.25
 
 
-def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) -> float:
-    """Sum up how small values, and how totals, differ between cells; NaN where the cells do not show it.
+def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) -> tuple[float, float]:
+    """Sum up how small values, and how totals, differ between cells, with a standard error; NaN where this is not seen.
 
     In normalised data small values fall as more genes are detected (slope -1; in amounts 0). Undoing the logarithm
     makes the totals of cells as similar as their sums of logarithms or more (ratio of spreads 0.9); amounts become
@@ -252,14 +252,15 @@ def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) 
     n_genes = np.diff(sample.indptr)
     rows = np.flatnonzero(n_genes >= MIN_ENTRIES)
     if len(rows) < MIN_CELLS:
-        return np.nan
+        return np.nan, 0.0
     spread, spread_undone = (_spread(np.log(row_totals(values)[rows])) for values in (sample, undone))
     depth = np.log(n_genes[rows])
     if spread == 0 or depth.std() < 0.05:
         # Nearly all genes are in all cells, as after smoothing: only the totals show whether they were normalised.
-        return 1.0 if spread_undone > 0.35 else 0.0
+        return (1.0 if spread_undone > 0.35 else 0.0), 0.0
     low = [np.quantile(sample.data[sample.indptr[row] : sample.indptr[row + 1]], 0.25) for row in rows]
-    return float(np.polyfit(depth, np.log(np.expm1(low)), 1)[0] + spread_undone / spread)
+    line, covariance = np.polyfit(depth, np.log(np.expm1(low)), 1, cov=True)
+    return float(line[0] + spread_undone / spread), float(np.sqrt(covariance[0, 0]))
 
 
 def _spread(values: np.ndarray) -> float:

@@ -131,7 +131,9 @@ class CellReader:
         self.scale = found.scale
         self.findings += [found.finding, *remarks(self._sample, self.scale, self._matrix.checks.source)]
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
-        self._to_scale = ScaleCheck(checks.source, self.scale, options.scale, checks.layer_argument)
+        self._to_scale = ScaleCheck(
+            checks.source, self.scale, options.scale, checks.layer_argument, options.scale_argument
+        )
         if self._matrix.is_in_memory:
             # Done once for all, so that the rows of a block need only be picked.
             matrix = _without_hidden(self._matrix.rows(), self._hidden.user_rows())
