@@ -255,7 +255,7 @@ def test_log_values_that_were_no_counts_are_natural_logarithms(adata):
     adata.X = sparse.csr_matrix(
         adata.X.multiply(np.random.default_rng(0).random(adata.shape)), dtype=np.float32
     ).log1p()
-    source = read_source(adata, released_vocabulary())
+    source = read_source(adata, released_vocabulary(), ReadOptions(scale="log1p"))
     assert source.scale == "log"
     np.testing.assert_array_equal(source.matrix.toarray(), adata.X.toarray())
 

@@ -100,9 +100,13 @@ def test_a_reference_has_a_scale_of_its_own(decimals, tiny_checkpoint):
 
 
 def test_doubt_is_logged_and_reported_and_ends_with_the_argument(decimals, tiny_checkpoint, caplog):
+    rng = np.random.default_rng(0)  # cells of different depth
+    depth = np.repeat(np.linspace(0.2, 1, 60), np.diff(decimals.X.indptr))
+    decimals.X.data *= rng.random(decimals.X.nnz) < depth
+    decimals.X.eliminate_zeros()
     _warn_once.cache_clear()
     sct.tl.embed(decimals, model=tiny_checkpoint)
-    assert "holds decimals up to 5, which were read as" in caplog.text
+    assert "which were read as counts (corrected or expected ones)" in caplog.text
     assert "scale='counts'" in caplog.text
     (note,) = (note for note in sct.pp.check(decimals, model=tiny_checkpoint).notes if "decimals" in note)
     assert note in caplog.text
@@ -123,7 +127,9 @@ def test_decimals_in_later_cells(decimals, tiny_checkpoint):
     is_looked_at[sampled_rows(counts.n_obs)] = True
     row = np.flatnonzero(~is_looked_at)[0]
     counts.X.data[counts.X.indptr[row]] = 1.5
-    with pytest.raises(ValueError, match=r"such as 1.5. in row 50,.*Pass scale='counts' if all are counts"):
+    with pytest.raises(
+        ValueError, match=r"such as 1.5. in row 50,.*if all are counts, corrected or not, pass scale='counts'"
+    ):
         sct.pp.check(counts, model=tiny_checkpoint)
     assert sct.pp.check(counts, model=tiny_checkpoint, scale="counts").scale == "counts"
 

@@ -36,6 +36,8 @@ MIN_TIES = 0.3
 """Fraction of a cell's entries that have its most frequent value, if all are functions of counts."""
 MAX_STEPS = 64
 """Means of up to this many counts are recognised as multiples of 1 / their number."""
+SAME_TOTALS = 0.3
+"""Spread of the logarithms of totals, below which cells were normalised; that of amounts is at least 0.33."""
 LOG_BELOW = 0.95
 SURELY_LOG_BELOW = 0.75
 """The evidence for amounts (see `_evidence_for_amounts`) is around 0 in normalised logarithms and 1.3 in amounts."""
@@ -99,11 +101,16 @@ def read_scale(
         msg = (
             f"{source} holds integers in {sample.shape[0] - others.shape[0]:,} of the cells that were looked at, and "
             f"decimals that look like logarithms (such as {others.data[0]:.4g}) in {others.shape[0]:,}: a matrix must "
-            "hold one kind of values. Log-normalise all cells or none, or pass another matrix as `layer=`; if all are "
-            f"counts, some of them corrected, pass {argument}='counts'."
+            f"hold one kind of values. Log-normalise all cells or none, or pass another matrix as `{_layer_of(argument)}=`; "
+            f"if all are counts, some of them corrected, pass {argument}='counts'."
         )
         raise ValueError(msg)
     return FoundScale("linear")
+
+
+def _layer_of(argument: str) -> str:
+    """Return the argument that chooses the matrix, beside that of its scale."""
+    return argument.replace("scale", "layer")
 
 
 def _against(given: GivenScale, scale: Scale, sample: sparse.csr_matrix, source: str, argument: str) -> str:
@@ -137,7 +144,8 @@ def _check_logs(sample: sparse.csr_matrix, argument: str, source: str) -> None:
     found = f"values up to {highest:.4g}" if highest > MAX_LOG else "integers only"
     msg = (
         f"{argument}='log1p' was given, but {source} holds {found}, which natural logarithms of expression values "
-        f"are not. Pass {argument}='counts' for counts and other amounts, or another matrix as `layer=`."
+        f"are not. Pass {argument}='counts' for counts and other amounts, or another matrix as "
+        f"`{_layer_of(argument)}=`."
     )
     raise ValueError(msg)
 
@@ -246,8 +254,8 @@ def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) 
     """Sum up how small values, and how totals, differ between cells, with a standard error; NaN where this is not seen.
 
     In normalised data small values fall as more genes are detected (slope -1; in amounts 0). Undoing the logarithm
-    makes the totals of cells as similar as their sums of logarithms or more (ratio of spreads 0.9); amounts become
-    extreme (ratio 1.3). The base of the logarithm changes this little; 2 is between the usual ones.
+    makes the totals of cells as similar as their sums of logarithms or more (ratio of spreads 0.9), or all alike;
+    amounts become extreme (ratio 1.3). The base of the logarithm changes this little; 2 is between the usual ones.
     """
     n_genes = np.diff(sample.indptr)
     rows = np.flatnonzero(n_genes >= MIN_ENTRIES)
@@ -255,12 +263,14 @@ def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) 
         return np.nan, 0.0
     spread, spread_undone = (_spread(np.log(row_totals(values)[rows])) for values in (sample, undone))
     depth = np.log(n_genes[rows])
-    if spread == 0 or depth.std() < 0.05:
+    if spread_undone < SAME_TOTALS:
+        return 0.0, 0.0
+    if depth.std() < 0.05:
         # Nearly all genes are in all cells, as after smoothing: only the totals show whether they were normalised.
-        return (1.0 if spread_undone > 0.35 else 0.0), 0.0
+        return 1.0, 0.0
     low = [np.quantile(sample.data[sample.indptr[row] : sample.indptr[row + 1]], 0.25) for row in rows]
     line, covariance = np.polyfit(depth, np.log(np.expm1(low)), 1, cov=True)
-    return float(line[0] + spread_undone / spread), float(np.sqrt(covariance[0, 0]))
+    return float(line[0] + spread_undone / max(spread, 1e-9)), float(np.sqrt(covariance[0, 0]))
 
 
 def _spread(values: np.ndarray) -> float:

@@ -107,5 +107,5 @@ def _logged_twice(sample: sparse.csr_matrix, source: str) -> str:
         return ""
     return (
         f"{source} seems to hold logarithms of logarithms (`log1p` twice, largest value {sample.data.max():.3g}). Undo "
-        "one of them with `numpy.expm1`, or pass another matrix as `layer=`."
+        "one of them with `numpy.expm1`, or pass another matrix."
     )

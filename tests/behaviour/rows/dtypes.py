@@ -45,11 +45,9 @@ def objects(scene: Scene) -> None:
     scene.adata.X = scene.adata.X.toarray().astype(object)
 
 
-def _ones(scene: Scene) -> None:
-    scene.adata.X.data[:] = 1
-
-
-@ROWS.same("booleans", "counts of 0 and 1", than=_ones, on=("embed",))
+@ROWS.warns(
+    "booleans", "counts of 0 and 1; a warning that these are binarised", "as after binarising", "Pass the counts"
+)
 def booleans(scene: Scene) -> None:
     scene.adata.X = scene.adata.X.astype(bool)
 

@@ -176,3 +176,44 @@ def counts_given_as_logs(scene: Scene) -> None:
 )
 def unknown_scale(scene: Scene) -> None:
     scene.arguments["scale"] = "counst"
+
+
+@ROWS.warns(
+    "decimal counts below 20 (corrected, expected, divided among cells)",
+    "read as counts; the warning says why, and how to choose otherwise",
+    "which were read as counts",
+    "scale='log1p'",
+)
+def decimal_counts(scene: Scene) -> None:
+    rng = np.random.default_rng(0)
+    scene.adata.X.data = np.minimum(scene.adata.X.data, 15) * rng.beta(30, 2, scene.adata.X.nnz).astype(np.float32)
+
+
+@ROWS.refused(
+    "counts in some cells, log-normalised values in others",
+    "",
+    ValueError,
+    r"adata\.X holds integers in",
+    "look like logarithms",
+    "Log-normalise all cells or none",
+)
+def counts_and_logarithms(scene: Scene) -> None:
+    logged = scene.adata.X.copy()
+    logged.data = np.log1p(logged.data)
+    is_first = np.repeat(np.arange(scene.adata.n_obs) < scene.adata.n_obs // 2, np.diff(logged.indptr))
+    logged.data[is_first] = scene.adata.X.data[is_first]
+    scene.adata.X = logged
+
+
+@ROWS.warns(
+    "values that were smoothed or imputed before", "", "hardly any zeros", "Pass the measured values", on=("check",)
+)
+def smoothed(scene: Scene) -> None:
+    values = scene.adata.X.toarray().astype(float) + 1e-3
+    left, weights, right = np.linalg.svd(np.log1p(values), full_matrices=False)
+    scene.adata.X = np.clip((left[:, :4] * weights[:4]) @ right[:4], 1e-4, None).astype(np.float32)
+
+
+@ROWS.warns("logarithms taken twice", "", "logarithms of logarithms", "numpy.expm1", on=("check",))
+def logged_twice(scene: Scene) -> None:
+    scene.adata.X.data = np.log1p(np.log1p(scene.adata.X.data)).astype(np.float32)
