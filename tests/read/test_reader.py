@@ -414,9 +414,9 @@ def test_messages_name_the_object(adata, how):
     text = str(error.value)
     assert "reference" in text or "library_key" in text
     assert "adata." not in text.replace("adata.AnnData", "").replace("anndata.", "")
-    assert not re.search(r"(?<!reference_)\b(layer|gene_names)=", text)
+    assert not re.search(r"(?<!reference_)\b(layer|gene_names|scale)=", text)
     of_query = str(of_query.value)
-    for name in ("layer", "gene_names"):
+    for name in ("layer", "gene_names", "scale"):
         text = text.replace(f"reference_{name}", name)
     assert text.replace("reference", "adata") == of_query
 

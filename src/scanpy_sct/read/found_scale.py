@@ -101,8 +101,8 @@ def read_scale(
         msg = (
             f"{source} holds integers in {sample.shape[0] - others.shape[0]:,} of the cells that were looked at, and "
             f"decimals that look like logarithms (such as {others.data[0]:.4g}) in {others.shape[0]:,}: a matrix must "
-            f"hold one kind of values. Log-normalise all cells or none, or pass another matrix as `{_layer_of(argument)}=`; "
-            f"if all are counts, some of them corrected, pass {argument}='counts'."
+            "hold one kind of values. Log-normalise all cells or none, or pass another matrix as "
+            f"`{_layer_of(argument)}=`; if all are counts, some of them corrected, pass {argument}='counts'."
         )
         raise ValueError(msg)
     return FoundScale("linear")
