@@ -91,7 +91,9 @@ def test_genes_of_one_kind_of_cells_are_no_evidence():
     adata.obs["sample"] = np.where(np.arange(N_CELLS) % 2 == 0, "both", "one")
     adata = adata[kept].copy()
     test = LackingTest(adata.X, gene_ids())
-    assert test._lacking((adata.obs["sample"] == "one").to_numpy().astype(int), np.zeros(adata.n_obs, dtype=int)) == [1]
+    assert test._lacking(
+        (adata.obs["sample"] == "one").to_numpy().astype(int), np.zeros(adata.n_obs, dtype=int), False
+    ) == [1]
     reader = open_reader(adata, library_key="sample")
     assert reader.lacking == {}
     assert reader.findings == []
@@ -148,6 +150,14 @@ def test_kinds_of_cells():
     # Every kind that is found has cells of one simulated kind only.
     assert all(len(np.unique(kind[found == each])) == 1 for each in np.unique(found))
     assert kinds_of_cells(sparse.csr_matrix(counts[:10])).max() == 0
+
+
+def test_clusters_lack_nothing(pbmc):
+    """Louvain clusters of a few hundred variable genes: many have no count of genes of the others."""
+    for column in ("louvain", "bulk_labels", "phase"):
+        adata = pbmc.copy()
+        adata.obs = adata.obs[[column]]
+        assert open_reader(adata).findings == []
 
 
 @pytest.mark.parametrize("name", ["dev/heart_dev_ST_CN73", "train/pbmc_sorted_14k", "train/blood_hao_v3"])

@@ -52,9 +52,9 @@ class JoinedCells:
     """Function of the sample of each cell of the object, that returns :func:`scanpy_sct.read.lacking.count_detected` of
     all cells; called only if some sample lacks genes."""
 
-    def lacking(self, samples: np.ndarray) -> np.ndarray | None:
+    def lacking(self, samples: np.ndarray, *, same_kinds: bool = False) -> np.ndarray | None:
         """Return the genes that each of the ``samples`` (n_cells,) lacks, (n_samples, n_genes) bool; None: none."""
-        found = self.test.samples_that_lack(samples[self.rows])
+        found = self.test.samples_that_lack(samples[self.rows], same_kinds=same_kinds)
         lacking = lacking_genes(*self.count(samples), found) if found else None
         return None if lacking is None or not lacking.any() else lacking
 
@@ -81,7 +81,7 @@ def suspect_lacking(cells: JoinedCells, adata: AnnData, options: ReadOptions) ->
         codes, values = pd.factorize(suspect.values)
         if not 1 < len(values) <= MAX_GROUPS or (codes < 0).any():
             continue
-        lacking = cells.lacking(codes)
+        lacking = cells.lacking(codes, same_kinds=suspect.may_be_kinds)
         if lacking is not None:
             partly = lacking.any(axis=0)
             text = (
@@ -100,6 +100,8 @@ class _Suspect:
     values: pd.Series
     where: str
     remedy: str
+    may_be_kinds: bool = False
+    """Whether these may be kinds of cells, such as clusters."""
 
 
 def _suspects(adata: AnnData, options: ReadOptions) -> Iterator[_Suspect]:
@@ -109,7 +111,7 @@ def _suspects(adata: AnnData, options: ReadOptions) -> Iterator[_Suspect]:
         values = as_series(adata.obs[name])
         if name != options.library_key and not is_float_dtype(values):
             where = f"cells with some values of {options.owner}.obs[{name!r}]"
-            yield _Suspect(values, where, f"pass library_key={name!r}")
+            yield _Suspect(values, where, f"pass library_key={name!r}", name not in named)
     if options.library_key is not None:
         return
     remedy = f"name the sample of each cell in a column of {options.owner}.obs and pass it as library_key="
@@ -118,4 +120,4 @@ def _suspects(adata: AnnData, options: ReadOptions) -> Iterator[_Suspect]:
     yield replace(by_name, values=names.str.extract(_NAME_ENDS, expand=False))
     yield replace(by_name, values=names.str.extract(_NAME_STARTS, expand=False))
     runs = pd.Series(np.arange(len(names)) * RUNS // max(len(names), 1))
-    yield _Suspect(runs, f"some runs of rows of {options.owner}", remedy)
+    yield _Suspect(runs, f"some runs of rows of {options.owner}", remedy, may_be_kinds=True)

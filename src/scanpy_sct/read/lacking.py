@@ -52,17 +52,21 @@ class LackingTest:
     genes: np.ndarray
     """(n_genes,) Ensembl ids."""
 
-    def samples_that_lack(self, samples: np.ndarray) -> list[int]:
-        """Return which of the ``samples`` (n_cells,) lack genes."""
+    def samples_that_lack(self, samples: np.ndarray, *, same_kinds: bool = False) -> list[int]:
+        """Return which of the ``samples`` (n_cells,) lack genes.
+
+        With ``same_kinds``, cells are compared only with others of the same kind: groups that may be kinds of cells
+        themselves, such as clusters, then lack nothing.
+        """
         # Most data are done without kinds of cells, which take longer.
-        if not self._lacking(samples, np.zeros_like(samples)):
+        if not self._lacking(samples, np.zeros_like(samples), same_kinds):
             return []
         _, codes = _tested_samples(samples)
         # Kinds must not be those of samples, so genes that one of them may lack take no part.
         shared = (count_detected(self.matrix, codes, int(codes.max()) + 1)[1] > 0).all(axis=0)
-        return self._lacking(samples, kinds_of_cells(self.matrix[:, shared]))
+        return self._lacking(samples, kinds_of_cells(self.matrix[:, shared]), same_kinds)
 
-    def _lacking(self, samples: np.ndarray, kinds: np.ndarray) -> list[int]:
+    def _lacking(self, samples: np.ndarray, kinds: np.ndarray, same_kinds: bool) -> list[int]:
         names, codes = _tested_samples(samples)
         n_kinds = int(kinds.max()) + 1
         shape = (int(codes.max()) + 1, n_kinds)
@@ -76,10 +80,13 @@ class LackingTest:
             usable = others >= MIN_KIND
             if not usable.any():
                 continue
-            rates = _rates((total - detected[number])[usable], others[usable, None]).min(axis=0)
+            rates = _rates((total - detected[number])[usable], others[usable, None])
             here, n_here = detected[number].sum(axis=0), n_cells[number].sum()
-            depth = _relative_depth(here, n_here, total.sum(axis=0) - here, others.sum())
-            is_tested = is_evidence & (n_here * depth * rates >= EXPECTED)
+            expected = n_here * rates.min(axis=0)
+            if same_kinds:
+                expected = np.minimum(expected, n_cells[number][usable] @ rates)
+            expected *= _relative_depth(here, n_here, total.sum(axis=0) - here, others.sum())
+            is_tested = is_evidence & (expected >= EXPECTED)
             n_lacking = int((is_tested & (here == 0)).sum())
             if n_lacking >= min(ALWAYS_LACKING, max(MIN_LACKING, MIN_FRACTION * is_tested.sum())):
                 found.append(int(name))
