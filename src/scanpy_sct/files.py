@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,16 @@ def _check_result(adata: AnnData, output: Path, added: tuple[str, str] | None) -
             "choose another disk, or ask for fewer genes with an output that ends in .zarr, which is compressed."
         )
         raise OSError(errno.ENOSPC, msg)
+
+
+def output_notes(adata: AnnData) -> Iterator[str]:
+    """Say, for each format, what of an object an output could not hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in CELL_SUFFIXES:
+            try:
+                check_storable(storable_copy(adata), suffix, Path(folder), f"An output that ends in {suffix}")
+            except ValueError as error:
+                yield str(error)
 
 
 @contextmanager

@@ -53,6 +53,7 @@ def run(*arguments: object) -> str:
 def fail(*arguments: object) -> str:
     result = runner.invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 1, result.output
+    assert result.output, result.exception
     assert "Traceback" not in result.output
     return result.output
 
@@ -62,6 +63,7 @@ def test_check_prints_the_report_and_writes_nothing(cells, calls):
     assert "report on 3 cells" in run("check", cells, "--library-key", "sample")
     assert calls["check"][1]["library_key"] == "sample"
     assert cells.read_bytes() == before
+    assert "cannot be written" not in run("check", cells)
 
 
 @pytest.mark.parametrize("function", ["impute", "embed", "annotate"])
@@ -174,11 +176,14 @@ def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
     assert isinstance(result.exception, KeyError)
 
 
+@pytest.mark.filterwarnings("ignore:Forward slashes")
 @pytest.mark.parametrize("function", ["impute", "embed", "annotate"])
 def test_what_the_output_does_not_hold_is_found_before_computing(cells, calls, tmp_path, function):
     adata = ad.read_h5ad(cells)
     adata.obs["G1/S"] = 1.0
     adata.write_h5ad(cells)
+    assert "An output that ends in .zarr cannot be written" in run("check", cells)
+    calls.clear()
     more = ["--label-head"] if function == "annotate" else []
     message = fail(function, cells, "-o", tmp_path / "result.zarr", *more)
     assert "result.zarr cannot be written" in message
@@ -187,6 +192,7 @@ def test_what_the_output_does_not_hold_is_found_before_computing(cells, calls, t
     assert list(calls) == [function]
 
 
+@pytest.mark.filterwarnings("ignore:Element")
 def test_a_file_of_seurat_disk_is_named_before_computing(cells, calls, tmp_path):
     import h5py
 

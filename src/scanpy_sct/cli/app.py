@@ -89,6 +89,8 @@ def check(
         typer.echo(
             sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names, scale=scale)
         )
+        for note in files.output_notes(adata):
+            typer.echo(f"\n{note}")
 
 
 @app.command()

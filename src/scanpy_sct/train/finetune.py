@@ -16,7 +16,7 @@ from scipy import sparse
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.registry import load_model
-from scanpy_sct.files import read_cells
+from scanpy_sct.files import check_input, read_cells
 from scanpy_sct.model import CompactNetwork, ReleasedNetwork, make_network
 from scanpy_sct.model.compact import BY_GENE
 from scanpy_sct.read.options import GivenScale, ReadOptions
@@ -144,6 +144,9 @@ def _as_objects(data: object, hide: object) -> list[Any]:
     if hide is not None and len(objects) > 1:
         msg = f"hide is for a single object, and data has {len(objects)}; remove the entries beforehand."
         raise ValueError(msg)
+    for item in objects:
+        if isinstance(item, str | PathLike):
+            check_input(Path(item))
     return objects
 
 
