@@ -91,6 +91,10 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "embed": (sct.tl.embed, lambda scene, **arguments: sct.tl.embed(scene.adata, model=scene.model, **arguments)),
     "annotate": (sct.tl.annotate, _annotate),
     "markers": (sct.tl.annotate, _annotate_with_markers),
+    "label head": (
+        sct.tl.annotate,
+        lambda scene, **arguments: sct.tl.annotate(scene.adata, model=scene.model, **arguments),
+    ),
 }
 
 

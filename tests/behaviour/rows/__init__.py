@@ -5,6 +5,7 @@ from behaviour.rows import (
     dtypes,
     faults,
     genes,
+    label_heads,
     labels,
     markers,
     not_genes,
@@ -15,5 +16,19 @@ from behaviour.rows import (
     values,
 )
 
-MODULES = (storage, dtypes, values, genes, not_genes, samples, coordinates, labels, reference, markers, outputs, faults)
+MODULES = (
+    storage,
+    dtypes,
+    values,
+    genes,
+    not_genes,
+    samples,
+    coordinates,
+    labels,
+    reference,
+    markers,
+    label_heads,
+    outputs,
+    faults,
+)
 GROUPS = tuple(module.ROWS for module in MODULES)
