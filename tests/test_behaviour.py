@@ -185,3 +185,23 @@ def done(function: str, scene: Scene):
         return ad.read_h5ad(output) if output.suffix == ".h5ad" else ad.read_zarr(output)
     returned = run(function, scene)
     return scene.adata if returned is None else returned
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda adata: adata.X.data.__setitem__(0, adata.X.data[0] + 1e-6),
+        lambda adata: setattr(adata, "X", adata.X.astype("float64")),
+        lambda adata: setattr(adata, "X", adata.X.tocsc()),
+        lambda adata: adata.obs.insert(0, "more", 1),
+        lambda adata: setattr(adata, "obs", adata.obs.astype({"bulk_labels": str})),
+        lambda adata: adata.uns.__setitem__("sct", {}),
+        lambda adata: setattr(adata.obs.index, "name", "cell"),
+    ],
+)
+def test_no_change_of_an_object_goes_unnoticed(objects, change):
+    adata = objects[0].copy()
+    before = snapshot(adata)
+    assert snapshot(objects[0].copy()) == before
+    change(adata)
+    assert snapshot(adata) != before

@@ -29,9 +29,16 @@ def make_page(groups: Sequence[Group]) -> str:
 
 def _table(group: Group) -> str:
     lines = [f"## {group.title}", "", "| what you have or do | result | what happens |", "|---|---|---|"]
-    lines += [f"| {row.case} | {_result(row)} | {row.outcome} |" for row in group.rows]
+    lines += [f"| {row.case} | {_result(row)} | {_outcome(row)} |" for row in group.rows]
     notes = ["", *(f"- {note}" for note in group.notes)] if group.notes else []
     return "\n".join([*lines, *notes])
+
+
+def _outcome(row: Row) -> str:
+    """Return what happens, or else the remedy that the message must name."""
+    if row.outcome or not isinstance(row.expected, Refused):
+        return row.outcome
+    return row.expected.remedy.replace("\\", "")
 
 
 def _result(row: Row) -> str:

@@ -53,14 +53,26 @@ def booleans(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "strings in the matrix", "", TypeError, r"adata\.X must be a matrix of numbers", "dtype object", "matrix of numbers"
+    "strings in the matrix",
+    "convert them to numbers",
+    TypeError,
+    r"adata\.X must be a matrix of numbers",
+    "dtype object",
+    "matrix of numbers",
 )
 def strings(scene: Scene) -> None:
     scene.adata.X = scene.adata.X.toarray().astype(object)
     scene.adata.X[3, 4] = "many"
 
 
-@ROWS.refused("complex numbers", "", TypeError, r"adata\.X must be a matrix of numbers", "complex", "matrix of numbers")
+@ROWS.refused(
+    "complex numbers",
+    "numpy would drop a part of them",
+    TypeError,
+    r"adata\.X must be a matrix of numbers",
+    "complex",
+    "matrix of numbers",
+)
 def complex_numbers(scene: Scene) -> None:
     scene.adata.X = scene.adata.X.toarray().astype(complex)
 

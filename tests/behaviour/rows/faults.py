@@ -48,7 +48,7 @@ def no_input(scene: Scene) -> None:
 
 @ROWS.refused(
     "a file of another kind",
-    "",
+    "use `.h5ad` or `.zarr`",
     ValueError,
     r"cells\.csv",
     "unknown file name extension",
@@ -62,7 +62,7 @@ def csv(scene: Scene) -> None:
 
 @ROWS.refused(
     "an output that exists, without `--overwrite`",
-    "",
+    "choose another name, or replace it with `--overwrite`",
     FileExistsError,
     r"out\.h5ad",
     "already exists",
@@ -91,7 +91,7 @@ def no_folder(scene: Scene) -> None:
 
 @ROWS.refused(
     "an output of another kind",
-    "",
+    "use `.h5ad` or `.zarr`",
     ValueError,
     r"out\.csv",
     "unknown file name extension",
@@ -174,7 +174,7 @@ def case_of_columns(scene: Scene) -> None:
 
 @ROWS.refused(
     "the same with `out=`, in Python",
-    "",
+    "the message has the remedy as code",
     ValueError,
     r"adata\.obs\['G1/S'\]",
     "the name contains '/'",
@@ -271,7 +271,7 @@ def bad_reference(scene: Scene) -> None:
 
 @ROWS.refused(
     "a folder that is no checkpoint",
-    "",
+    "the message says which files one has",
     ValueError,
     "model=",
     "is a folder without a checkpoint",

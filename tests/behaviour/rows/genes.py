@@ -135,7 +135,7 @@ def no_such_column(scene: Scene) -> None:
 
 @ROWS.refused(
     "numbers as gene names",
-    "",
+    "human gene symbols or Ensembl ids are needed",
     ValueError,
     r"adata\.var_names",
     "Only 0 of 160 names .*'0', '1', '2'",
@@ -147,7 +147,7 @@ def numbers(scene: Scene) -> None:
 
 @ROWS.refused(
     "fewer than 50 known genes",
-    "",
+    "at least 50 are needed",
     ValueError,
     r"adata\.var_names",
     "Only 40 of 40 names",

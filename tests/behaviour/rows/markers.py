@@ -68,7 +68,7 @@ def no_types(scene: Scene) -> None:
 
 @ROWS.refused(
     "fewer than two types with a gene that the model knows",
-    "",
+    "at least two are needed",
     ValueError,
     "markers",
     "1 of 2 types",

@@ -79,8 +79,8 @@ def antibody_values(scene: Scene) -> None:
 @ROWS.warns(
     "symbols among Ensembl ids, and no column that says what they are",
     "read as these genes; the warning says how to mark antibodies",
-    "Most columns have Ensembl ids, but 3 have symbols .*and are read as these genes",
-    r"say so in a column 'feature_types' of \.var \('Antibody Capture'\)",
+    "Most columns of adata have Ensembl ids, but 3 have symbols .*and are read as these genes",
+    r"say so in adata\.var\['feature_types'\] \('Antibody Capture'\)",
 )
 def symbols_among_ids(scene: Scene) -> None:
     scene.adata.var_names = [*ensembl_ids(scene)[:-3], *scene.adata.var_names[-3:]]

@@ -41,7 +41,9 @@ def slash(scene: Scene) -> None:
     scene.arguments["key_added"] = "a/b"
 
 
-@ROWS.refused("`key_added` is not a string", "", TypeError, "key_added=3", "is not a string", "string", on=WRITING)
+@ROWS.refused(
+    "`key_added` is not a string", "give a string", TypeError, "key_added=3", "is not a string", "string", on=WRITING
+)
 def key_is_no_string(scene: Scene) -> None:
     scene.arguments["key_added"] = 3
 
@@ -79,7 +81,7 @@ def backed_copy(scene: Scene) -> None:
 
 @ROWS.refused(
     "`threshold` outside 0 to 1",
-    "",
+    "give a number from 0 to 1",
     ValueError,
     r"threshold=1\.5",
     "1.5",
@@ -90,7 +92,7 @@ def threshold(scene: Scene) -> None:
     scene.arguments["threshold"] = 1.5
 
 
-@ROWS.refused("`batch_size` of 0", "", ValueError, "batch_size=0", "0", "positive", on=WRITING)
+@ROWS.refused("`batch_size` of 0", "give a positive integer", ValueError, "batch_size=0", "0", "positive", on=WRITING)
 def no_batch(scene: Scene) -> None:
     scene.arguments["batch_size"] = 0
 
@@ -107,7 +109,9 @@ def precision(scene: Scene) -> None:
     scene.arguments["precision"] = "half"
 
 
-@ROWS.refused("a device that is not there", "", ValueError, "device='cuda:99'", "cuda:99", "cpu", on=EVERYWHERE)
+@ROWS.refused(
+    "a device that is not there", "use `cpu` or `auto`", ValueError, "device='cuda:99'", "cuda:99", "cpu", on=EVERYWHERE
+)
 def device(scene: Scene) -> None:
     scene.arguments["device"] = "cuda:99"
 
@@ -119,7 +123,15 @@ def bags(scene: Scene) -> None:
     scene.arguments["bags"] = "near"
 
 
-@ROWS.refused("`out=` that does not end in `.zarr`", "", ValueError, "out", r"result\.h5ad", r"\.zarr", on=("impute",))
+@ROWS.refused(
+    "`out=` that does not end in `.zarr`",
+    "end it with `.zarr`",
+    ValueError,
+    "out",
+    r"result\.h5ad",
+    r"\.zarr",
+    on=("impute",),
+)
 def out_suffix(scene: Scene) -> None:
     scene.arguments["out"] = scene.folder / "result.h5ad"
 

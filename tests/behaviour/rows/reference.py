@@ -60,7 +60,7 @@ def optional_columns(scene: Scene) -> None:
 
 @ROWS.refused(
     "a reference that is not an AnnData",
-    "",
+    "read the file first",
     TypeError,
     "reference must be an AnnData",
     "found str",
@@ -73,7 +73,7 @@ def path(scene: Scene) -> None:
 
 @ROWS.refused(
     "a reference without `labels_key`",
-    "",
+    "give both",
     ValueError,
     "labels_key",
     "reference is given without labels_key",

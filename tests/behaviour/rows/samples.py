@@ -149,7 +149,7 @@ def joined_without_key(scene: Scene) -> None:
 
 @ROWS.refused(
     "the same of dense matrices, where a join leaves NaN",
-    "",
+    "the message says how to join such objects",
     ValueError,
     r"adata\.X",
     "NaN",

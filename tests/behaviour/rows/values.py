@@ -117,7 +117,7 @@ def all_zero(scene: Scene) -> None:
 
 @ROWS.refused(
     "`denoise=True` with values that are neither counts nor log-normalised counts",
-    "",
+    "it needs counts, or values from which they can be recovered",
     ValueError,
     "denoise",
     "count",
