@@ -62,6 +62,11 @@ def naming(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path} cannot be read and seems damaged; copy or download it again ({type(error).__name__}: {error})."
         raise ValueError(msg) from error
+    except Exception as error:
+        if type(error).__name__ != "IORegistryError":  # it has no public name
+            raise
+        msg = f"{path} has parts that this version of anndata cannot read; update anndata ({error})."
+        raise ValueError(msg) from error
 
 
 def check_cell_file(path: Path) -> None:

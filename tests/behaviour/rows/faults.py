@@ -254,6 +254,23 @@ def matrix_of_10x(scene: Scene) -> None:
 
 
 @ROWS.refused(
+    "a file of a newer version of anndata, with parts that this one does not know",
+    "update anndata",
+    ValueError,
+    r"cells\.h5ad",
+    "has parts that this version of anndata cannot read",
+    "update anndata",
+    on=HERE,
+)
+def newer(scene: Scene) -> None:
+    scene.adata.obs["score"] = 1.0
+    scene.adata.write_h5ad(scene.folder / "cells.h5ad")
+    with h5py.File(scene.folder / "cells.h5ad", "r+") as file:
+        file["obs/score"].attrs["encoding-version"] = "99"
+    command(scene, "embed")
+
+
+@ROWS.refused(
     "a reference that cannot be read, beside good cells",
     "the message names the file of the two",
     ValueError,
