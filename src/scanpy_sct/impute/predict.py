@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scanpy_sct.impute.calibrate import probability
 from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.run.inputs import BagInput, BagInputs, MaskedOf, plan_block, token_rules
+from scanpy_sct.run.inputs import BagInput, BagInputs, MaskedOf, VisibleOf, plan_block, token_rules
 from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.progress import progress
 from scanpy_sct.run.threads import in_threads
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 class NetworkPrediction:
     """Predictions for the predicted genes of a block, (cells, genes) each; every entry from the pass that masks it.
 
-    Unmeasured genes are masked in all passes, and their predictions are averaged.
+    Unmeasured genes are predicted from all visible entries.
     """
 
     log_odds: np.ndarray
@@ -81,48 +80,82 @@ def predict_block(
     """
     tables = _Tables(plan, block.n_cells, keep_bins=keep_bins)
     rules = token_rules(runner.checkpoint, plan.genes)
-    planned = _plan_passes(runner, block, masks, plan, bags)
+    passes = _passes(masks, plan)
+    planned = _plan_bags(runner, block, passes, plan, bags)
     release_memory()
-    for number, of_pass in enumerate(planned):
-        inputs = BagInputs(block, of_pass, rules, partial(masks.masked, number), _requested_in(masks, number, plan))
+    for number, (of_pass, its_bags) in enumerate(zip(passes, planned, strict=True), start=1):
+        inputs = BagInputs(block, its_bags, rules, of_pass.masked_of, of_pass.requested_of)
         found = runner.predict(inputs, cell_weight=cell_weight, keep_bins=keep_bins)
-        for bag, prediction in progress(found, len(of_pass), f"pass {number + 1}/{masks.n_passes}"):
+        for bag, prediction in progress(found, len(its_bags), f"pass {number}/{len(passes)}"):
             tables.put(bag, prediction)
-    tables.average_unmeasured(masks.n_passes)
     return tables.result
 
 
-def _plan_passes(
-    runner: Runner, block: CellBlock, masks: BlockMasks, plan: ImputationPlan, bags: list[Bag] | None
+@dataclass(frozen=True)
+class _Pass:
+    """What is masked and what is predicted in a pass."""
+
+    requested_of: MaskedOf
+    masked_of: MaskedOf | None = None
+    """None: only unmeasured genes are masked."""
+    visible_of: VisibleOf | None = None
+    """None: all entries are visible."""
+
+
+def _passes(masks: BlockMasks, plan: ImputationPlan) -> list[_Pass]:
+    """Return the passes: those of the measured genes, and a last one for the unmeasured genes, which masks no other."""
+    requested = np.zeros(len(plan.genes), dtype=bool)
+    requested[plan.columns] = True
+    unmeasured = requested & ~plan.measured
+    passes = []
+    for number in range(masks.n_passes if (requested & plan.measured).any() else 0):
+        # The pass of hidden entries masks nothing else, so it serves unmeasured genes, too.
+        also = unmeasured if number == masks.hidden_pass else np.zeros_like(unmeasured)
+        passes.append(
+            _Pass(
+                partial(_requested_in, masks, number, requested, also),
+                partial(masks.masked, number),
+                partial(masks.visible, number=number),
+            )
+        )
+    if unmeasured.any() and not (passes and masks.hidden_pass is not None):
+        hidden = None if masks.hidden_pass is None else masks.hidden_pass
+        passes.append(
+            _Pass(
+                lambda rows: np.tile(unmeasured, (len(rows), 1)),
+                None if hidden is None else partial(masks.masked, hidden),
+                None if hidden is None else partial(masks.visible, number=hidden),
+            )
+        )
+    return passes
+
+
+def _requested_in(
+    masks: BlockMasks, number: int, requested: np.ndarray, also: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    return (masks.targets(number, rows) & requested) | also
+
+
+def _plan_bags(
+    runner: Runner, block: CellBlock, passes: list[_Pass], plan: ImputationPlan, bags: list[Bag] | None
 ) -> list[list[Bag]]:
     """Plan the bags of each pass: similar cells are found from visible entries, other bags are the same in all."""
     size = runner.checkpoint.config.bag_size
 
-    def planned(number: int) -> list[Bag]:
-        visible_of = partial(masks.visible, number=number)
-        return plan_block(block, size, plan.policy, plan.seed, visible_of, plan.genes, plan.n_genes)
+    def planned(of_pass: _Pass) -> list[Bag]:
+        return plan_block(block, size, plan.policy, plan.seed, of_pass.visible_of, plan.genes, plan.n_genes)
 
     if plan.policy == "similar":
-        return list(in_threads(planned, range(masks.n_passes)))
-    return [planned(0) if bags is None else bags] * masks.n_passes
-
-
-def _requested_in(masks: BlockMasks, number: int, plan: ImputationPlan) -> MaskedOf:
-    """Entries to predict in a pass: those that it masks, and all of unmeasured genes."""
-    requested = np.zeros(len(plan.genes), dtype=bool)
-    requested[plan.columns] = True
-    unmeasured = requested & ~plan.measured
-    return lambda rows: (masks.targets(number, rows) & requested) | unmeasured
+        return list(in_threads(planned, passes))
+    return [planned(passes[0]) if bags is None else bags] * len(passes)
 
 
 class _Tables:
-    """Tables of predictions that are filled bag by bag; means over the passes for unmeasured genes."""
+    """Tables of predictions that are filled bag by bag."""
 
     def __init__(self, plan: ImputationPlan, n_cells: int, *, keep_bins: bool) -> None:
         self.result = NetworkPrediction.empty(n_cells, len(plan.columns), keep_bins=keep_bins)
         self.n_genes, self.n_columns = len(plan.genes), len(plan.columns)
-        self.unmeasured = np.flatnonzero(plan.is_unmeasured)
-        self._detection, self._value = np.zeros((2, n_cells, len(self.unmeasured)), dtype=np.float32)
         # Column of each gene less its own number; None if all genes that are read are predicted.
         self._shift = None
         if self.n_columns < self.n_genes:
@@ -139,15 +172,3 @@ class _Tables:
         for table, values in zip(self.result.tables, found, strict=True):
             if table is not None:
                 table.reshape(-1)[position] = values
-        if len(self.unmeasured):
-            # The tables hold the predictions of this pass until the last one.
-            at = np.ix_(bag.rows, self.unmeasured)
-            detection = probability(self.result.log_odds[at])
-            self._detection[bag.rows] += detection
-            self._value[bag.rows] += detection * self.result.conditional_mean[at]
-
-    def average_unmeasured(self, n_passes: int) -> None:
-        """Replace the predictions of unmeasured genes by their means over the passes."""
-        detection = np.clip(self._detection / n_passes, 1e-9, 1 - 1e-7)
-        self.result.log_odds[:, self.unmeasured] = np.log(detection) - np.log1p(-detection)
-        self.result.conditional_mean[:, self.unmeasured] = self._value / n_passes / detection
