@@ -14,6 +14,7 @@ from scanpy_sct import files
 from scanpy_sct.cli import options
 from scanpy_sct.cli.options import flag
 from scanpy_sct.cli.training import finetune, pretrain
+from scanpy_sct.impute.options import Values
 from scanpy_sct.read.options import GivenScale
 
 __all__ = ["app"]
@@ -111,6 +112,7 @@ def impute(
     calibrate: Annotated[bool, flag(help="Shift detection rates and means to these data.")] = True,
     blend: Annotated[bool, flag(help="Blend the network with a low-rank reconstruction of these data.")] = True,
     denoise: Annotated[bool, flag("--denoise", help="Combine each prediction with the measured value.")] = False,
+    values: Annotated[Values, typer.Option(help="What is written; auto: on the log scale of the input.")] = "auto",
     key_added: options.KeyAdded = "sct",
     store_bins: Annotated[
         bool, flag("--store-bins", help="Also write the most probable bin and its probability.")
@@ -141,6 +143,7 @@ def impute(
             calibrate=calibrate,
             blend=blend,
             denoise=denoise,
+            values=values,
             key_added=key_added,
             store_bins=store_bins,
             device=device,

@@ -3,7 +3,7 @@
 from scanpy_sct.impute.apply import ImputedBlock, apply_imputation
 from scanpy_sct.impute.fit import ImputationFit, fit_imputation
 from scanpy_sct.impute.imputer import Imputation, Imputer, impute_cells
-from scanpy_sct.impute.options import ImputeSettings
+from scanpy_sct.impute.options import ImputeSettings, Values
 from scanpy_sct.impute.storage import load_fit, save_fit
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ImputeSettings",
     "ImputedBlock",
     "Imputer",
+    "Values",
     "apply_imputation",
     "fit_imputation",
     "impute_cells",

@@ -33,7 +33,7 @@ class ImputedBlock:
     rows: np.ndarray
     """Row of each cell in the object."""
     values: np.ndarray
-    """float32: expected value, on the log scale of the input."""
+    """float32: expected value on the log scale of the block, or counts, see `ImputeSettings.values`."""
     moments: Moments
     """Sums from which the recovery of each gene is computed."""
     detection: np.ndarray | None = None
@@ -64,7 +64,7 @@ def apply_imputation(
     prediction
         Predictions for this block with this fit, whose arrays are overwritten; None: they are made here.
     units
-        (cells,) value of a single count in each cell, if the fit has a model of the noise.
+        (cells,) value of a single count in each cell, if counts are used or predicted.
     """
     plan = fit.plan
     masks = plan.masks(block)
@@ -86,6 +86,8 @@ def apply_imputation(
         moments = Moments.of(observed, values, pass_of, masks.is_known)
         if fit.noise is not None:
             values[:] = _with_counts(fit, observed.toarray(), values, pass_of, masks, units[rows])
+        if fit.settings.values == "counts":
+            values[:] = np.expm1(values) / units[rows, None]
         return moments
 
     moments = Moments.zeros(len(plan.columns), masks.n_passes)

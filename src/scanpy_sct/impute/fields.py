@@ -78,7 +78,8 @@ class ArrangeTask:
         imputed = self.imputer.task(number, cells, fit)
         columns, reader = self.columns, self.imputer.reader
         layer_of = _sparse_layer if self.is_sparse else _dense_layer
-        tables = {"layer": layer_of(reader, cells, imputed.values, columns)}
+        counts = self.imputer.settings.values == "counts"
+        tables = {"layer": layer_of(reader, cells, imputed.values, columns, counts=counts)}
         unmeasured = self.imputer.plan.is_unmeasured
         if unmeasured.any():
             tables["unmeasured"] = imputed.values[:, unmeasured]
@@ -215,23 +216,27 @@ def _total(moments: list[Moments]) -> Moments:
     return sum(moments[1:], moments[0])
 
 
-def _dense_layer(reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns) -> np.ndarray:
+def _dense_layer(
+    reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns, *, counts: bool
+) -> np.ndarray:
     """Make a block of the layer: predictions, measured values of other genes, NaN where these are hidden."""
     layer = np.empty((len(cells.rows), columns.n), dtype=np.float32)
     for start in range(0, len(layer), CELLS_AT_ONCE):
         part = slice(start, start + CELLS_AT_ONCE)
-        layer[part] = reader.columns_of(cells.matrix[part]).toarray()
+        layer[part] = reader.columns_of(cells.matrix[part], counts=counts).toarray()
         if cells.hidden is not None:
             layer[part][cells.hidden[part].nonzero()] = np.nan
         layer[part, columns.of_object] = values[part][:, columns.predicted]
     return layer
 
 
-def _sparse_layer(reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns) -> sparse.csr_matrix:
+def _sparse_layer(
+    reader: CellReader, cells: StoredCells, values: np.ndarray, columns: _Columns, *, counts: bool
+) -> sparse.csr_matrix:
     """Make the same block as a sparse matrix."""
     is_other = np.ones(columns.n, dtype=bool)
     is_other[columns.of_object] = False
-    measured = reader.columns_of(cells.matrix)
+    measured = reader.columns_of(cells.matrix, counts=counts)
     measured = keep_entries(measured, is_other[measured.indices])
     entries = [(entry_rows(measured), measured.indices, measured.data)]
     if cells.hidden is not None:

@@ -76,12 +76,7 @@ class Imputer:
     ) -> None:
         self.checkpoint, self.reader, self.options, self.settings = checkpoint, reader, options, settings
         self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings)
-        if settings.denoise and not reader.holds_counts:
-            msg = (
-                "denoise=True needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
-                "adata are neither; pass a layer with counts as `layer=`, or use denoise=False."
-            )
-            raise ValueError(msg)
+        _check_counts(reader, settings)
         if find_client(options.client) is None:
             _ = self.runner  # a device or precision that cannot be used raises its error here
         self._fitted: tuple[ImputationFit, CellBlock, BlockPrediction] | None = None
@@ -143,7 +138,20 @@ class Imputer:
         return fit, prediction
 
     def _units(self, block: CellBlock) -> np.ndarray | None:
-        return count_units(block.log_values, self.reader.scale) if self.settings.denoise else None
+        if not self.settings.denoise and self.settings.values != "counts":
+            return None
+        return count_units(block.log_values, self.reader.log_scale) if block.units is None else block.units
+
+
+def _check_counts(reader: CellReader, settings: ImputeSettings) -> None:
+    """Raise a ValueError for settings that need counts, if the values cannot be turned into counts."""
+    given, instead = ("values='counts'", "values='lognorm'") if settings.values == "counts" else ("denoise=True", "")
+    if (settings.denoise or settings.values == "counts") and not reader.holds_counts:
+        msg = (
+            f"{given} needs counts, or log-normalised values (natural logarithm) of counts, and the values of adata "
+            f"are neither; pass a layer with counts as `layer=`, or use {instead or 'denoise=False'}."
+        )
+        raise ValueError(msg)
 
 
 def fit_imputer(imputer: Imputer, client: Client | None) -> ImputationFit:

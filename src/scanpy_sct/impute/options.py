@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
+
+Values = Literal["auto", "lognorm", "counts"]
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,11 @@ class ImputeSettings:
     """Keep the most probable bin and its probability."""
     keep_parts: bool = False
     """Keep detection probability and conditional mean beside the expected value."""
+    values: Values = "auto"
+    """`"auto"`: on the log scale of the input; `"lognorm"`: `log1p` of counts per 10,000; `"counts"`: counts. Cells are
+    read normalised for both, see :class:`scanpy_sct.read.options.ReadOptions`."""
+
+    def __post_init__(self) -> None:
+        if self.values not in get_args(Values):
+            msg = f"values={self.values!r} must be one of {', '.join(map(repr, get_args(Values)))}."
+            raise ValueError(msg)

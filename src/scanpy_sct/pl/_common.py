@@ -8,7 +8,8 @@ import numpy as np
 
 from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.matrix import ExpressionMatrix, open_matrix
-from scanpy_sct.read.scale import Scale, to_log
+from scanpy_sct.read.scale import Scale, sampled_rows
+from scanpy_sct.read.values import LogValues
 from scanpy_sct.write import ImputationKeys
 
 if TYPE_CHECKING:
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
 
 
 def read_observed(adata: AnnData, key: str, columns: np.ndarray) -> np.ndarray:
-    """Read the values of some columns that were imputed, on the log scale of the result; (cells, columns) float32."""
+    """Read the values of some columns that were imputed, on the scale of the result; (cells, columns) float32."""
     matrix, scale = _open(adata, key)
+    values = adata.uns.get(key, {}).get("params", {}).get("values", "auto")
+    sample = matrix.rows(sampled_rows(adata.n_obs))
+    convert = LogValues.found_in(sample, scale, normalise=values != "auto")
     result = np.zeros((adata.n_obs, len(columns)), dtype=np.float32)
-    for rows, values in matrix.pieces():
-        result[rows] = to_log(values[:, columns], scale).toarray()
+    for rows, stored in matrix.pieces():
+        # A cell is normalised by the total of all its genes.
+        found = convert.counts_of(stored) if values == "counts" else convert.of(stored)
+        result[rows] = found[:, columns].toarray()
     return result
 
 

@@ -15,7 +15,8 @@ class CellBlock:
     rows: np.ndarray
     """Row of each cell in the object, (n_cells,)."""
     log_values: sparse.csr_matrix
-    """(n_cells, n_genes) float32, values on the log scale of the input, positive entries only."""
+    """(n_cells, n_genes) float32, values on the log scale of the input (see `ReadOptions.normalise`), positive entries
+    only."""
     token_values: sparse.csr_matrix
     """The values that are binned, same entries."""
     measured: np.ndarray
@@ -28,6 +29,8 @@ class CellBlock:
     """(n_cells,) uint64 hash of the name of each cell."""
     hidden: sparse.csr_matrix | None = None
     """(n_cells, n_genes) bool: entries that the user hides; the values above lack them."""
+    units: np.ndarray | None = None
+    """(n_cells,) value of a single count on the linear scale of `log_values`; None unless they are normalised."""
 
     @property
     def n_cells(self) -> int:
@@ -45,6 +48,7 @@ class CellBlock:
             coordinates=None if self.coordinates is None else self.coordinates[rows],
             name_hashes=self.name_hashes[rows],
             hidden=None if self.hidden is None else self.hidden[rows],
+            units=None if self.units is None else self.units[rows],
         )
 
     def at_genes(self, genes: np.ndarray) -> CellBlock:

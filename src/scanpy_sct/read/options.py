@@ -24,6 +24,8 @@ class ReadOptions:
     """Entries to hide, boolean (n_obs, n_vars), or the name of a layer that holds this."""
     scale: GivenScale = "auto"
     """What the values are; `"auto"`: it is found from the values."""
+    normalise: bool = False
+    """Whether values are converted to `log1p` of counts per 10,000, whatever their scale."""
     owner: Literal["adata", "reference"] = "adata"
     """The argument that holds the object, which messages name."""
 

@@ -29,8 +29,9 @@ from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.remarks import remarks
 from scanpy_sct.read.samples import missed_samples, read_samples
-from scanpy_sct.read.scale import TokenScale, TokenValues, counts_unit, sampled_rows, to_log
+from scanpy_sct.read.scale import Scale, TokenScale, TokenValues, counts_unit, sampled_rows, to_log
 from scanpy_sct.read.storage import InMemory
+from scanpy_sct.read.values import LogValues
 from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
 
 __all__ = ["CellBlock", "CellReader", "pick_genes"]
@@ -131,6 +132,7 @@ class CellReader:
         self.scale = found.scale
         self.findings += [found.finding, *remarks(self._sample, self.scale, self._matrix.checks.source)]
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
+        self._to_log = LogValues.found_in(self._sample, self.scale, normalise=options.normalise)
         self._to_scale = ScaleCheck(
             checks.source, self.scale, options.scale, checks.layer_argument, options.scale_argument
         )
@@ -204,6 +206,11 @@ class CellReader:
         rows = np.arange(self.n_cells) if rows is None else rows
         return self.to_block(self.rows(rows) if self.is_in_memory else self._sample, rows, self.hidden_columns(rows))
 
+    @property
+    def log_scale(self) -> Scale:
+        """Scale of the input to which the values of blocks correspond: `"log"` if they are normalised."""
+        return self.scale if self._to_log.normalised is None else "log"
+
     @cached_property
     def holds_counts(self) -> bool:
         """Whether the values are counts, or `log1p` of normalised counts."""
@@ -263,8 +270,8 @@ class CellReader:
         """Make a block of what :meth:`rows` and :meth:`hidden_columns` return for ``rows``; reads nothing."""
         # Totals and units of cells come from all genes of the data, so values are converted before genes are picked.
         matrix = without_columns(matrix, self.not_genes)
-        log_values = self._pick(to_log(matrix, self.scale))
-        is_same = self._to_tokens.is_log_scale(matrix)
+        log_values = self._pick(self._to_log.of(matrix))
+        is_same = self._to_log.normalised is None and self._to_tokens.is_log_scale(matrix)
         return CellBlock(
             rows=rows,
             log_values=log_values,
@@ -274,17 +281,22 @@ class CellReader:
             coordinates=None if self.coordinates is None else self.coordinates[rows],
             name_hashes=self.name_hashes[rows],
             hidden=None if hidden_columns is None else self._pick(hidden_columns),
+            units=self._to_log.units(matrix),
         )
 
-    def columns_of(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Convert what :meth:`rows` returns, all columns of the object, to the log scale of the input.
+    def columns_of(self, matrix: sparse.csr_matrix, *, counts: bool = False) -> sparse.csr_matrix:
+        """Convert what :meth:`rows` returns, all columns of the object, to the log scale of blocks, or to counts.
 
-        Negative values, which only columns that are not genes may have, stay as they are.
+        Columns that are not genes are converted as the input is: to `log1p` of their values, negative ones unchanged.
         """
+        convert = self._to_log.counts_of if counts else self._to_log.of
         if self.not_genes is None:
-            return to_log(matrix, self.scale)
-        positive = to_log(with_data(matrix, np.maximum(matrix.data, 0)), self.scale)
-        return with_data(matrix, positive.data + np.minimum(matrix.data, 0))
+            return convert(matrix)
+        is_other = self.not_genes[matrix.indices]
+        others = keep_entries(matrix, is_other)
+        positive = to_log(with_data(others, np.maximum(others.data, 0)), self.scale)
+        others = with_data(others, positive.data + np.minimum(others.data, 0))
+        return sparse.csr_matrix(convert(keep_entries(matrix, ~is_other)) + others)
 
     def without_matrix(self) -> CellReader:
         """Return a copy that can be sent to another process: it knows all cells, and makes blocks of rows it is given.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scanpy_sct.impute import ImputeSettings
+from scanpy_sct.impute import ImputeSettings, Values
 from scanpy_sct.impute.fields import imputed_bytes, imputed_fields, make_imputer
 from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.read.options import GivenScale, ReadOptions
@@ -39,6 +39,7 @@ def impute(
     calibrate: bool = True,
     blend: bool = True,
     denoise: bool = False,
+    values: Values = "auto",
     store_bins: bool = False,
     key_added: str = "sct",
     device: str = "auto",
@@ -97,6 +98,11 @@ def impute(
         Combine each prediction with the measured count, as the posterior mean of a Gamma-Poisson model with a variance
         fitted for each gene. The result is then *not* independent of the measured value. Needs counts, or
         log-normalised counts.
+    values
+        What is written. `"auto"`: the expected value on the log scale of the input. `"lognorm"`: the expected `log1p`
+        of counts per 10,000, at the depth of the cell. `"counts"`: counts, from the latter and the number of counts of
+        the cell; needs counts, or log-normalised counts. `"lognorm"` and `"counts"` are the same from counts and from
+        log-normalised values of them.
     store_bins
         Also write the most probable bin and its probability.
     key_added
@@ -122,7 +128,8 @@ def impute(
     `None`, or the copy. These fields are written:
 
     `.layers[key_added]` : float32, (cells, genes)
-        Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given). Genes
+        Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given), or as
+        `values` says. Genes
         that were not imputed keep their measured values (NaN where `hide` is set). With `out` or on a dask cluster it
         is a dask array, of CSR chunks if `out` is given and at most a quarter of the genes is imputed.
     `.var[key_added + "_imputed"]` : bool
@@ -167,13 +174,20 @@ def impute(
     True
     """
     requested = as_gene_list(genes)
-    settings = ImputeSettings(calibrate=calibrate, blend=blend, denoise=denoise, keep_bins=store_bins)
+    settings = ImputeSettings(calibrate=calibrate, blend=blend, denoise=denoise, keep_bins=store_bins, values=values)
     options = (
-        ReadOptions(layer, library_key, gene_names, hide, scale),
+        ReadOptions(layer, library_key, gene_names, hide, scale, normalise=values != "auto"),
         ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
         WriteOptions(key_added, copy, out),
     )
-    params = {"genes": requested, "calibrate": calibrate, "blend": blend, "denoise": denoise, "store_bins": store_bins}
+    params = {
+        "genes": requested,
+        "calibrate": calibrate,
+        "blend": blend,
+        "denoise": denoise,
+        "values": values,
+        "store_bins": store_bins,
+    }
 
     def compute(checkpoint: Checkpoint, reader: CellReader, computing: ComputeOptions) -> Result:
         imputer, unmeasured = make_imputer(checkpoint, reader, computing, settings, requested)

@@ -12,7 +12,6 @@ from scanpy_sct.evaluate.registry import method
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.run.options import ComputeOptions
-from scanpy_sct.sparse_tools import COUNTS_PER_CELL, log_normalise, row_totals
 
 if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 def sct(observed: Observed) -> Prediction | np.ndarray:
     """Predict as :func:`scanpy_sct.tl.impute` does by default, the masked entries given as its `hide`.
 
-    Where nothing is masked (thinned counts) its `denoise` is used, on values that were log-normalised as scanpy's users
-    do it; the result is turned back into counts.
+    Where nothing is masked (thinned counts) its `denoise` and `values="counts"` are used.
     """
     return predict_with(observed, observed.checkpoint)
 
@@ -100,12 +98,10 @@ def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -
     from scanpy_sct.tl import impute
 
     cells = observed.visible.copy()
-    per_count = row_totals(cells.X) / COUNTS_PER_CELL
-    cells.X = log_normalise(cells.X)
     options = {"library_key": observed.library_key, "bags": bags, "blend": blend, "rng": observed.seed}
-    impute(cells, model=model, scale="log1p", denoise=True, **options)
+    impute(cells, model=model, scale=observed.scale, values="counts", denoise=True, **options)
     values = cells.layers["sct"]
-    return observed.at_targets(lambda rows: np.expm1(values[rows][:, observed.columns]) * per_count[rows, None])
+    return observed.at_targets(lambda rows: values[rows][:, observed.columns])
 
 
 def _hide(observed: Observed) -> sparse.csr_matrix | None:

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.values import LogValues
+from scanpy_sct.sparse_tools import log_normalise
+
+
+@pytest.fixture
+def counts():
+    rng = np.random.default_rng(0)
+    values = rng.poisson(0.7, size=(40, 120)).astype(np.float32)
+    values[3] = 0
+    return sparse.csr_matrix(values)
+
+
+def test_log_scale_of_the_input(counts):
+    convert = LogValues.found_in(counts, "counts", normalise=False)
+    np.testing.assert_allclose(convert.of(counts).data, np.log1p(counts.data))
+    assert convert.units(counts) is None
+
+
+@pytest.mark.parametrize("log_normalised", [False, True])
+def test_normalised_values_and_counts(counts, log_normalised):
+    normalised = log_normalise(counts).astype(np.float32)
+    matrix, scale = (normalised, "log") if log_normalised else (counts, "counts")
+    convert = LogValues.found_in(matrix, scale, normalise=True)
+    np.testing.assert_allclose(convert.of(matrix).data, normalised.data, rtol=1e-5)
+    np.testing.assert_allclose(convert.counts_of(matrix).data, counts.data, rtol=1e-4)
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    expected = np.where(totals > 0, 1e4 / np.maximum(totals, 1), 1)
+    np.testing.assert_allclose(convert.units(matrix), expected, rtol=1e-4)

@@ -1,0 +1,86 @@
+"""Values that are written: on the log scale of the input, log-normalised, or counts."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import scanpy_sct as sct
+from scanpy_sct.sparse_tools import log_normalise
+
+
+@pytest.fixture(scope="module")
+def objects(pbmc):
+    """The same cells as counts, and log-normalised."""
+    cells = pbmc[:60].copy()
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(np.expm1(cells.X.toarray() if sparse.issparse(cells.X) else cells.X))
+    counts = sparse.csr_matrix(counts.astype(np.float32))
+    as_counts = ad.AnnData(counts, obs=cells.obs[[]].copy(), var=cells.var[[]].copy())
+    as_logs = as_counts.copy()
+    as_logs.X = log_normalise(counts).astype(np.float32)
+    return as_counts, as_logs
+
+
+@pytest.fixture
+def impute(compact_checkpoint):
+    def run(adata, **options):
+        return sct.tl.impute(adata, model=compact_checkpoint, bags="random", copy=True, **options)
+
+    return run
+
+
+@pytest.mark.parametrize("denoise", [False, True])
+@pytest.mark.parametrize("values", ["lognorm", "counts"])
+def test_the_same_from_counts_and_from_logs(objects, impute, values, denoise):
+    found = [impute(each, values=values, denoise=denoise).layers["sct"] for each in objects]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-4)
+    assert np.isfinite(found[0]).all()
+    assert (found[0] >= 0).all()
+
+
+def test_log_normalised_values_are_those_of_log_normalised_input(objects, impute):
+    as_counts, as_logs = objects
+    found = impute(as_counts, values="lognorm")
+    np.testing.assert_allclose(found.layers["sct"], impute(as_logs).layers["sct"], rtol=1e-3, atol=1e-4)
+    assert found.uns["sct"]["params"]["values"] == "lognorm"
+
+
+def test_counts_follow_the_depth_of_the_cell(objects, impute):
+    as_counts, _ = objects
+    counts, logs = (impute(as_counts, values=each) for each in ("counts", "lognorm"))
+    imputed = counts.var["sct_imputed"].to_numpy()
+    depth = np.asarray(as_counts.X.sum(axis=1)) / 1e4
+    expected = np.expm1(logs.layers["sct"][:, imputed]) * depth
+    np.testing.assert_allclose(counts.layers["sct"][:, imputed], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_other_genes_keep_their_counts(objects, impute):
+    as_counts, as_logs = objects
+    genes = as_counts.var_names[:5].tolist()
+    for each in objects:
+        layer = impute(each, genes=genes, values="counts").layers["sct"]
+        np.testing.assert_allclose(layer[:, 5:], as_counts.X[:, 5:].toarray(), rtol=1e-3, atol=1e-4)
+    layer = impute(as_counts, genes=genes, values="lognorm").layers["sct"]
+    np.testing.assert_allclose(layer[:, 5:], as_logs.X[:, 5:].toarray(), rtol=1e-4, atol=1e-5)
+
+
+def test_plots_show_measured_values_on_the_same_scale(objects, impute):
+    from scanpy_sct.pl._common import read_observed
+
+    as_counts, as_logs = objects
+    for values, expected in (("counts", as_counts.X), ("lognorm", as_logs.X)):
+        found = read_observed(impute(as_logs, values=values), "sct", np.array([3, 7]))
+        np.testing.assert_allclose(found, expected[:, [3, 7]].toarray(), rtol=1e-3, atol=1e-4)
+
+
+def test_errors(objects, impute):
+    as_counts, _ = objects
+    with pytest.raises(ValueError, match="values='tpm' must be one of 'auto', 'lognorm', 'counts'"):
+        impute(as_counts, values="tpm")
+    no_counts = as_counts.copy()
+    no_counts.X = sparse.csr_matrix(np.sqrt(np.random.default_rng(0).gamma(1, 1, size=as_counts.shape)))
+    with pytest.raises(ValueError, match=r"values='counts' needs counts.*use values='lognorm'"):
+        impute(no_counts, values="counts", scale="log1p")
