@@ -34,8 +34,10 @@ def keep_entries(matrix: sparse.csr_matrix, keep: np.ndarray) -> sparse.csr_matr
     return sparse.csr_matrix((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
 
 
-def without_masked(matrix: sparse.csr_matrix, masked: np.ndarray | sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return a new matrix without the entries that ``masked``, boolean and of the same shape, marks."""
+def without_masked(matrix: sparse.csr_matrix, masked: np.ndarray | sparse.csr_matrix | None) -> sparse.csr_matrix:
+    """Return a new matrix without the entries that ``masked``, boolean and of the same shape, marks; None: as it is."""
+    if masked is None:
+        return matrix
     if masked.shape != matrix.shape:
         msg = f"masked has shape {masked.shape}, expected {matrix.shape}."
         raise ValueError(msg)

@@ -64,12 +64,16 @@ class ScaleCheck:
     """The argument that chooses the matrix, which messages name."""
     argument: str = "scale"
     """The argument that says so."""
+    not_genes: np.ndarray | None = None
+    """(n_columns,) bool: columns that may hold any values; None: there are none."""
 
     def check(self, matrix: sparse.csr_matrix, rows: np.ndarray | None) -> sparse.csr_matrix:
         """Check some rows of the object (None: all), and return them."""
         if self.given == "counts":
             return matrix
         is_bad = contradicting_entries(matrix, self.scale)
+        if self.not_genes is not None:
+            is_bad &= ~self.not_genes[matrix.indices]
         if is_bad.any():
             found = "values that are not integers" if self.scale == "counts" else f"values above {MAX_LOG:g}"
             expected = "counts" if self.scale == "counts" else "logarithms"

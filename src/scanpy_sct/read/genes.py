@@ -8,15 +8,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
+from scipy import sparse
 
 from scanpy_sct.read.columns import as_series, index_of
 from scanpy_sct.read.gene_table import load_gene_table, released_vocabulary
 from scanpy_sct.read.symbols import Evidence, find_genes
+from scanpy_sct.sparse_tools import keep_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["GeneMatch", "GeneNames", "load_gene_table", "match_genes", "released_vocabulary", "to_ensembl"]
+__all__ = [
+    "GeneMatch",
+    "GeneNames",
+    "load_gene_table",
+    "match_genes",
+    "pick_genes",
+    "released_vocabulary",
+    "to_ensembl",
+]
 
 # Without version suffix (".12"), "_PAR_Y" and genome prefix.
 _ENSEMBL_ID = r"(ENSG\d{11})"
@@ -175,6 +185,16 @@ def ids_beside(var: Any) -> np.ndarray | None:
         if (ids != "").mean() >= 0.5:
             return ids.to_numpy(dtype=str)
     return None
+
+
+def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> sparse.csr_matrix:
+    """Reorder the columns of the data as the genes of the vocabulary, (n_rows, n_genes)."""
+    gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
+    gene_of_column[genes.columns] = genes.gene_index
+    kept = keep_entries(matrix, gene_of_column[matrix.indices] >= 0)
+    picked = sparse.csr_matrix((kept.data, gene_of_column[kept.indices], kept.indptr), shape=(matrix.shape[0], n_genes))
+    picked.sort_indices()
+    return picked
 
 
 def _as_strings(names: Iterable[str]) -> pd.Series:

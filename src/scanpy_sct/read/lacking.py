@@ -7,6 +7,7 @@ often for chance. Genes that only some kinds of cells express are thus no eviden
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -143,6 +144,17 @@ def count_detected(matrix: sparse.csr_matrix, groups: np.ndarray, n_groups: int)
     rows = np.arange(len(groups))
     members = sparse.csr_matrix((np.ones(len(rows), dtype=np.int64), (groups, rows)), shape=(n_groups, len(rows)))
     return np.bincount(groups, minlength=n_groups), (members @ (matrix > 0).astype(np.int64)).toarray()
+
+
+def count_all(parts: Iterable[tuple[sparse.csr_matrix, np.ndarray]]) -> Counts:
+    """Count as :func:`count_detected` does, over parts of the cells, each with the sample of its cells."""
+    counts = [count_detected(matrix, samples, int(samples.max()) + 1) for matrix, samples in parts]
+    n_samples = max(len(n_cells) for n_cells, _ in counts)
+    total_cells, total = np.zeros(n_samples, np.int64), np.zeros((n_samples, counts[0][1].shape[1]), np.int64)
+    for n_cells, detected in counts:
+        total_cells[: len(n_cells)] += n_cells
+        total[: len(n_cells)] += detected
+    return total_cells, total
 
 
 def _rates(detected: np.ndarray, n_cells: np.ndarray | int) -> np.ndarray:

@@ -20,21 +20,21 @@ from scanpy_sct.read.columns import index_of, read_names
 from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.found_scale import read_scale
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
-from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
+from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes, pick_genes
 from scanpy_sct.read.hide import HiddenEntries, open_hide
 from scanpy_sct.read.joined import JoinedCells, find_lacking, suspect_lacking
-from scanpy_sct.read.lacking import LackingTest, count_detected
+from scanpy_sct.read.lacking import Counts, LackingTest, count_all
 from scanpy_sct.read.matrix import ROWS_AT_ONCE, ExpressionMatrix, consecutive, open_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.remarks import remarks
 from scanpy_sct.read.samples import missed_samples, read_samples
-from scanpy_sct.read.scale import Scale, TokenScale, TokenValues, counts_unit, sampled_rows, to_log
+from scanpy_sct.read.scale import Scale, TokenScale, TokenValues, counts_unit, sampled_rows
 from scanpy_sct.read.storage import InMemory
 from scanpy_sct.read.values import LogValues
-from scanpy_sct.sparse_tools import keep_entries, with_data, without_masked
+from scanpy_sct.sparse_tools import without_masked
 
-__all__ = ["CellBlock", "CellReader", "pick_genes"]
+__all__ = ["CellBlock", "CellReader"]
 
 logger = logging.getLogger(__name__)
 
@@ -125,22 +125,21 @@ class CellReader:
         """Find the properties of the values on some rows, and check all that are in memory."""
         rows = sampled_rows(self.n_cells)
         matrix = without_columns(self._matrix.rows(rows), self.not_genes)
-        checks = self._matrix.checks
+        checks, argument = self._matrix.checks, options.scale_argument
         check_not_empty(matrix, checks.source, self.n_cells, checks.layer_argument)
-        self._sample = _without_hidden(matrix, self._hidden.user_rows(rows))
-        found = read_scale(self._sample, options.scale, options.scale_argument, self._matrix.checks.source)
+        self._sample = without_masked(matrix, self._hidden.user_rows(rows))
+        found = read_scale(self._sample, options.scale, argument, checks.source)
         self.scale = found.scale
-        self.findings += [found.finding, *remarks(self._sample, self.scale, self._matrix.checks.source)]
+        self.findings += [found.finding, *remarks(self._sample, self.scale, checks.source)]
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
         self._to_log = LogValues.found_in(self._sample, self.scale, normalise=options.normalise)
-        self._to_scale = ScaleCheck(
-            checks.source, self.scale, options.scale, checks.layer_argument, options.scale_argument
-        )
+        given = self.scale, options.scale, checks.layer_argument, argument
+        self._to_scale = ScaleCheck(checks.source, *given, self.not_genes)
         if self._matrix.is_in_memory:
             # Done once for all, so that the rows of a block need only be picked.
-            matrix = _without_hidden(self._matrix.rows(), self._hidden.user_rows())
+            matrix = without_masked(self._matrix.rows(), self._hidden.user_rows())
             for part in consecutive(self.n_cells, ROWS_AT_ONCE):
-                _check_scale(self._to_scale, matrix[part], np.arange(part.start, part.stop), self.not_genes)
+                self._to_scale.check(matrix[part], np.arange(part.start, part.stop))
             self._matrix = ExpressionMatrix(InMemory(matrix, matrix.dtype), self._matrix.checks)
 
     def _set_genes(self, genes: GeneMatch) -> None:
@@ -165,14 +164,10 @@ class CellReader:
         if found.partly is not None:
             self.partly_measured[self.genes.gene_index[found.partly]] = True
 
-    def _count_detected(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _count_detected(self, samples: np.ndarray) -> Counts:
         """Count the cells of each sample, and those that detect each matched gene, reading all cells once."""
-        n_samples = int(samples.max()) + 1
-        parts = [
-            count_detected(self.rows(rows)[:, self.genes.columns], samples[rows], n_samples)
-            for rows in (np.arange(part.start, part.stop) for part in consecutive(self.n_cells, ROWS_AT_ONCE))
-        ]
-        return sum(n for n, _ in parts), sum(detected for _, detected in parts)
+        parts = (np.arange(part.start, part.stop) for part in consecutive(self.n_cells, ROWS_AT_ONCE))
+        return count_all((self.rows(rows)[:, self.genes.columns], samples[rows]) for rows in parts)
 
     @property
     def lacking(self) -> dict[str, int]:
@@ -232,7 +227,7 @@ class CellReader:
         matrix = self._matrix.rows(rows)
         if self.is_in_memory:
             return matrix
-        return _check_scale(self._to_scale, _without_hidden(matrix, self._hidden.user_rows(rows)), rows, self.not_genes)
+        return self._to_scale.check(without_masked(matrix, self._hidden.user_rows(rows)), rows)
 
     def lazy_rows(self, rows: np.ndarray) -> Any:
         """Return a `dask.delayed` that computes :meth:`rows`, also in another process.
@@ -244,8 +239,8 @@ class CellReader:
             return None
         import dask
 
-        found = dask.delayed(_without_hidden)(found, self._hidden.user_rows(rows))
-        return dask.delayed(_check_scale)(self._to_scale, found, rows, self.not_genes)
+        found = dask.delayed(without_masked)(found, self._hidden.user_rows(rows))
+        return dask.delayed(ScaleCheck.check)(self._to_scale, found, rows)
 
     def hidden_columns(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
         """Read which entries of some cells are hidden, (cells, columns) bool; None: none in the whole object.
@@ -289,14 +284,7 @@ class CellReader:
 
         Columns that are not genes are converted as the input is: to `log1p` of their values, negative ones unchanged.
         """
-        convert = self._to_log.counts_of if counts else self._to_log.of
-        if self.not_genes is None:
-            return convert(matrix)
-        is_other = self.not_genes[matrix.indices]
-        others = keep_entries(matrix, is_other)
-        positive = to_log(with_data(others, np.maximum(others.data, 0)), self.scale)
-        others = with_data(others, positive.data + np.minimum(others.data, 0))
-        return sparse.csr_matrix(convert(keep_entries(matrix, ~is_other)) + others)
+        return self._to_log.columns_of(matrix, self.not_genes, counts=counts)
 
     def without_matrix(self) -> CellReader:
         """Return a copy that can be sent to another process: it knows all cells, and makes blocks of rows it is given.
@@ -320,28 +308,6 @@ class CellReader:
 
     def _pick(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         return pick_genes(matrix, self.genes, len(self.measured))
-
-
-def _check_scale(
-    check: ScaleCheck, matrix: sparse.csr_matrix, rows: np.ndarray | None, not_genes: np.ndarray | None
-) -> sparse.csr_matrix:
-    """Check the genes of some rows, and return the rows."""
-    check.check(without_columns(matrix, not_genes), rows)
-    return matrix
-
-
-def _without_hidden(matrix: sparse.csr_matrix, hidden: sparse.csr_matrix | None) -> sparse.csr_matrix:
-    return matrix if hidden is None else without_masked(matrix, hidden)
-
-
-def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> sparse.csr_matrix:
-    """Reorder the columns of the data as the genes of the vocabulary, (n_rows, n_genes)."""
-    gene_of_column = np.full(matrix.shape[1], -1, dtype=np.int32)
-    gene_of_column[genes.columns] = genes.gene_index
-    kept = keep_entries(matrix, gene_of_column[matrix.indices] >= 0)
-    picked = sparse.csr_matrix((kept.data, gene_of_column[kept.indices], kept.indptr), shape=(matrix.shape[0], n_genes))
-    picked.sort_indices()
-    return picked
 
 
 @cache

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.read.scale import Scale, TokenValues, to_log
-from scanpy_sct.sparse_tools import row_totals, with_data
+from scanpy_sct.sparse_tools import keep_entries, row_totals, with_data
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,20 @@ class LogValues:
         """Convert some cells to counts; only where the data hold counts."""
         log_counts = self.counts.of(matrix)
         return with_data(log_counts, np.expm1(log_counts.data.astype(np.float64)).astype(np.float32))
+
+    def columns_of(self, matrix: sparse.csr_matrix, not_genes: np.ndarray | None, *, counts: bool) -> sparse.csr_matrix:
+        """Convert some cells with all columns of the data, of which ``not_genes`` (n_columns,) are none; None: all are.
+
+        The latter are converted as the input is: to `log1p` of their values, negative ones unchanged.
+        """
+        convert = self.counts_of if counts else self.of
+        if not_genes is None:
+            return convert(matrix)
+        is_other = not_genes[matrix.indices]
+        others = keep_entries(matrix, is_other)
+        positive = to_log(with_data(others, np.maximum(others.data, 0)), self.scale)
+        others = with_data(others, positive.data + np.minimum(others.data, 0))
+        return sparse.csr_matrix(convert(keep_entries(matrix, ~is_other)) + others)
 
     def units(self, matrix: sparse.csr_matrix) -> np.ndarray | None:
         """Return the value of a single count in each cell on the linear scale of :meth:`of`; None: not normalised."""

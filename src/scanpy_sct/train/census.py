@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.read.genes import GeneMatch, match_genes
-from scanpy_sct.read.reader import pick_genes
+from scanpy_sct.read.genes import GeneMatch, match_genes, pick_genes
 
 if TYPE_CHECKING:
     import tiledbsoma

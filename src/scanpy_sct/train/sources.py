@@ -17,10 +17,9 @@ from scanpy_sct.plan.bags import check_complete
 from scanpy_sct.read.cell_file import check_cell_file
 from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.gene_check import check_match
-from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes
+from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes, pick_genes
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.not_genes import find_not_genes, without_columns
-from scanpy_sct.read.reader import pick_genes
 from scanpy_sct.read.samples import read_samples
 from scanpy_sct.read.scale import TokenValues, are_integers
 from scanpy_sct.train.census import CensusCells
