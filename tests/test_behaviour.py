@@ -20,7 +20,7 @@ from behaviour.rows import GROUPS
 from scanpy_sct.checkpoints import save_checkpoint
 from scanpy_sct.cli.app import app
 from scanpy_sct.model import CompactNetwork
-from scanpy_sct.read import reader, symbols
+from scanpy_sct.read import findings, symbols
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "edge_cases.md"
 ROWS = [row for group in GROUPS for row in group.rows]
@@ -30,7 +30,7 @@ COMPUTING = ("bin_logits", "expectations", "cell_embedding")
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
     monkeypatch.setattr(sct.settings, "progress", False)
-    reader._warn_once.cache_clear()
+    findings._warn_once.cache_clear()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -111,7 +111,7 @@ def test_row(row: Row, new_scene, no_computing, baselines, caplog):
         return
     for function in row.functions:
         caplog.clear()
-        reader._warn_once.cache_clear()
+        findings._warn_once.cache_clear()
         if isinstance(row.expected, Warns):
             check_warns(row.expected, function, new_scene(row.change), caplog)
         else:

@@ -14,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "scanpy_sct"
 
 INNER = {"settings", "storable", "sparse_tools", "model", "read", "plan", "checkpoints", "run", "embed", "impute"}
-INNER |= {"annotate", "store", "write", "workflow"}
+INNER |= {"annotate", "keys", "store", "write", "workflow"}
 PUBLIC = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
 
 # What each part may import besides itself. Public functions may call each other, but not in a circle (checked below).
@@ -32,7 +32,8 @@ ALLOWED = {
     "embed": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},
     "impute": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},
     "annotate": {"settings", "storable", "sparse_tools", "read", "plan", "checkpoints", "run", "embed", "impute"},
-    "write": {"storable"},
+    "keys": set(),
+    "write": {"keys", "storable"},
     "workflow": {"read", "checkpoints", "run", "store", "storable", "write"},
     **dict.fromkeys(PUBLIC, INNER | PUBLIC),
     "demo": INNER | PUBLIC,

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from scanpy_sct.keys import AnnotationKeys, ImputationKeys, checked_key
 from scanpy_sct.storable import storable, storable_name
 
 
@@ -65,49 +66,6 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
         # anndata could not load the tables that would be written.
         msg = "adata was opened without the names of its cells (load_annotation_index=False); open it with them."
         raise ValueError(msg)
-
-
-@dataclass(frozen=True)
-class ImputationKeys:
-    """Names of the fields of an imputation."""
-
-    values: str
-    """In `.layers`, and in `.uns` for the parameters."""
-    imputed: str
-    recovery: str
-    """Both in `.var`."""
-    unmeasured: str
-    """In `.obsm`."""
-    bins: str
-    confidence: str
-    """Both in `.layers`."""
-    network_fraction: str
-    source: str
-    """Both in `.var`."""
-
-    @classmethod
-    def of(cls, key: str) -> ImputationKeys:
-        """Names that belong to `key_added`."""
-        suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_fraction", "source")
-        return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in suffixes))
-
-
-@dataclass(frozen=True)
-class AnnotationKeys:
-    """Names of the fields of an annotation."""
-
-    labels: str
-    """In `.obs`, and in `.uns` for the parameters."""
-    score: str
-    novelty: str
-    """Both in `.obs`."""
-    probabilities: str
-    """In `.obsm`."""
-
-    @classmethod
-    def of(cls, key: str) -> AnnotationKeys:
-        """Names that belong to `key_added`."""
-        return cls(checked_key(key), f"{key}_score", f"{key}_novelty", f"{key}_probs")
 
 
 def write_imputation(
@@ -233,17 +191,6 @@ def _write(adata: AnnData, fields: list[_Field]) -> None:
         elif key in target:
             # The tables of a lazy object are xarray datasets in a wrapper that cannot delete.
             del (target.ds if hasattr(target, "ds") else target)[key]
-
-
-def checked_key(key: str) -> str:
-    """Return the name of a result, or raise an error if a file cannot store it."""
-    if not isinstance(key, str):
-        msg = f"key_added={key!r} is not a string."
-        raise TypeError(msg)
-    if key in ("", ".", "..", "_index") or "/" in key:
-        msg = f"key_added={key!r} cannot be stored in a file; use one or more letters or digits without '/'."
-        raise ValueError(msg)
-    return key
 
 
 def _checked_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -117,7 +117,7 @@ def test_too_large_for_float16(tiny, tmp_path):
         save_checkpoint(tmp_path / "x", tiny, dtype="int8")
 
 
-@pytest.mark.parametrize("step", ["_write_weights", "_write_genes", "write_config", "_swap"])
+@pytest.mark.parametrize("step", ["_write_weights", "write_genes", "write_config", "_swap"])
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_failure_leaves_the_old_folder_and_nothing_else(tiny, saved, monkeypatch, step, error):
     before = files(saved)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scanpy_sct.read.findings import _warn_once
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
 from scanpy_sct.read.options import ReadOptions
-from scanpy_sct.read.reader import CellReader, _warn_once
+from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import sampled_rows
 
 VOCABULARY = released_vocabulary()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import scanpy_sct as sct
-from scanpy_sct.read.reader import _warn_once
+from scanpy_sct.read.findings import _warn_once
 from scanpy_sct.read.scale import sampled_rows
 
 MARKERS = {"B": ["CD79A", "CD79B", "MS4A1"], "Myeloid": ["LYZ", "CST3"], "NK": ["NKG7", "GNLY"]}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
 
 import numpy as np
-import pandas as pd
 
 from scanpy_sct.checkpoints import version_1
 from scanpy_sct.checkpoints.checkpoint import (
@@ -24,6 +23,7 @@ from scanpy_sct.checkpoints.checkpoint import (
     mention_license,
 )
 from scanpy_sct.checkpoints.fields import check_types, check_value, named_damage, read_object
+from scanpy_sct.checkpoints.genes_file import read_gene_ids, write_genes
 from scanpy_sct.checkpoints.label_head import LabelHead, head_settings, make_head, write_head
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ CONFIG_KEYS = (
     "label_head"
 ).split()
 CONFIG_TYPES = {"name": str, "license": str, "architecture": str, "n_genes": int, "mask_fraction": float}
-MAX_GENE_BYTES = 1_000
-"""Largest line of the gene table."""
 
 
 def save_checkpoint(
@@ -83,7 +81,7 @@ def save_checkpoint(
         raise ValueError(msg)
     with replaced_folder(folder) as new:
         _write_weights(new / WEIGHTS_FILE, checkpoint.network, dtype)
-        _write_genes(new / GENES_FILE, checkpoint.genes)
+        write_genes(new / GENES_FILE, checkpoint.genes)
         if checkpoint.label_head is not None:
             write_head(new / LABEL_HEAD_FILE, checkpoint.label_head)
         (new / CARD_FILE).write_text(readme or f"# {checkpoint.name}\n\n{checkpoint.describe()}\n", encoding="utf-8")
@@ -117,7 +115,7 @@ def _read_checkpoint(folder: Path) -> Checkpoint:
         network=network,
         tokens=_from_fields(TokenSettings, config["tokens"], "tokens", folder),
         mask_fraction=config["mask_fraction"],
-        genes=_read_genes(_existing(folder, GENES_FILE), config["n_genes"]),
+        genes=read_gene_ids(_existing(folder, GENES_FILE), config["n_genes"]),
         coordinates=config["coordinates"],
         label_head=_read_label_head(folder, config["label_head"]),
         license=config["license"],
@@ -157,7 +155,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_genes(folder: Path) -> np.ndarray:
     """Read the Ensembl id of each gene of a checkpoint, without its weights."""
-    return _read_genes(_existing(folder, GENES_FILE), read_config(folder)["n_genes"])
+    return read_gene_ids(_existing(folder, GENES_FILE), read_config(folder)["n_genes"])
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -287,26 +285,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         msg = f"{path} is damaged or not a safetensors file; copy or download it again ({error})."
         raise ValueError(msg) from error
-
-
-def _write_genes(path: Path, genes: np.ndarray) -> None:
-    from scanpy_sct.read.genes import load_gene_table
-
-    symbols = load_gene_table()["symbol"].reindex(genes).fillna("")
-    table = pd.DataFrame({"ensembl_id": genes, "symbol": symbols.to_numpy()})
-    table.to_csv(path, sep="\t", index_label="position", lineterminator="\n")
-
-
-def _read_genes(path: Path, n_genes: int) -> np.ndarray:
-    if path.stat().st_size > MAX_GENE_BYTES * (n_genes + 1):
-        msg = f"{path} is too large for {n_genes} genes."
-        raise ValueError(msg)
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    numbers = [str(number) for number in range(n_genes)]
-    if list(table.columns) != ["position", "ensembl_id", "symbol"] or list(table["position"]) != numbers:
-        msg = f"{path} must have the columns position (0 to {n_genes - 1}, in order), ensembl_id and symbol."
-        raise ValueError(msg)
-    return table["ensembl_id"].to_numpy(dtype=str)
 
 
 def _read_label_head(folder: Path, settings: dict[str, Any] | None) -> LabelHead | None:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import scanpy_sct as sct
 from scanpy_sct import files
 from scanpy_sct.cli import options
+from scanpy_sct.cli.models import models_app
 from scanpy_sct.cli.options import flag
 from scanpy_sct.cli.training import finetune, pretrain
 from scanpy_sct.impute.options import Values
@@ -47,7 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The single-Cell Transformer on h5ad and zarr files.",
 )
-models_app = typer.Typer(no_args_is_help=True, help="Checkpoints that can be loaded by name.")
 app.add_typer(models_app, name="models")
 
 
@@ -281,24 +281,3 @@ def demo(
     from scanpy_sct.demo import run_demo
 
     run_demo(output, quick=quick, section=section)
-
-
-@models_app.command("list")
-def list_models() -> None:
-    """List the checkpoints that can be loaded by name."""
-    typer.echo(sct.models.list().to_string())
-
-
-@models_app.command("describe")
-def describe_model(name: Annotated[str, typer.Argument(help="Name, folder, or downloaded hub repository.")]) -> None:
-    """Print the model card: data, licence, metrics."""
-    typer.echo(sct.models.describe(name))
-
-
-@models_app.command("download")
-def download_model(
-    name: Annotated[str, typer.Argument(help="Name, or OWNER/NAME on the Hugging Face hub.")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or full commit hash.")] = None,
-) -> None:
-    """Download a checkpoint and print its folder."""
-    typer.echo(sct.models.download(name, revision=revision))

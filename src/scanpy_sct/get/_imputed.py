@@ -9,8 +9,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from scanpy_sct.get.find import find_imputed
+from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.read.columns import as_series
-from scanpy_sct.write import ImputationKeys
 
 
 def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> AnnData:

@@ -9,10 +9,10 @@ import numpy as np
 from anndata import AnnData
 
 from scanpy_sct.get.advice import advise_genes, advise_impute
+from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.storable import storable_name
-from scanpy_sct.write import ImputationKeys
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.matrix import ExpressionMatrix, open_matrix
 from scanpy_sct.read.scale import Scale, sampled_rows
 from scanpy_sct.read.values import LogValues
-from scanpy_sct.write import ImputationKeys
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scanpy_sct.keys import AnnotationKeys
 from scanpy_sct.read.columns import as_series
-from scanpy_sct.write import AnnotationKeys
 
 if TYPE_CHECKING:
     from anndata import AnnData

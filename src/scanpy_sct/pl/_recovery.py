@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanpy_sct.get.find import find_imputed
+from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.pl._common import count_detected
 from scanpy_sct.read.columns import as_series
-from scanpy_sct.write import ImputationKeys
 
 if TYPE_CHECKING:
     from anndata import AnnData

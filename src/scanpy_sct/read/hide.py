@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,3 +69,8 @@ class HiddenEntries:
     def user_rows(self, rows: np.ndarray | None = None) -> sparse.csr_matrix | None:
         """Read the entries that the user hides; those that a sample lacks have no values to be removed."""
         return None if self.by_user is None else self.by_user.rows(rows).astype(bool)
+
+    def numbers_lacking(self, sample_names: Sequence[str]) -> dict[str, int]:
+        """Return the number of genes that each sample lacks, by name; samples that lack none are left out."""
+        numbers = [0] * len(sample_names) if self.lacking is None else np.diff(self.lacking.indptr).tolist()
+        return {name: n for name, n in zip(sample_names, numbers, strict=True) if n}

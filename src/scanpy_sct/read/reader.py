@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from scanpy_sct.read.block import CellBlock
 from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
 from scanpy_sct.read.columns import index_of, read_names
 from scanpy_sct.read.coordinates import read_coordinates
+from scanpy_sct.read.findings import warn_once
 from scanpy_sct.read.found_scale import read_scale
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
 from scanpy_sct.read.genes import GeneMatch, ids_beside, match_genes, pick_genes
@@ -35,8 +35,6 @@ from scanpy_sct.read.values import LogValues
 from scanpy_sct.sparse_tools import without_masked
 
 __all__ = ["CellBlock", "CellReader"]
-
-logger = logging.getLogger(__name__)
 
 
 class CellReader:
@@ -117,9 +115,7 @@ class CellReader:
         self._find_lacking(adata, options)
         if self.is_in_memory:
             self._sample = None  # these rows are in memory anyway
-        self.findings = [text for text in self.findings if text]
-        for text in self.findings:
-            _warn_once(text)
+        self.findings = warn_once(self.findings)
 
     def _find_facts(self, token_scale: TokenScale, options: ReadOptions) -> None:
         """Find the properties of the values on some rows, and check all that are in memory."""
@@ -172,9 +168,7 @@ class CellReader:
     @property
     def lacking(self) -> dict[str, int]:
         """Number of genes that a sample never measured although others did; their entries are hidden."""
-        found = self._hidden.lacking
-        numbers = [] if found is None else np.diff(found.indptr).tolist()
-        return {name: n for name, n in zip(self.sample_names, numbers, strict=False) if n}
+        return self._hidden.numbers_lacking(self.sample_names)
 
     @property
     def has_hidden(self) -> bool:
@@ -308,9 +302,3 @@ class CellReader:
 
     def _pick(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         return pick_genes(matrix, self.genes, len(self.measured))
-
-
-@cache
-def _warn_once(text: str) -> None:
-    """Log a warning, once for each text."""
-    logger.warning(text)

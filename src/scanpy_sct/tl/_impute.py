@@ -8,11 +8,12 @@ import numpy as np
 from scanpy_sct.impute import ImputeSettings, Values
 from scanpy_sct.impute.fields import imputed_bytes, imputed_fields, make_imputer
 from scanpy_sct.impute.resume import ImputationStore
+from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.requested import as_gene_list
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import Result, StoredTables, open_parts, run_workflow
-from scanpy_sct.write import ImputationKeys, WriteOptions, write_imputation
+from scanpy_sct.write import WriteOptions, write_imputation
 
 if TYPE_CHECKING:
     from os import PathLike

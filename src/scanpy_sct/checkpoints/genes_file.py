@@ -1,0 +1,33 @@
+"""The file `genes.tsv` of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MAX_GENE_BYTES = 1_000
+"""Largest line of the file."""
+
+
+def write_genes(path: Path, genes: np.ndarray) -> None:
+    """Write the Ensembl id and the symbol of each gene of a network, `genes` (n_genes,)."""
+    from scanpy_sct.read.genes import load_gene_table
+
+    symbols = load_gene_table()["symbol"].reindex(genes).fillna("")
+    table = pd.DataFrame({"ensembl_id": genes, "symbol": symbols.to_numpy()})
+    table.to_csv(path, sep="\t", index_label="position", lineterminator="\n")
+
+
+def read_gene_ids(path: Path, n_genes: int) -> np.ndarray:
+    """Read the Ensembl id of each gene, (n_genes,); a ValueError if the file does not have that many in order."""
+    if path.stat().st_size > MAX_GENE_BYTES * (n_genes + 1):
+        msg = f"{path} is too large for {n_genes} genes."
+        raise ValueError(msg)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    numbers = [str(number) for number in range(n_genes)]
+    if list(table.columns) != ["position", "ensembl_id", "symbol"] or list(table["position"]) != numbers:
+        msg = f"{path} must have the columns position (0 to {n_genes - 1}, in order), ensembl_id and symbol."
+        raise ValueError(msg)
+    return table["ensembl_id"].to_numpy(dtype=str)
