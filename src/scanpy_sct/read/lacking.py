@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.read.gene_table import load_gene_table
-from scanpy_sct.sparse_tools import log_normalise
+from scanpy_sct.sparse_tools import entry_rows, log_normalise
 
 KINDS = 8
 """Kinds of cells that are told apart (k-means)."""
@@ -41,6 +41,8 @@ SEX_LINKED = (
 
 SAMPLES_NAMED = 5
 """Samples that a finding names."""
+ENTRIES_AT_ONCE = 2**20
+"""Entries that are counted at a time, which bounds the memory."""
 Counts = tuple[np.ndarray, np.ndarray]
 
 
@@ -140,10 +142,16 @@ def lacking_genes(n_cells: np.ndarray, detected: np.ndarray, samples: list[int])
 
 
 def count_detected(matrix: sparse.csr_matrix, groups: np.ndarray, n_groups: int) -> Counts:
-    """Count the cells of each group, (n_groups,), and those that detect each gene, (n_groups, n_genes), int64."""
-    rows = np.arange(len(groups))
-    members = sparse.csr_matrix((np.ones(len(rows), dtype=np.int64), (groups, rows)), shape=(n_groups, len(rows)))
-    return np.bincount(groups, minlength=n_groups), (members @ (matrix > 0).astype(np.int64)).toarray()
+    """Count the cells of each group, (n_groups,), and those that detect each gene, (n_groups, n_genes), int64.
+
+    ``matrix`` (n_cells, n_genes) has positive entries only.
+    """
+    n_genes, group_of_entry = matrix.shape[1], groups[entry_rows(matrix)]
+    detected = np.zeros(n_groups * n_genes, dtype=np.int64)
+    for start in range(0, matrix.nnz, ENTRIES_AT_ONCE):
+        some = slice(start, start + ENTRIES_AT_ONCE)
+        detected += np.bincount(group_of_entry[some] * n_genes + matrix.indices[some], minlength=len(detected))
+    return np.bincount(groups, minlength=n_groups), detected.reshape(n_groups, n_genes)
 
 
 def count_all(parts: Iterable[tuple[sparse.csr_matrix, np.ndarray]]) -> Counts:
