@@ -68,6 +68,22 @@ def test_a_single_cell_and_an_empty_one(pbmc, open_cells, compact_checkpoint):
     assert np.isfinite(embed_cells(compact_checkpoint, open_cells(cells, library_key="sample"))).all()
 
 
+def test_empty_cells_do_not_move_the_others(pbmc, open_cells, compact_checkpoint):
+    cells = pbmc[:40].copy()
+    dense = cells.X.toarray()
+    dense[10:30] = 0
+    cells.X = dense
+    full = np.r_[0:10, 30:40]
+    together = embed_cells(compact_checkpoint, open_cells(cells))
+    alone = embed_cells(compact_checkpoint, open_cells(cells[full].copy()))
+    np.testing.assert_allclose(together[full], alone, atol=1e-5)
+    # Of two samples, one is empty.
+    cells.obs["sample"] = np.where(np.isin(np.arange(40), full), "full", "empty")
+    apart = embed_cells(compact_checkpoint, open_cells(cells, library_key="sample"))
+    np.testing.assert_allclose(apart[full], alone, atol=1e-5)
+    assert np.isfinite(apart).all()
+
+
 def test_the_draw_follows_the_names(pbmc, open_cells, monkeypatch):
     assert len(background_cells(open_cells(pbmc))[0]) == min(len(pbmc), BACKGROUND_CELLS)
     monkeypatch.setattr("scanpy_sct.embed.cells.BACKGROUND_CELLS", 50)

@@ -164,7 +164,14 @@ class Embedder:
         for each in counts:
             for sample, counted in each.items():
                 total[sample] = total[sample] + counted if sample in total else counted
-        return EmbeddingFit({sample: SampleProfile(total[sample], rows) for sample, rows in drawn.items()})
+        # A sample of empty cells has no profile of its own; whatever it is centred on, its vectors mean nothing.
+        instead = next(iter(total.values()), None) or self._of_empty_cells()
+        return EmbeddingFit({sample: SampleProfile(total.get(sample, instead), rows) for sample, rows in drawn.items()})
+
+    def _of_empty_cells(self) -> Background:
+        block = self.read(np.arange(1))
+        rules = token_rules(self._checkpoint, self.plan.genes)
+        return self.runner.background(BagInputs(block, _batches(np.arange(1)), rules))
 
     def fit_task(self, number: int, cells: StoredCells | np.ndarray) -> dict[int, Background]:
         """Count the bins of some cells by sample; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
@@ -204,19 +211,29 @@ def block_vectors(
         for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules, _masked_of(block))):
             yield bag.rows, vectors[: len(bag.rows)]
         return
+    is_empty = _empty(block)
     for sample, rows in _rows_by_sample(block):
         profile = fit.profiles[sample]
-        is_drawn = np.isin(block.rows, profile.rows)
+        is_drawn = np.isin(block.rows, profile.rows) & ~is_empty
         inputs = BagInputs(block, _batches(rows), rules, _masked_of(block), in_background=is_drawn)
         for batch, vectors in runner.cell_vectors(inputs, profile.background):
             yield batch.rows, vectors
 
 
 def count_background(runner: Runner, block: CellBlock, plan: EmbeddingPlan) -> Iterator[tuple[int, Background]]:
-    """Yield each sample of a block with the counts of its cells; those of several blocks can be added."""
-    rules = token_rules(runner.checkpoint, plan.genes)
+    """Yield each sample of a block with the counts of its cells; those of several blocks can be added.
+
+    Empty cells do not count: how many there are depends on the filter of the data, not on the sample.
+    """
+    rules, is_empty = token_rules(runner.checkpoint, plan.genes), _empty(block)
     for sample, rows in _rows_by_sample(block):
-        yield sample, runner.background(BagInputs(block, _batches(rows), rules, _masked_of(block)))
+        rows = rows[~is_empty[rows]]
+        if len(rows):
+            yield sample, runner.background(BagInputs(block, _batches(rows), rules, _masked_of(block)))
+
+
+def _empty(block: CellBlock) -> np.ndarray:
+    return np.diff(block.log_values.indptr) == 0
 
 
 def _masked_of(block: CellBlock) -> MaskedOf | None:
