@@ -142,3 +142,16 @@ def test_after_a_real_imputation(pbmc, tiny_checkpoint):
     assert np.isfinite(result.X).all()
     with pytest.raises(KeyError, match="MS4A1"):
         sct.get.imputed(adata, "MS4A1")
+
+
+@pytest.mark.parametrize("hide", ["held_out", "a matrix"])
+def test_the_advised_call_keeps_scale_values_and_hidden_entries(pbmc, tiny_checkpoint, hide):
+    adata = pbmc[:20].copy()
+    adata.layers["held_out"] = np.zeros(adata.shape, dtype=bool)
+    given = hide if hide in adata.layers else adata.layers["held_out"]
+    options = {"scale": "log1p", "values": "lognorm", "hide": given}
+    sct.tl.impute(adata, ["LYZ"], model=tiny_checkpoint, **options)
+    with pytest.raises(KeyError, match="MS4A1") as error:
+        sct.get.imputed(adata, ["LYZ", "MS4A1"])
+    written = "hide='held_out'" if hide in adata.layers else "hide=hide"
+    assert f"scale='log1p', values='lognorm', {written}, model=model" in advised(error)

@@ -15,10 +15,13 @@ DEFAULTS = {
     "layer": None,
     "library_key": None,
     "gene_names": None,
+    "scale": "auto",
     "bags": "auto",
     "calibrate": True,
     "blend": True,
     "denoise": False,
+    "values": "auto",
+    "hide": None,
 }
 """Arguments of `tl.impute` that are repeated where they differ from these values."""
 
@@ -67,7 +70,9 @@ def _call(genes: list[str], params: Mapping[str, Any], model: str | None, key: s
         value = params.get(name, default)
         if not (value == default or (default is None and value in (None, NONE))):
             options[name] = value
-    arguments = [f"{name}={value!r}" for name, value in options.items()]
+    # Of a matrix to hide, only that there was one is recorded.
+    in_hand = {name for name, value in options.items() if name == "hide" and value == "matrix"}
+    arguments = [f"{name}={name if name in in_hand else repr(value)}" for name, value in options.items()]
     if model != DEFAULT_MODEL:  # None: a checkpoint that only its user can load
         arguments.append("model=model" if model is None else f"model={model!r}")
     return f"sct.tl.impute(adata, {', '.join(arguments)}, key_added={key!r})"

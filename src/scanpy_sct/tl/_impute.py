@@ -183,6 +183,7 @@ def impute(
     )
     params = {
         "genes": requested,
+        "hide": hide if hide is None or isinstance(hide, str) else "matrix",
         "calibrate": calibrate,
         "blend": blend,
         "denoise": denoise,
