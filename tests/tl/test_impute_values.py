@@ -76,6 +76,33 @@ def test_plots_show_measured_values_on_the_same_scale(objects, impute):
         np.testing.assert_allclose(found, expected[:, [3, 7]].toarray(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("values", ["lognorm", "counts"])
+@pytest.mark.parametrize("input_is", ["counts", "logs"])
+def test_plots_of_genes_do_not_depend_on_antibodies_beside_them(objects, impute, values, input_is):
+    from scanpy_sct.pl._common import count_detected, read_observed
+
+    genes = objects[["counts", "logs"].index(input_is)]
+    antibodies = ad.AnnData(sparse.csr_matrix(np.full((genes.n_obs, 5), 7.5, dtype=np.float32)))
+    antibodies.obs_names = genes.obs_names
+    antibodies.var_names = [f"ADT_{number}" for number in range(5)]
+    both = impute(ad.concat([genes, antibodies], axis=1), values=values)
+    alone, columns = impute(genes, values=values), np.array([3, 7])
+    np.testing.assert_array_equal(read_observed(both, "sct", columns), read_observed(alone, "sct", columns))
+    np.testing.assert_array_equal(count_detected(both, "sct")[:-5], count_detected(alone, "sct"))
+
+
+def test_plots_use_the_names_that_told_genes_from_antibodies(objects, impute):
+    from scanpy_sct.pl._common import read_observed
+
+    adata = objects[0].copy()
+    adata.var["symbol"] = [*adata.var_names[:-5], *(f"ADT_{number}" for number in range(5))]
+    found = impute(adata, values="lognorm", gene_names="symbol")
+    expected = log_normalise(adata.X[:, :-5].tocsr())[:, [3, 7]].toarray()
+    np.testing.assert_allclose(read_observed(found, "sct", np.array([3, 7])), expected, rtol=1e-4)
+    del found.var["symbol"]
+    assert np.isfinite(read_observed(found, "sct", np.array([3, 7]))).all()
+
+
 def test_errors(objects, impute):
     as_counts, _ = objects
     with pytest.raises(ValueError, match="values='tpm' must be one of 'auto', 'lognorm', 'counts'"):
