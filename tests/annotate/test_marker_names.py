@@ -94,6 +94,14 @@ def test_markers_that_cells_lack():
     assert all(found[name].is_found for name in genes)
 
 
+def test_single_letters_are_not_the_chains_of_immunoglobulins():
+    letters = ["K", "L", "k"]
+    chains = ["kappa", "lambda", "\N{GREEK SMALL LETTER KAPPA}"]
+    found = read_marker_names([*letters, *chains])
+    assert all(found[name].reading is not Reading.PROTEIN for name in letters)
+    assert [symbols_of(found[name].ensembl_ids)[0] for name in chains] == ["IGKC", "IGLC1", "IGKC"]
+
+
 def test_a_name_does_not_decide_what_another_means():
     found = read_marker_names(["CCN3", "PLXNA1", "NOV"])
     assert found["NOV"].reading is Reading.AMBIGUOUS
@@ -107,6 +115,10 @@ def test_a_name_does_not_decide_what_another_means():
         ("NOSUCHGENE", "unknown"),
         ("NOV", "PLXNA1 or CCN3"),
         ("CD45RA", "a form of PTPRC"),
+        ("CD45R", "a form of PTPRC"),
+        ("CD15", "a sugar or lipid"),
+        ("CD57", "a sugar or lipid"),
+        ("HNK-1", "a sugar or lipid"),
         ("1-Mar", "a date"),
         ("ENSMUSG00000030724", "a gene of mouse"),
     ],

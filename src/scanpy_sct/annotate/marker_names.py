@@ -133,7 +133,8 @@ def symbols_of(ensembl_ids: Iterable[str]) -> list[str]:
 
 def protein_of(name: str) -> MarkerName | None:
     """Return what a name means as that of a protein; None: it is not in the table of proteins."""
-    return _proteins().get(as_key(name))
+    # "K" and "L" are too short to be taken for the kappa and lambda chain, whose keys they are.
+    return None if len(name) == 1 and name.isascii() else _proteins().get(as_key(name))
 
 
 def why_unused(name: str, meaning: MarkerName) -> str:
