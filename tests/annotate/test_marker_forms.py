@@ -153,3 +153,16 @@ def test_a_named_column_says_what_the_rows_of_a_binary_table_are():
     renamed = BINARY.rename(columns={"B": "CD19", "T": "CD3E", "NK": "CD14"})
     assert list(genes_of(renamed.rename_axis("gene").reset_index())) == ["CD14", "CD19", "CD3E"]
     assert list(genes_of(renamed.T.rename_axis("type").reset_index())) == ["CD14", "CD19", "CD3E"]
+
+
+@pytest.mark.parametrize("header", ["avg_log2FC", "avg_logFC", "logfoldchanges", "log2FC", "logFC", "log2FoldChange"])
+def test_genes_that_are_lower_in_a_type_are_refused(header):
+    table = LONG.rename(columns={"type": "cluster"}).assign(p_val=0.0, **{header: 1.5})
+    assert genes_of(table) == genes_of(LONG)
+    table.loc[[1, 2], header] = [-0.5, float("nan")]
+    with pytest.raises(ValueError, match=rf"'{header}' is negative in 1 of 9 rows.*Keep the rows with a positive fold"):
+        marker_table(table)
+
+
+def test_other_numbers_of_markers_may_be_negative():
+    assert genes_of(LONG.assign(score=-1.0, logfoldchanges=0.5)) == genes_of(LONG)

@@ -29,6 +29,8 @@ SPECIES_HEADERS = ("species", "speciestype", "organism")
 HUMAN = re.compile(r"\b(?:hs|human|homo sapiens|h\. ?sapiens|9606)\b", re.IGNORECASE)
 RANK = re.compile(r"(?:gene|marker|rank|row|top|symbol|feature|unnamed)?[ _.:-]*\d+", re.IGNORECASE)
 """Names of columns or rows that only count."""
+FOLD_CHANGE = re.compile(r"(?:avg|mean|average|summary)?(?:log(?:2|10|e)?|ln)(?:fc|foldchanges?)|lfc")
+"""Names, in lower case and without punctuation, of logarithms of fold changes in tables of differential genes."""
 LIKE_A_SYMBOL = re.compile(r"(?=.*\d)[A-Z][A-Z0-9.-]{3,}")
 MOST, FEW = 0.5, 0.2
 """A column holds genes if at least this fraction of its values is known, and perhaps if the second is."""
@@ -48,6 +50,7 @@ def rows_of_table(table: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.
         Ensembl id of each column of the data that is a gene, by its name.
     """
     table = _human_rows(_with_index(table))
+    _check_fold_changes(table)
     type_headers, gene_headers = _headed(table, TYPE_HEADERS), _headed(table, GENE_HEADERS)
     if type_headers and gene_headers:
         return _long(table, _preferred(type_headers), gene_headers[:1])
@@ -107,9 +110,28 @@ def _human_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[is_human].drop(columns=species[0])
 
 
+def _check_fold_changes(table: pd.DataFrame) -> None:
+    """Raise an error if a table of differential genes holds some that are lower in the type than in other cells."""
+    for name in table:
+        if _is_text(table[name]) or not FOLD_CHANGE.fullmatch(_plain(name)):
+            continue
+        n_negative = int((table[name] < 0).sum())
+        if n_negative:
+            msg = (
+                f"markers: the column {name!r} is negative in {n_negative:,} of {len(table):,} rows; these genes are "
+                "lower in the type than in other cells, so they do not mark it. Keep the rows with a positive fold "
+                f"change: markers[markers[{name!r}] > 0]."
+            )
+            raise ValueError(msg)
+
+
+def _plain(header: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", header.casefold())
+
+
 def _headed(table: pd.DataFrame, headers: Iterable[str]) -> list[str]:
     """Return the columns with one of the headers, in the order of these."""
-    name_of = {re.sub(r"[^a-z0-9]", "", name.casefold()): name for name in table.columns[::-1].astype(str)}
+    name_of = {_plain(name): name for name in table.columns[::-1].astype(str)}
     return [name_of[header] for header in headers if header in name_of]
 
 

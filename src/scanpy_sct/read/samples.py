@@ -19,18 +19,9 @@ _SAMPLE_WORDS = (
     *("sample", "biosample", "library", "specimen", "biopsy", "section", "slice", "puck", "core", "capture area"),
     *("slide", "array", "chip", "orig ident", "gem group", "replicate", "rep", "lane", "channel", "run", "plate"),
     *("batch", "donor", "patient", "subject", "individual", "participant", "animal", "embryo", "organoid"),
-    *(
-        "dataset",
-        "study",
-        "experiment",
-        "image",
-        "roi",
-        "region of interest",
-        "tma",
-        "run tissue",
-        "fov",
-        "field of view",
-    ),
+    *("dataset", "study", "experiment", "image", "roi", "region of interest", "tma"),
+    "run tissue",  # CosMx: `Run_Tissue_name` is the slide
+    *("fov", "field of view"),
 )
 """Words for a sample, of which the first that is found is named: a sample rather than its donor or a field of view."""
 _WORDS_BEFORE = (

@@ -287,7 +287,7 @@ def bad_reference(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "a folder that is no checkpoint",
+    "a folder that is not a checkpoint",
     "the message says which files one has",
     ValueError,
     "model=",

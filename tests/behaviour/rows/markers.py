@@ -166,3 +166,17 @@ def negative(scene: Scene) -> None:
 )
 def two_ways(scene: Scene) -> None:
     scene.markers = pd.DataFrame({"a": ["LYZ", "LYZ", "NKG7"], "b": ["CST3", "CD79A", "GNLY"]})
+
+
+@ROWS.refused(
+    "a table of differential genes (Seurat, scanpy) with negative fold changes",
+    "keep the rows with a positive fold change",
+    ValueError,
+    "markers",
+    "'avg_log2FC' is negative in 1 of",
+    "Keep the rows with a positive fold change",
+    on=HERE,
+)
+def differential_genes(scene: Scene) -> None:
+    scene.markers = _long().rename(columns={"type": "cluster"}).assign(avg_log2FC=1.5)
+    scene.markers.loc[0, "avg_log2FC"] = -1.5

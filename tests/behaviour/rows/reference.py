@@ -51,7 +51,7 @@ def _donor(scene: Scene) -> None:
     scene.arguments["library_key"] = "donor"
 
 
-@ROWS.same("`library_key` or `gene_names` is no column of the reference", "not used for it", than=_donor, on=HERE)
+@ROWS.same("`library_key` or `gene_names` is not a column of the reference", "not used for it", than=_donor, on=HERE)
 def optional_columns(scene: Scene) -> None:
     _donor(scene)
     scene.adata.var["symbol"] = scene.adata.var_names.to_numpy()
