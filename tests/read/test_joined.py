@@ -51,3 +51,12 @@ def test_another_column_than_the_samples(joined):
     joined.obs["donor"] = np.resize(["d1", "d2"], 240)
     joined.obs["protocol"] = np.where(np.arange(240) < 80, "v2", "v3")
     assert "pass library_key='protocol'" in findings(joined, library_key="donor")
+
+
+def test_columns_that_cannot_divide_the_cells_are_passed_over(joined):
+    joined.obs["batch"] = [["a", "b"]] * 240
+    joined.obs["arrays"] = [np.arange(2)] * 240
+    joined.obs["twice"] = "x"
+    joined.obs = pd.concat([joined.obs, joined.obs[["twice"]]], axis=1)
+    joined.obs["protocol"] = np.where(np.arange(240) < 80, "v2", "v3")
+    assert "pass library_key='protocol'" in findings(joined)

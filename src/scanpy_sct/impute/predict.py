@@ -101,39 +101,27 @@ class _Pass:
     visible_of: VisibleOf | None = None
     """None: all entries are visible."""
 
+    @classmethod
+    def of(cls, masks: BlockMasks, number: int | None, requested_of: MaskedOf) -> _Pass:
+        """Make a pass that masks what pass ``number`` masks; None: nothing."""
+        if number is None:
+            return cls(requested_of)
+        return cls(requested_of, partial(masks.masked, number), partial(masks.visible, number=number))
+
 
 def _passes(masks: BlockMasks, plan: ImputationPlan) -> list[_Pass]:
     """Return the passes: those of the measured genes, and a last one for the unmeasured genes, which masks no other."""
     requested = np.zeros(len(plan.genes), dtype=bool)
     requested[plan.columns] = True
-    unmeasured = requested & ~plan.measured
-    passes = []
-    for number in range(masks.n_passes if (requested & plan.measured).any() else 0):
-        # The pass of hidden entries masks nothing else, so it serves unmeasured genes, too.
-        also = unmeasured if number == masks.hidden_pass else np.zeros_like(unmeasured)
-        passes.append(
-            _Pass(
-                partial(_requested_in, masks, number, requested, also),
-                partial(masks.masked, number),
-                partial(masks.visible, number=number),
-            )
-        )
-    if unmeasured.any() and not (passes and masks.hidden_pass is not None):
-        hidden = None if masks.hidden_pass is None else masks.hidden_pass
-        passes.append(
-            _Pass(
-                lambda rows: np.tile(unmeasured, (len(rows), 1)),
-                None if hidden is None else partial(masks.masked, hidden),
-                None if hidden is None else partial(masks.visible, number=hidden),
-            )
-        )
+    measured, unmeasured = requested & plan.measured, requested & ~plan.measured
+    passes = [
+        _Pass.of(masks, number, lambda rows, number=number: masks.targets(number, rows) & measured)
+        for number in range(masks.n_passes if measured.any() else 0)
+    ]
+    if unmeasured.any():
+        # Hidden entries stay masked; their own pass masks nothing else.
+        passes.append(_Pass.of(masks, masks.hidden_pass, lambda rows: np.tile(unmeasured, (len(rows), 1))))
     return passes
-
-
-def _requested_in(
-    masks: BlockMasks, number: int, requested: np.ndarray, also: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    return (masks.targets(number, rows) & requested) | also
 
 
 def _plan_bags(

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_float_dtype
 
-from scanpy_sct.read.columns import as_series, index_of
+from scanpy_sct.read.columns import index_of
 from scanpy_sct.read.lacking import Counts, LackingTest, lacking_genes
-from scanpy_sct.read.samples import sample_columns
+from scanpy_sct.read.samples import dividing_columns, sample_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -107,11 +106,11 @@ class _Suspect:
 def _suspects(adata: AnnData, options: ReadOptions) -> Iterator[_Suspect]:
     """Yield divisions of the cells, the likeliest first: columns named like samples, others, cell names, rows."""
     named = sample_columns(adata)
-    for name in [*named, *(name for name in adata.obs if isinstance(name, str) and name not in named)]:
-        values = as_series(adata.obs[name])
-        if name != options.library_key and not is_float_dtype(values):
+    columns = dividing_columns(adata.obs, adata.obs)
+    for name in [*named, *(name for name in columns if name not in named)]:
+        if name != options.library_key:
             where = f"cells with some values of {options.owner}.obs[{name!r}]"
-            yield _Suspect(values, where, f"pass library_key={name!r}", name not in named)
+            yield _Suspect(columns[name], where, f"pass library_key={name!r}", name not in named)
     if options.library_key is not None:
         return
     remedy = f"name the sample of each cell in a column of {options.owner}.obs and pass it as library_key="

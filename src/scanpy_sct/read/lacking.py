@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.read.gene_table import load_gene_table
-from scanpy_sct.sparse_tools import entry_rows, log_normalise
+from scanpy_sct.sparse_tools import log_normalise, with_data
 
 KINDS = 8
 """Kinds of cells that are told apart (k-means)."""
@@ -31,18 +31,12 @@ EXPECTED_ONCE_FOUND = 5.0
 MIN_LACKING, MIN_FRACTION, ALWAYS_LACKING = 5, 0.05, 16
 """Evidence that a sample lacks genes: at least five and 5 % of the genes that can be tested, or at least sixteen. In
 samples of sorted cells, the most extreme that were tried, up to fifteen genes of thousands look lacking."""
-MAX_GROUPS = 100
-"""Most values of a column of `.obs` that may be samples."""
 SEX_LINKED = (
     *("RPS4Y1", "DDX3Y", "EIF1AY", "UTY", "KDM5D", "USP9Y", "ZFY", "TXLNGY", "TTTY15", "TTTY14", "NLGN4Y", "PRKY"),
     *("TMSB4Y", "LINC00278", "TTTY10", "RPS4Y2", "XIST", "TSIX"),
 )
 """Genes of the chromosome Y, and those of the inactive X: a sample of one sex has none."""
 
-SAMPLES_NAMED = 5
-"""Samples that a finding names."""
-ENTRIES_AT_ONCE = 2**20
-"""Entries that are counted at a time, which bounds the memory."""
 Counts = tuple[np.ndarray, np.ndarray]
 
 
@@ -71,12 +65,14 @@ class LackingTest:
 
     def _lacking(self, samples: np.ndarray, kinds: np.ndarray, same_kinds: bool) -> list[int]:
         names, codes = _tested_samples(samples)
-        n_kinds = int(kinds.max()) + 1
-        shape = (int(codes.max()) + 1, n_kinds)
-        n_cells, detected = count_detected(self.matrix, codes * n_kinds + kinds, shape[0] * n_kinds)
-        n_cells, detected = n_cells.reshape(shape), detected.reshape(*shape, -1)
+        shape = (int(codes.max()) + 1, int(kinds.max()) + 1)
+        n_cells = np.zeros(shape, dtype=np.int64)
+        detected = np.zeros((*shape, len(self.genes)), dtype=np.int16)  # there are at most 2,000 cells
+        for kind in range(shape[1]):
+            rows = np.flatnonzero(kinds == kind)
+            n_cells[:, kind], detected[:, kind] = count_detected(self.matrix[rows], codes[rows], shape[0])
         is_evidence = ~np.isin(self.genes, _sex_linked())
-        total, total_cells = detected.sum(axis=0), n_cells.sum(axis=0)
+        total, total_cells = detected.sum(axis=0, dtype=np.int64), n_cells.sum(axis=0)
         found = []
         for number, name in enumerate(names):
             others = total_cells - n_cells[number]
@@ -142,16 +138,14 @@ def lacking_genes(n_cells: np.ndarray, detected: np.ndarray, samples: list[int])
 
 
 def count_detected(matrix: sparse.csr_matrix, groups: np.ndarray, n_groups: int) -> Counts:
-    """Count the cells of each group, (n_groups,), and those that detect each gene, (n_groups, n_genes), int64.
+    """Count the cells of each group, (n_groups,), and those that detect each gene, (n_groups, n_genes).
 
     ``matrix`` (n_cells, n_genes) has positive entries only.
     """
-    n_genes, group_of_entry = matrix.shape[1], groups[entry_rows(matrix)]
-    detected = np.zeros(n_groups * n_genes, dtype=np.int64)
-    for start in range(0, matrix.nnz, ENTRIES_AT_ONCE):
-        some = slice(start, start + ENTRIES_AT_ONCE)
-        detected += np.bincount(group_of_entry[some] * n_genes + matrix.indices[some], minlength=len(detected))
-    return np.bincount(groups, minlength=n_groups), detected.reshape(n_groups, n_genes)
+    rows = np.arange(len(groups))
+    members = sparse.csr_matrix((np.ones(len(rows), dtype=np.int32), (groups, rows)), shape=(n_groups, len(rows)))
+    detected = members @ with_data(matrix, np.ones(matrix.nnz, dtype=np.int32))
+    return np.bincount(groups, minlength=n_groups), detected.toarray()
 
 
 def count_all(parts: Iterable[tuple[sparse.csr_matrix, np.ndarray]]) -> Counts:

@@ -115,7 +115,7 @@ class CellReader:
         self._find_lacking(adata, options)
         if self.is_in_memory:
             self._sample = None  # these rows are in memory anyway
-        self.findings = warn_once(self.findings)
+        self.findings = warn_once(self.findings, int(self.name_hashes.sum()))
 
     def _find_facts(self, token_scale: TokenScale, options: ReadOptions) -> None:
         """Find the properties of the values on some rows, and check all that are in memory."""

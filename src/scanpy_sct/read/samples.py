@@ -13,6 +13,9 @@ from pandas.api.types import is_float_dtype
 from scanpy_sct.read.columns import as_series, check_is_name, read_column
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from anndata import AnnData
 
 _SAMPLE_WORDS = (
@@ -76,7 +79,14 @@ def sample_columns(adata: AnnData) -> list[str]:
     """
     ranks = {name: _rank(name) for name in adata.obs if isinstance(name, str)}
     named = sorted((name for name, rank in ranks.items() if rank is not None), key=lambda name: ranks[name])
-    return [name for name in named if _is_divided(as_series(adata.obs[name]))]
+    return list(dividing_columns(adata.obs, named))
+
+
+def dividing_columns(table: Any, names: Iterable[Any]) -> dict[str, pd.Series]:
+    """Return those of some columns of `.obs` that may divide the cells; others hold lists or have an ambiguous name."""
+    columns = list(table)
+    found = {name: as_series(table[name]) for name in names if isinstance(name, str) and columns.count(name) == 1}
+    return {name: values for name, values in found.items() if _is_divided(values)}
 
 
 @cache
@@ -110,7 +120,10 @@ def _ranks() -> dict[str, int]:
 def _is_divided(values: pd.Series) -> bool:
     """Return whether a column has several values, fewer than cells, and no decimal numbers."""
     is_decimal = is_float_dtype(values) and bool((values.dropna() % 1 != 0).any())
-    return not is_decimal and 1 < values.nunique() < len(values)
+    try:
+        return not is_decimal and 1 < values.nunique() < len(values)
+    except TypeError:  # lists and arrays cannot be compared
+        return False
 
 
 def missed_samples(adata: AnnData, coordinates: np.ndarray | None, owner: str = "adata") -> str:

@@ -72,7 +72,8 @@ def impute(
         Layer to read instead of `.X`.
     library_key
         Column of `.obs` with the sample of each cell; no bag mixes cells of different samples, while calibration and
-        blending are fitted on all samples together. `None`: all cells are one sample.
+        blending are fitted on all samples together. Genes that one sample never measured although others did (objects
+        joined with `join="outer"`) are hidden in it, as by `hide`, with a warning. `None`: all cells are one sample.
     gene_names
         Column of `.var` with symbols or Ensembl ids, to use instead of `.var_names`.
     scale
@@ -130,9 +131,9 @@ def impute(
 
     `.layers[key_added]` : float32, (cells, genes)
         Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given), or as
-        `values` says. Genes
-        that were not imputed keep their measured values (NaN where `hide` is set). With `out` or on a dask cluster it
-        is a dask array, of CSR chunks if `out` is given and at most a quarter of the genes is imputed.
+        `values` says. Genes that were not imputed keep their measured values (NaN where they are hidden). With `out` or
+        on a dask cluster it is a dask array, of CSR chunks if `out` is given and at most a quarter of the genes is
+        imputed.
     `.var[key_added + "_imputed"]` : bool
         Whether the gene was imputed.
     `.var[key_added + "_recovery"]` : float64
@@ -151,10 +152,10 @@ def impute(
         With `store_bins`: the most probable bin (0: not detected) and its probability, before calibration.
     `.uns[key_added]` : dict
         `"params"` (arguments), `"model"`, `"genes"`, `"scale"` and `"versions"`; `"bags"` (what was used), `"passes"`
-        (two more with `hide`), `"fit_cells"` (number of cells the fit is estimated on) and `"cell_weight"` (weight of
-        the cell embedding, from 0 to 1). With `blend`: `"blend_weights"` (float64, (3,): shared weights of the log-odds
-        of network and reconstruction, and offset) and `"conditional_mean_weight"` (weight of the network in the
-        conditional mean, from 0 to 1).
+        (two more if entries are hidden), `"fit_cells"` (number of cells the fit is estimated on) and `"cell_weight"`
+        (weight of the cell embedding, from 0 to 1). With `blend`: `"blend_weights"` (float64, (3,): shared weights of
+        the log-odds of network and reconstruction, and offset) and `"conditional_mean_weight"` (weight of the network
+        in the conditional mean, from 0 to 1).
 
     Raises
     ------
