@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-TOLERANCE = 1e-4
+TOLERANCE = {"probabilities": 2e-3, "novelty": 2e-3}
+"""Classifiers of a reference stop a little elsewhere in other versions of scikit-learn; for all other results 1e-4."""
 N_CELLS = 300
 MARKERS = {"B": ["CD79A", "MS4A1"], "Myeloid": ["LYZ", "CST3"], "NK": ["NKG7", "GNLY"]}
 
@@ -98,7 +99,7 @@ def report(found: dict[str, dict[str, np.ndarray]]) -> bool:
     print(f"|---|{'---|' * len(columns)}")
     for name in names:
         differences = [difference(known[name], values[name]) for values in columns.values()]
-        fine &= max(differences) <= (0 if known[name].dtype.kind == "U" else TOLERANCE)
+        fine &= max(differences) <= (0 if known[name].dtype.kind == "U" else TOLERANCE.get(name, 1e-4))
         print(f"| {name} | {' | '.join(f'{value:.1g}' for value in differences)} |")
     return fine
 

@@ -27,7 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("cluster" if item.path in on_cluster else str(item.path)))
 
 
-
 def _shared_folder(name: str, variable: str) -> Path:
     """Folder named by the environment variable, else `shared/<name>` beside the repository; skip when absent."""
     folder = Path(os.environ.get(variable) or REPOSITORY.parent / "shared" / name)
