@@ -96,9 +96,9 @@ def without_operator(node: ast.UnaryOp, operator: ast.unaryop | None) -> None:
 
 
 def computing_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes below ``node`` that compute something: no types, messages or texts."""
+    """Yield the nodes below ``node`` that compute something: no types, messages, texts or decorators."""
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns"):
+        if name in ("annotation", "returns", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
             is_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)

@@ -89,3 +89,15 @@ def test_places_in_spacings_are_alike_in_any_unit():
     np.testing.assert_allclose(found[12:24], found[:12])
     np.testing.assert_array_equal(found[24:], np.zeros((2, 2)))  # one place has no distance
     assert points[1, 1] == 1434
+
+
+def test_a_spacing_is_the_distance_to_the_nearest_place():
+    rows = np.array([[0, 0], [1, 0], [2, 0], [3, 0]], dtype=float)
+    found = in_spacings(7 * rows, np.zeros(4, dtype=int))
+    np.testing.assert_allclose(np.diff(found[:, 0]), 1)
+
+
+def test_few_cells_have_few_components():
+    values = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (3, 40)).astype(np.float32))
+    assert similarity_points(values, 0).shape == (3, 2)
+    assert similarity_points(values[:2], 0).shape == (2, 1)

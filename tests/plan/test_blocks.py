@@ -70,6 +70,12 @@ def test_small_samples_that_follow_one_another_share_a_block():
         np.testing.assert_array_equal(np.diff(block.rows), 1)
 
 
+def test_samples_of_one_cell():
+    samples = np.arange(30)[::-1].copy()
+    blocks = plan_blocks(samples, None, 0, 12)
+    np.testing.assert_array_equal(np.concatenate([each.rows for each in blocks]), np.arange(30))
+
+
 def test_rows_of_samples():
     rows = rows_of_samples(np.array([2, 0, 2, 5, 0]))
     assert [each.tolist() for each in rows] == [[1, 4], [0, 2], [3]]

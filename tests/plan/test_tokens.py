@@ -25,6 +25,11 @@ def test_genes_that_can_be_visible():
     np.testing.assert_array_equal(RULES.visible_genes(MEASURED), [0, 1, 2, 3])
 
 
+def test_without_named_genes_everything_is_padding():
+    rules = TokenRules(np.array(["", "", ""]), mask=5, pad=6)
+    np.testing.assert_array_equal(rules.empty_cell(np.zeros(3, dtype=bool)), [6, 6, 6])
+
+
 def test_masked_entries_influence_nothing():
     masked = [[False, False, False, True, False, False, False]]
     one, other = tokens_of([[1, 0, 2, 4, 0, 0, 0]], masked), tokens_of([[1, 0, 2, 900, 0, 0, 0]], masked)

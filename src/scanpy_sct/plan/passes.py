@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -130,10 +130,6 @@ class BlockMasks:
         result[:-1, :-2] = ~np.eye(n - 1, n - 2, dtype=bool)
         result[-1, -2] = True
         return result
-
-    def at_genes(self, genes: np.ndarray) -> BlockMasks:
-        """Return the passes of some genes, increasing indices."""
-        return self if len(genes) == self.pass_of.shape[1] else replace(self, pass_of=self.pass_of[:, genes])
 
     def targets(self, number: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return which entries are predicted in a pass, (rows, genes) bool."""
