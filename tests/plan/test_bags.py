@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import pdist
 
-from scanpy_sct.plan.bags import CellsToPlan, bag_points, in_spacings, plan_bags, similarity_points
+from scanpy_sct.plan.bags import CellsToPlan, bag_points, choose_policy, in_spacings, plan_bags, similarity_points
 
 
 def targets(bags) -> np.ndarray:
@@ -101,3 +101,14 @@ def test_few_cells_have_few_components():
     values = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (3, 40)).astype(np.float32))
     assert similarity_points(values, 0).shape == (3, 2)
     assert similarity_points(values[:2], 0).shape == (2, 1)
+
+
+def test_policies():
+    assert [choose_policy("auto", has_coordinates=each) for each in (True, False)] == ["spatial", "similar"]
+    for policy in ("similar", "random"):
+        assert choose_policy(policy, has_coordinates=False) == policy
+    assert choose_policy("spatial", has_coordinates=True) == "spatial"
+    with pytest.raises(ValueError, match="needs coordinates"):
+        choose_policy("spatial", has_coordinates=False)
+    with pytest.raises(ValueError, match="bags='near' is not known; use one of 'auto'"):
+        choose_policy("near", has_coordinates=True)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scanpy_sct.read.checks import ScaleCheck
+
+
+def matrix(*rows):
+    return sparse.csr_matrix(np.array(rows, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("scale", "bad", "message"),
+    [
+        ("counts", 1.5, r"values that are not integers \(such as 1\.5\) in row 7, .* first hold counts"),
+        ("log", 30, r"values above 20 \(such as 30\) in row 7, .* first hold logarithms"),
+    ],
+)
+def test_values_of_another_scale_are_named(scale, bad, message):
+    cells = matrix([1, 2], [bad, 3])
+    with pytest.raises(ValueError, match=message):
+        ScaleCheck("adata.X", scale).check(cells, np.array([4, 7]))
+    assert ScaleCheck("adata.X", scale, given="counts").check(cells, None) is cells
+    assert ScaleCheck("adata.X", "linear").check(cells, None) is cells
+    not_genes = np.array([True, False])
+    assert ScaleCheck("adata.X", scale, not_genes=not_genes).check(cells, None) is cells
