@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
-from scanpy_sct.read.lacking import LackingTest, count_detected, kinds_of_cells, lacking_genes
+from scanpy_sct.read.lacking import LackingTest, _relative_depth, count_detected, kinds_of_cells, lacking_genes
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 
@@ -150,6 +150,23 @@ def test_kinds_of_cells():
     # Every kind that is found has cells of one simulated kind only.
     assert all(len(np.unique(kind[found == each])) == 1 for each in np.unique(found))
     assert kinds_of_cells(sparse.csr_matrix(counts[:10])).max() == 0
+
+
+def test_two_kinds_of_few_cells():
+    counts, kind = simulated(n_cells=120)
+    found = kinds_of_cells(sparse.csr_matrix(counts))
+    assert sorted(np.unique(found)) == [0, 1]
+    assert all(len(np.unique(kind[found == each])) == 1 for each in (0, 1))
+
+
+def test_relative_depth_comes_from_genes_that_both_detect_often():
+    others = np.array([10, 10, 500, 600, 700, 0])
+    # Half as deep where genes are detected often, and something else in rare genes and in those of one side only.
+    rate = -np.log1p(-others / 1000) / 2
+    here = np.rint(1000 * -np.expm1(-rate)).astype(int)
+    here[:2], here[5] = 200, 300
+    assert _relative_depth(here, 1000, others, 1000) == pytest.approx(0.5, abs=0.01)
+    assert _relative_depth(here * 0, 1000, others, 1000) == 0
 
 
 def test_clusters_lack_nothing(pbmc):
