@@ -50,7 +50,7 @@ class Annotation:
 def empty_cells(cells: CellReader | CellBlock) -> np.ndarray:
     """Return which cells have no counts, bool (n_cells,); a reader is read block by block."""
     blocks = cells.blocks() if hasattr(cells, "blocks") else [cells]
-    return np.concatenate([np.diff(block.log_values.indptr) == 0 for block in blocks])
+    return np.concatenate([block.is_empty for block in blocks])
 
 
 def choose_labels(annotation: Annotation, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -211,7 +211,7 @@ def block_vectors(
         for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules, _masked_of(block))):
             yield bag.rows, vectors[: len(bag.rows)]
         return
-    is_empty = _empty(block)
+    is_empty = block.is_empty
     for sample, rows in _rows_by_sample(block):
         profile = fit.profiles[sample]
         is_drawn = np.isin(block.rows, profile.rows) & ~is_empty
@@ -225,15 +225,11 @@ def count_background(runner: Runner, block: CellBlock, plan: EmbeddingPlan) -> I
 
     Empty cells do not count: how many there are depends on the filter of the data, not on the sample.
     """
-    rules, is_empty = token_rules(runner.checkpoint, plan.genes), _empty(block)
+    rules, is_empty = token_rules(runner.checkpoint, plan.genes), block.is_empty
     for sample, rows in _rows_by_sample(block):
         rows = rows[~is_empty[rows]]
         if len(rows):
             yield sample, runner.background(BagInputs(block, _batches(rows), rules, _masked_of(block)))
-
-
-def _empty(block: CellBlock) -> np.ndarray:
-    return np.diff(block.log_values.indptr) == 0
 
 
 def _masked_of(block: CellBlock) -> MaskedOf | None:

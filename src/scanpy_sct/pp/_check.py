@@ -192,7 +192,7 @@ def check(
         scale=reader.scale,
         has_counts=holds_counts(reader.sample.log_values, reader.scale),
         n_cells=reader.n_cells,
-        n_empty_cells=sum(int((np.diff(block.log_values.indptr) == 0).sum()) for block in reader.blocks()),
+        n_empty_cells=sum(int(block.is_empty.sum()) for block in reader.blocks()),
         samples=dict(zip(reader.sample_names, counts.tolist(), strict=True)),
         samples_note=missed_samples(adata, reader.coordinates) if library_key is None else "",
         bag_policy=imputer.plan.policy,

@@ -37,6 +37,11 @@ class CellBlock:
         """Number of cells."""
         return len(self.rows)
 
+    @property
+    def is_empty(self) -> np.ndarray:
+        """Which cells have no value of any gene of the block, bool (n_cells,)."""
+        return np.diff(self.log_values.indptr) == 0
+
     def block(self, rows: np.ndarray) -> CellBlock:
         """Return some of the cells, by their rows within the block."""
         return replace(

@@ -315,7 +315,7 @@ def truncated_weights(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "a name of a checkpoint that nobody knows",
+    "an unknown name of a checkpoint",
     "lists the known ones",
     ValueError,
     "'sct-nano'",
