@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from importlib.metadata import metadata
 from pathlib import Path
@@ -29,13 +31,19 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
-exclude_patterns = ["_build", "_templates", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_templates", "**.ipynb_checkpoints", "generated/commands.md"]
 templates_path = ["_templates"]  # class pages show what a class adds, not all it inherits from torch
 
 # Notebooks live in tutorials/ at the top of the repository, where people look for them; Sphinx only sees this folder.
 for notebook in (HERE.parent / "tutorials").glob("*.ipynb"):
     shutil.copy2(notebook, HERE / "tutorials" / notebook.name)
+
+# The reference of the command line is made from the commands; docs/cli.md includes it.
+(HERE / "generated").mkdir(exist_ok=True)
+typer_docs = [sys.executable, "-m", "typer", "scanpy_sct.cli.app", "utils", "docs", "--name", "sct"]
+subprocess.run([*typer_docs, "--output", HERE / "generated" / "commands.md"], check=True, stdout=subprocess.DEVNULL)
 
 # -- pages and notebooks
 # The first one is what the generated reference pages are written in.
@@ -91,6 +99,8 @@ if not online:
 # -- looks
 html_theme = "sphinx_book_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
 
 
