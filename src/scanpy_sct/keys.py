@@ -22,12 +22,14 @@ class ImputationKeys:
     network_fraction: str
     source: str
     """Both in `.var`."""
+    similarity: str
+    """In `.obs`."""
 
     @classmethod
     def of(cls, key: str) -> ImputationKeys:
         """Names that belong to `key_added`."""
         suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_fraction", "source")
-        return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in suffixes))
+        return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in (*suffixes, "similarity")))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def write_imputation(
     params: Mapping[str, Any],
     network_fraction: np.ndarray | None = None,
     unmeasured: pd.DataFrame | None = None,
+    similarity: np.ndarray | None = None,
     bins: Any = None,
     confidence: Any = None,
     details: Mapping[str, Any] | None = None,
@@ -98,6 +99,8 @@ def write_imputation(
         ``.var[key + "_network_fraction"]``, and as a category to ``.var[key + "_source"]``.
     unmeasured
         Cells x genes, expected expression of unmeasured genes; as float32 to ``.obsm[key + "_unmeasured"]``.
+    similarity
+        (n_obs,) similarity of each cell to the reference; as float32 to ``.obs[key + "_similarity"]``.
     bins
         (n_obs, n_vars) most probable bin; as uint8 to ``.layers[key + "_bins"]``.
     confidence
@@ -109,6 +112,7 @@ def write_imputation(
         _Field("layers", keys.bins, _matrix(adata, "bins", bins, np.uint8)),
         _Field("layers", keys.confidence, _matrix(adata, "confidence", confidence, np.float32)),
         _Field("obsm", keys.unmeasured, _table(adata, "unmeasured", unmeasured)),
+        _Field("obs", keys.similarity, _vector("similarity", similarity, adata.n_obs, np.float32)),
         _Field("var", keys.imputed, _vector("imputed", imputed, adata.n_vars, bool)),
         _Field("var", keys.recovery, _vector("recovery", recovery, adata.n_vars, np.float64)),
         _Field("var", keys.network_fraction, _vector("network_fraction", network_fraction, adata.n_vars, np.float64)),

@@ -214,8 +214,17 @@ def test_a_reference_that_cannot_be_read_is_named_at_once(cells, calls, tmp_path
     options = ["-o", tmp_path / "result.h5ad", "--reference"]
     assert "reference.h5ad is not an h5ad file" in fail("annotate", cells, *options, tmp_path / "reference.h5ad")
     assert "missing.h5ad does not exist" in fail("annotate", cells, *options, tmp_path / "missing.h5ad")
-    assert "also read" in fail("annotate", cells, "-o", cells, "--overwrite", "--reference", cells)
+    for function in ("annotate", "impute"):
+        assert "also read" in fail(function, cells, "-o", cells, "--overwrite", "--reference", cells)
     assert not calls
+
+
+def test_impute_passes_the_reference_on(cells, calls, tmp_path):
+    options = ["--reference", cells, "--reference-gene-names", "symbol", "--reference-scale", "log1p", "--genes", "all"]
+    run("impute", cells, "-o", tmp_path / "result.h5ad", *options)
+    _, arguments = calls["impute"]
+    assert arguments["reference"].n_obs == 3
+    assert (arguments["reference_gene_names"], arguments["reference_scale"]) == ("symbol", "log1p")
 
 
 @pytest.mark.parametrize(("option", "choices"), [("bags", BagPolicy), ("precision", Precision)])

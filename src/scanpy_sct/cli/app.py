@@ -16,7 +16,6 @@ from scanpy_sct.cli.models import models_app
 from scanpy_sct.cli.options import flag
 from scanpy_sct.cli.training import finetune, pretrain
 from scanpy_sct.impute.options import Values
-from scanpy_sct.read.options import GivenScale
 
 __all__ = ["app"]
 
@@ -100,7 +99,10 @@ def impute(
     output: options.Output,
     genes: Annotated[
         str | None,
-        typer.Option(help="Genes to impute, measured or not, separated by commas; default: all measured."),
+        typer.Option(help="Genes to impute, measured or not, separated by commas, or 'all'; default: all measured."),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Cells in which more genes were measured, .h5ad or .zarr: for unmeasured genes.")
     ] = None,
     model: options.Model = "sct-mini",
     layer: options.Layer = None,
@@ -113,6 +115,9 @@ def impute(
     blend: Annotated[bool, flag(help="Blend the network with a low-rank reconstruction of these data.")] = True,
     denoise: Annotated[bool, flag("--denoise", help="Combine each prediction with the measured value.")] = False,
     values: Annotated[Values, typer.Option(help="What is written; auto: on the log scale of the input.")] = "auto",
+    reference_layer: options.ReferenceLayer = None,
+    reference_scale: options.ReferenceScale = "auto",
+    reference_gene_names: options.ReferenceGeneNames = None,
     key_added: options.KeyAdded = "sct",
     store_bins: Annotated[
         bool, flag("--store-bins", help="Also write the most probable bin and its probability.")
@@ -128,11 +133,17 @@ def impute(
     With an output that ends in .zarr, cells are read and results written block by block, and an interrupted command
     goes on where it was when it is run again.
     """
-    files.check_output(output, overwrite=overwrite)
+    files.check_output(output, overwrite=overwrite, others=[] if reference is None else [reference])
+    if reference is not None:
+        files.check_input(reference)
     with files.cells_for(cells, output, ("layers", key_added)) as adata, files.store_for(output) as out:
         sct.tl.impute(
             adata,
             options.as_names(genes),
+            reference=None if reference is None else files.read_cells(reference),
+            reference_layer=reference_layer,
+            reference_gene_names=reference_gene_names,
+            reference_scale=reference_scale,
             model=model,
             layer=layer,
             library_key=library_key,
@@ -210,11 +221,9 @@ def annotate(
     library_key: options.LibraryKey = None,
     gene_names: options.GeneNames = None,
     scale: options.Scale = "auto",
-    reference_layer: Annotated[str | None, typer.Option(help="Layer of the reference to read; default: X.")] = None,
-    reference_scale: Annotated[GivenScale, typer.Option(help="What the values of the reference are.")] = "auto",
-    reference_gene_names: Annotated[
-        str | None, typer.Option(help="Column of the reference's .var with gene names; default: as --gene-names.")
-    ] = None,
+    reference_layer: options.ReferenceLayer = None,
+    reference_scale: options.ReferenceScale = "auto",
+    reference_gene_names: options.ReferenceGeneNames = None,
     bags: options.Bags = "random",
     threshold: Annotated[float, typer.Option(help="Cells with a smaller score are 'unknown'.")] = 0.5,
     key_added: options.KeyAdded = "sct_label",

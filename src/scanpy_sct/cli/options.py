@@ -25,6 +25,11 @@ LibraryKey = Annotated[str | None, typer.Option(help="Column of .obs with the sa
 GeneNames = Annotated[str | None, typer.Option(help="Column of .var with gene names; default: the index.")]
 Scale = Annotated[GivenScale, typer.Option(help="What the values are; auto: found from the values.")]
 KeyAdded = Annotated[str, typer.Option(help="Name of the result.")]
+ReferenceLayer = Annotated[str | None, typer.Option(help="Layer of the reference to read; default: X.")]
+ReferenceGeneNames = Annotated[
+    str | None, typer.Option(help="Column of the reference's .var with gene names; default: as --gene-names.")
+]
+ReferenceScale = Annotated[GivenScale, typer.Option(help="What the values of the reference are.")]
 # The types of the functions, so that commands accept what functions accept.
 Bags = Annotated[options.BagPolicy, typer.Option(help="Which cells are read together.")]
 Precision = Annotated[options.Precision, typer.Option(help="Number format of the network.")]

@@ -37,6 +37,8 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
         Whether the gene was measured.
     `.var["recovery"]` : float64
         Correlation of measured and predicted values, see :func:`scanpy_sct.tl.impute`; NaN for unmeasured genes.
+    `.var["trust"]` : float64
+        For unmeasured genes that were imputed with a reference: the estimated correlation; else NaN.
     `.obs`, `.obsm`, `.obsp`, `.uns`
         Copies, with coordinates and images, so that scanpy and squidpy can plot the object.
 
@@ -64,10 +66,16 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
     recovery = np.full(len(found.names), np.nan)
     recovery[measured] = as_series(adata.var[keys.recovery]).to_numpy()[found.columns[measured]]
 
+    trust = np.full(len(found.names), np.nan)
+    of_genes = adata.uns[key].get("unmeasured")
+    if of_genes is not None and not measured.all():
+        trust[~measured] = as_series(of_genes["trust"]).to_numpy()[found.table_columns[~measured]]
+
     # An object without genes has all fields of the cells and no matrices.
     cells = adata[:, :0].to_memory().copy()
     obsm = {name: value for name, value in cells.obsm.items() if name != keys.unmeasured}
-    var = pd.DataFrame({"measured": measured, "recovery": recovery}, index=pd.Index(found.names, dtype=object))
+    columns = {"measured": measured, "recovery": recovery, "trust": trust}
+    var = pd.DataFrame(columns, index=pd.Index(found.names, dtype=object))
     return AnnData(X=values, obs=cells.obs, var=var, obsm=obsm, obsp=dict(cells.obsp), uns=cells.uns)
 
 

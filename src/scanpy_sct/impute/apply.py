@@ -14,6 +14,7 @@ from scanpy_sct.impute.fit import BlockPrediction, ImputationFit
 from scanpy_sct.impute.low_rank import cell_scores, reconstruct_masked
 from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.impute.reference.apply import BlockInReference
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.memory import release_memory
@@ -44,6 +45,10 @@ class ImputedBlock:
     """uint8: most probable bin of the network, before calibration, if kept."""
     confidence: np.ndarray | None = None
     """float32: probability of that bin, if kept."""
+    unmeasured: np.ndarray | None = None
+    """float32: expected value of the genes in `ImputationFit.reference`, if there is a reference."""
+    similarity: np.ndarray | None = None
+    """(cells,) float32: similarity to the reference, if there is one."""
 
 
 def apply_imputation(
@@ -64,7 +69,7 @@ def apply_imputation(
     prediction
         Predictions for this block with this fit, whose arrays are overwritten; None: they are made here.
     units
-        (cells,) value of a single count in each cell, if counts are used or predicted.
+        (cells,) value of a single count in each cell, if counts are used or predicted, or there is a reference.
     """
     plan = fit.plan
     masks = plan.masks(block)
@@ -73,12 +78,19 @@ def apply_imputation(
     network, keep_parts = prediction.network, fit.settings.keep_parts
     parts = (np.empty_like(network.log_odds), network.conditional_mean) if keep_parts else (None, None)
     genes = as_slice(plan.columns)
+    reference, unmeasured = None, None
+    if fit.reference is not None:
+        reference = BlockInReference.of(fit.reference, block, units)
+        unmeasured = np.empty((block.n_cells, len(fit.reference.kind)), dtype=np.float32)
 
     def applied(start: int) -> Moments:
         """Impute some cells, and return their moments."""
         rows = slice(start, min(start + CELLS_AT_ONCE, block.n_cells))
         log_odds, mean = calibrated(fit, prediction, masks, rows)
         detection = probability(log_odds)
+        if reference is not None:
+            alone = log_odds[:, plan.is_unmeasured], mean[:, plan.is_unmeasured]
+            unmeasured[rows] = reference.values(rows, alone, fit.settings.values)
         if keep_parts:
             parts[0][rows], parts[1][rows] = detection, mean
         values = np.multiply(detection, mean, out=network.log_odds[rows])
@@ -94,7 +106,10 @@ def apply_imputation(
     for of_some in in_threads(applied, range(0, block.n_cells, CELLS_AT_ONCE)):
         moments += of_some
     release_memory()
-    return ImputedBlock(block.rows, network.log_odds, moments, *parts, network.bins, network.confidence)
+    similarity = None if reference is None else reference.placed.similarity()
+    return ImputedBlock(
+        block.rows, network.log_odds, moments, *parts, network.bins, network.confidence, unmeasured, similarity
+    )
 
 
 def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMasks) -> BlockPrediction:

@@ -16,8 +16,10 @@ from scanpy_sct.impute.fit import ImputationFit
 from scanpy_sct.impute.imputer import Imputer, fit_imputer
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.recovery import Moments, warn_if_smoothed
+from scanpy_sct.impute.reference.report import plan_reference, reference_details, warn_if_off
 from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.read.reader import CellReader
+from scanpy_sct.read.reference import ReferenceCells
 from scanpy_sct.read.requested import requested_genes
 from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.collect import Rows, collect_rows, lazy_rows
@@ -25,6 +27,8 @@ from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.sparse_tools import entry_rows, keep_entries
 
 CELLS_AT_ONCE = 512
+TABLES = {"unmeasured", "similarity"}
+"""Results that become columns of tables, which are in memory."""
 MAX_SPARSE_FRACTION = 0.25
 """Up to this fraction of imputed genes a stored layer is sparse: other genes keep their values, mostly zero."""
 
@@ -34,7 +38,8 @@ class ArrangedBlock:
     """Result of a block."""
 
     tables: dict[str, Rows]
-    """`"layer"`, `"unmeasured"`, `"bins"`, `"confidence"`: (cells, columns of the object, or unmeasured genes)."""
+    """`"layer"`, `"unmeasured"`, `"bins"`, `"confidence"`: (cells, columns of the object, or unmeasured genes);
+    `"similarity"`: (cells, 1)."""
     moments: Moments
 
 
@@ -81,7 +86,9 @@ class ArrangeTask:
         counts = self.imputer.settings.values == "counts"
         tables = {"layer": layer_of(reader, cells, imputed.values, columns, counts=counts)}
         unmeasured = self.imputer.plan.is_unmeasured
-        if unmeasured.any():
+        if imputed.unmeasured is not None:
+            tables |= {"unmeasured": imputed.unmeasured, "similarity": imputed.similarity[:, None]}
+        elif unmeasured.any():
             tables["unmeasured"] = imputed.values[:, unmeasured]
         for name, part in (("bins", imputed.bins), ("confidence", imputed.confidence)):
             if part is not None:
@@ -109,15 +116,18 @@ def make_imputer(
     options: ComputeOptions,
     settings: ImputeSettings,
     genes: list[str] | None,
+    reference: ReferenceCells | None = None,
 ) -> tuple[Imputer, dict[int, str]]:
-    """Plan the imputation of genes that are requested by name, None: of all measured ones.
+    """Plan the imputation of genes that are requested by name, see :func:`scanpy_sct.read.requested.requested_genes`.
 
     Returns
     -------
-    The imputation, and the requested name of each unmeasured gene, by its index in the vocabulary.
+    The imputation, and the name of each unmeasured gene, by its index in the vocabulary, increasing.
     """
-    index, unmeasured = requested_genes(genes, reader, checkpoint.name)
-    return Imputer(checkpoint, reader, options, replace(settings, genes=index)), unmeasured
+    index, unmeasured = requested_genes(genes, reader, checkpoint.name, reference)
+    unmeasured = dict(sorted(unmeasured.items()))
+    task = None if reference is None else plan_reference(reference, reader, np.array(list(unmeasured), dtype=np.int64))
+    return Imputer(checkpoint, reader, options, replace(settings, genes=index), task), unmeasured
 
 
 def imputed_fields(
@@ -144,16 +154,22 @@ def imputed_fields(
         fit, tables, moments = _store(imputer, ArrangeTask(imputer, columns, _is_sparse(columns)), store)
     recovery = moments.correlation()
     warn_if_smoothed(recovery)
-    names = [unmeasured[index] for index in imputer.plan.gene_index[imputer.plan.is_unmeasured]]
+    names = list(unmeasured.values())
     of_unmeasured = tables.pop("unmeasured", None)
+    details = _details(fit, imputer)
+    if fit.reference is not None:
+        warn_if_off(fit.reference)
+        details |= reference_details(fit.reference, names)
+    similarity = tables.pop("similarity", None)
     fields = {
         **tables,
         "imputed": columns.spread(np.ones(len(imputer.plan.columns), dtype=bool), False),
         "recovery": columns.spread(recovery, np.nan),
         "network_fraction": None if fit.blend is None else columns.spread(fit.blend.network_fraction, np.nan),
         "unmeasured": pd.DataFrame(of_unmeasured, imputer.reader.obs_names, names) if names else None,
+        "similarity": None if similarity is None else similarity[:, 0],
     }
-    return fields, _details(fit, imputer)
+    return fields, details
 
 
 def imputed_bytes(imputer: Imputer) -> int:
@@ -178,8 +194,8 @@ def _collect(imputer: Imputer, task: ArrangeTask) -> tuple[ImputationFit, dict[s
         moments = client.gather([client.submit(attrgetter("moments"), each, pure=False) for each in futures])
         tables = [client.submit(attrgetter("tables"), each, pure=False) for each in futures]
         lazy = lazy_rows(tables, rows, client)
-        if "unmeasured" in lazy:  # a table of pandas
-            lazy["unmeasured"] = client.compute(lazy["unmeasured"]).result()
+        for name in TABLES & set(lazy):
+            lazy[name] = client.compute(lazy[name]).result()
         return fit, lazy, _total(moments)
     moments = []
 
@@ -207,8 +223,10 @@ def _store(
         StoreTask(task, store), imputer.reader, rows, fit, client=client, what="impute", numbers=missing
     ):
         pass
-    parts = ((rows[number], store.read_tables(number, ["unmeasured"])) for number in range(len(rows)))
-    tables = collect_rows(parts, imputer.reader.n_cells) if imputer.plan.is_unmeasured.any() else {}
+    names = {"unmeasured"} if imputer.plan.is_unmeasured.any() else set()
+    names = TABLES if imputer.has_reference else names
+    parts = ((rows[number], store.read_tables(number, sorted(names))) for number in range(len(rows)))
+    tables = collect_rows(parts, imputer.reader.n_cells) if names else {}
     return fit, tables, _total([store.read_moments(number) for number in range(len(rows))])
 
 

@@ -15,6 +15,7 @@ from scanpy_sct.impute.low_rank import CellScores, fit_low_rank
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.predict import NetworkPrediction, predict_block
+from scanpy_sct.impute.reference.fit import ReferenceFit
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.memory import release_memory
@@ -41,6 +42,8 @@ class ImputationFit:
     """None: the network alone."""
     noise: NoiseModel | None = None
     """Noise of the measured counts around the predictions, if both are combined."""
+    reference: ReferenceFit | None = None
+    """Prediction of unmeasured genes from a reference, if there is one."""
 
 
 @dataclass(frozen=True)

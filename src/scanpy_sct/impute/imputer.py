@@ -17,6 +17,7 @@ from scanpy_sct.impute.fit import BlockPrediction, ImputationFit, fit_imputation
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.planning import plan_imputation
 from scanpy_sct.impute.recovery import Moments
+from scanpy_sct.impute.reference.fit import ReferenceFitting, ReferenceTask
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.read.scale import count_units
 from scanpy_sct.run.blocks import StoredCells, find_client, read_cells, run_blocks
@@ -60,6 +61,8 @@ class Imputer:
         The cells.
     options, settings
         How to compute, and settings of the imputation.
+    reference
+        Unmeasured genes to predict with a reference; None: there is none.
 
     Raises
     ------
@@ -73,10 +76,12 @@ class Imputer:
         reader: CellReader,
         options: ComputeOptions,
         settings: ImputeSettings,
+        reference: ReferenceTask | None = None,
     ) -> None:
         self.checkpoint, self.reader, self.options, self.settings = checkpoint, reader, options, settings
+        self.reference, self.has_reference = reference, reference is not None
         self.plan, self.cells = plan_imputation(checkpoint, reader, options, settings)
-        _check_counts(reader, settings)
+        _check_counts(reader, settings, has_reference=reference is not None)
         if find_client(options.client) is None:
             _ = self.runner  # a device or precision that cannot be used raises its error here
         self._fitted: tuple[ImputationFit, CellBlock, BlockPrediction] | None = None
@@ -85,7 +90,8 @@ class Imputer:
         # The network is moved to the device of the process that uses it.
         kept = {name: value for name, value in self.__dict__.items() if name != "runner"}
         options = replace(self.options, client=None)
-        return kept | {"reader": self.reader.without_matrix(), "options": options, "_fitted": None}
+        given_apart = {"reference": None, "_fitted": None}
+        return kept | {"reader": self.reader.without_matrix(), "options": options, **given_apart}
 
     @cached_property
     def runner(self) -> Runner:
@@ -107,14 +113,10 @@ class Imputer:
     def fit(self) -> ImputationFit:
         """Fit the imputation in this process."""
         block = self.read(self.cells.fit_cells.rows)
-        fit, prediction = self._fit(block)
+        fit, prediction = self.fit_block(block, self.reference)
         # Predictions of the fit are used again for its result, if the fit has all cells.
         self._fitted = (fit, block, prediction) if self.cells.is_one_block else None
         return fit
-
-    def fit_task(self, number: int, cells: StoredCells) -> ImputationFit:
-        """Fit the imputation to the cells of the fit; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
-        return self._fit(self.read(cells))[0]
 
     def task(self, number: int, cells: StoredCells, fit: ImputationFit) -> ImputedBlock:
         """Impute a block; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
@@ -131,27 +133,53 @@ class Imputer:
         for _, block in run_blocks(self.task, self.reader, self.block_rows, fit, what="impute"):
             yield block
 
-    def _fit(self, block: CellBlock) -> tuple[ImputationFit, BlockPrediction]:
+    def fit_block(self, block: CellBlock, reference: ReferenceTask | None) -> tuple[ImputationFit, BlockPrediction]:
+        """Fit the imputation to a block; also returns the predictions for it."""
         fit, prediction = fit_imputation(self.runner, block, self.plan, self.settings, self.cells.fit_cells.bags)
         if self.settings.denoise:
             fit = replace(fit, noise=_fit_noise(fit, block, prediction, self._units(block)))
+        if reference is not None:
+            units = self._units(block)
+            fitting = ReferenceFitting(self.runner, block, self.plan, reference, units, fit.cell_weight)
+            fit = replace(fit, reference=fitting.fit(prediction.network))
         return fit, prediction
 
     def _units(self, block: CellBlock) -> np.ndarray | None:
-        if not self.settings.denoise and self.settings.values != "counts":
+        """Find the value of a single count in each cell; unused, it also costs nothing."""
+        if block.units is None and not self.settings.denoise and not self.has_reference:
             return None
         return count_units(block.log_values, self.reader.log_scale) if block.units is None else block.units
 
 
-def _check_counts(reader: CellReader, settings: ImputeSettings) -> None:
+def _check_counts(reader: CellReader, settings: ImputeSettings, *, has_reference: bool) -> None:
     """Raise a ValueError for settings that need counts, if the values cannot be turned into counts."""
-    given, instead = ("values='counts'", "values='lognorm'") if settings.values == "counts" else ("denoise=True", "")
-    if (settings.denoise or settings.values == "counts") and not reader.holds_counts:
-        msg = (
-            f"{given} needs counts, or log-normalised values (natural logarithm) of counts, and the values of adata "
-            f"are neither; pass a layer with counts as `layer=`, or use {instead or 'denoise=False'}."
-        )
-        raise ValueError(msg)
+    needs = {
+        "values='counts'": (settings.values == "counts", "values='lognorm'"),
+        "denoise=True": (settings.denoise, "denoise=False"),
+        "reference=": (has_reference, "no reference"),
+    }
+    for given, (is_given, instead) in needs.items():
+        if is_given and not reader.holds_counts:
+            msg = (
+                f"{given} needs counts, or log-normalised values (natural logarithm) of counts, and the values of "
+                f"adata are neither; pass a layer with counts as `layer=`, or use {instead}."
+            )
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """Fit an imputation to cells; a task of :func:`scanpy_sct.run.blocks.run_blocks`.
+
+    Unlike other tasks it sends the reference to the worker.
+    """
+
+    imputer: Imputer
+    reference: ReferenceTask | None
+
+    def __call__(self, number: int, cells: StoredCells) -> ImputationFit:
+        """Fit the imputation."""
+        return self.imputer.fit_block(self.imputer.read(cells), self.reference)[0]
 
 
 def fit_imputer(imputer: Imputer, client: Client | None) -> ImputationFit:
@@ -159,7 +187,8 @@ def fit_imputer(imputer: Imputer, client: Client | None) -> ImputationFit:
     if client is None:
         return imputer.fit()
     rows = imputer.cells.fit_cells.rows
-    return next(run_blocks(imputer.fit_task, imputer.reader, [rows], client=client, what="fit"))[1]
+    task = FitTask(imputer, imputer.reference)
+    return next(run_blocks(task, imputer.reader, [rows], client=client, what="fit"))[1]
 
 
 def impute_cells(

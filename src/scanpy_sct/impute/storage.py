@@ -11,12 +11,14 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
+from scipy import sparse
 
 from scanpy_sct.impute.fit import ImputationFit
 
-FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 2
+FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 3
 FACTS = "facts"
 """Name of the array that holds the JSON."""
+CSR_PARTS = ("data", "indices", "indptr")
 
 
 def save_fit(fit: ImputationFit, path: str | PathLike[str]) -> None:
@@ -72,6 +74,9 @@ def _collect(name: str, value: Any, arrays: dict[str, np.ndarray], facts: dict[s
             _collect(f"{name}.{number}", item, arrays, facts)
     elif isinstance(value, np.ndarray):
         arrays[name] = value
+    elif sparse.issparse(value):
+        facts[name] = value.shape
+        arrays |= {f"{name}.{part}": getattr(value, part) for part in CSR_PARTS}
     else:
         facts[name] = value
 
@@ -83,6 +88,8 @@ def _build(name: str, kind: Any, arrays: dict[str, np.ndarray], facts: dict[str,
     value = facts[name]
     if value is None:
         return None
+    if kind is sparse.csr_matrix:
+        return kind(tuple(arrays[f"{name}.{part}"] for part in CSR_PARTS), shape=value)
     if get_origin(kind) is tuple:
         return tuple(_build(f"{name}.{number}", get_args(kind)[0], arrays, facts) for number in range(value))
     if is_dataclass(kind):

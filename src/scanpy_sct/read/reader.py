@@ -60,6 +60,8 @@ class CellReader:
 
     Attributes
     ----------
+    names
+        (n_vars,) name of each column, by which its gene was found.
     findings
         Warnings about the data, one sentence or two each, which are logged once.
     not_genes
@@ -92,6 +94,7 @@ class CellReader:
         check_object(adata, owner)
         by_user = open_hide(adata, options.hide)
         names = read_names(adata, options.gene_names, owner)
+        self.names = names
         self.samples, self.sample_names = read_samples(adata, options.library_key, owner)
         self._hidden = HiddenEntries(by_user, self.samples)
         self.coordinates, self.findings = read_coordinates(adata, owner)

@@ -144,6 +144,12 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     return unit
 
 
+def counts_of(log_values: sparse.csr_matrix, units: np.ndarray) -> sparse.csr_matrix:
+    """Convert `log1p` values to counts, float32, not rounded; ``units`` (n_cells,) are from :func:`count_units`."""
+    per_entry = np.repeat(units, np.diff(log_values.indptr))
+    return with_data(log_values, (np.expm1(log_values.data.astype(np.float64)) / per_entry).astype(np.float32))
+
+
 def holds_counts(values: sparse.csr_matrix, scale: Scale) -> bool:
     """Return whether values on the log scale (from :func:`to_log`) can be converted to counts.
 

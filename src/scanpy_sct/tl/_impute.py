@@ -10,6 +10,7 @@ from scanpy_sct.impute.fields import imputed_bytes, imputed_fields, make_imputer
 from scanpy_sct.impute.resume import ImputationStore
 from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.read.options import GivenScale, ReadOptions
+from scanpy_sct.read.reference import options_for, read_reference
 from scanpy_sct.read.requested import as_gene_list
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import Result, StoredTables, open_parts, run_workflow
@@ -36,6 +37,10 @@ def impute(
     gene_names: str | None = None,
     scale: GivenScale = "auto",
     bags: BagPolicy = "auto",
+    reference: AnnData | None = None,
+    reference_layer: str | None = None,
+    reference_gene_names: str | None = None,
+    reference_scale: GivenScale = "auto",
     hide: str | np.ndarray | sparse.spmatrix | None = None,
     calibrate: bool = True,
     blend: bool = True,
@@ -64,7 +69,9 @@ def impute(
         Cells x genes: counts, or log-normalised values. `.X` and all other fields stay as they are.
     genes
         Genes to impute: names in `.var_names`, symbols or Ensembl ids, measured or not. `None`: all measured genes
-        that the model knows. Measured genes that the model does not know keep their values, with a warning in the log.
+        that the model knows. `"all"`: these, and all others that the model or the reference knows; the same as `None`
+        with a reference. Measured genes that the model does not know keep their values, with a warning in the log. So
+        do unknown genes in a list of more than ten names, which are left out; in a shorter one they are an error.
         Requesting fewer genes hardly reduces the run time, since all genes are read as input.
     model
         Name, folder, hub repository, or loaded checkpoint; see :func:`scanpy_sct.load_model`.
@@ -83,6 +90,15 @@ def impute(
     bags
         Which cells the network reads together: `"spatial"` (neighbours in `.obsm["spatial"]`), `"similar"` (cells with
         similar visible expression) or `"random"`. `"auto"`: `"spatial"` if there are coordinates, else `"similar"`.
+    reference
+        Cells of the same tissue in which more genes were measured, such as dissociated cells for a targeted panel
+        (Xenium, MERFISH, CosMx). Genes that `adata` did not measure are then predicted from the network and from
+        similar cells of the reference, with weights that are estimated on measured genes that are left out. Without
+        it, the network predicts them alone. Both objects need counts, or log-normalised counts, and at least 20 genes
+        in common. At most 20,000 cells of the reference are used. It is not changed.
+    reference_layer, reference_gene_names, reference_scale
+        As `layer`, `gene_names` and `scale`, for the reference. Without `reference_gene_names`, the column `gene_names`
+        is used if the reference has it, else its `.var_names`; `library_key` is used if the reference has it.
     hide
         Boolean matrix (cells, genes), or the name of such a layer: values to treat as unknown. They are masked in all
         passes and never reach any result. They are predicted in a last pass in which only they are masked, blended with
@@ -147,7 +163,11 @@ def impute(
         With `blend`: `"network"` if that fraction is 0.5 or more, else `"data"`; `"none"` for genes that were not
         imputed.
     `.obsm[key_added + "_unmeasured"]` : DataFrame of float32, (cells, genes)
-        Expected expression of the requested genes that are not measured, by the network alone.
+        Expected expression of the requested genes that are not measured; by the network alone, unless there is a
+        reference.
+    `.obs[key_added + "_similarity"]` : float32
+        With a reference: similarity of the cell to the reference, at most 1: cosine between the cell and its 50 nearest
+        neighbours in the space of the shared genes. Low values point to cells of types that the reference lacks.
     `.layers[key_added + "_bins"]` : uint8, `.layers[key_added + "_confidence"]` : float32
         With `store_bins`: the most probable bin (0: not detected) and its probability, before calibration.
     `.uns[key_added]` : dict
@@ -155,12 +175,18 @@ def impute(
         (two more if entries are hidden), `"fit_cells"` (number of cells the fit is estimated on) and `"cell_weight"`
         (weight of the cell embedding, from 0 to 1). With `blend`: `"blend_weights"` (float64, (3,): shared weights of
         the log-odds of network and reconstruction, and offset) and `"conditional_mean_weight"` (weight of the network
-        in the conditional mean, from 0 to 1).
+        in the conditional mean, from 0 to 1). With a reference: `"unmeasured"` (a table of the unmeasured genes:
+        `trust`, the estimated correlation of predicted and true values over cells, from 0 to 1; `reference_detection`,
+        the fraction of reference cells in which the gene is detected; `source`, `"both"`, `"reference"` or
+        `"network"`), and `"reference"` (numbers of cells and shared genes; weights; `"level_error"`, the spread of the
+        errors of both sources about how often genes are detected, in log-odds; and `"explained"`, the fraction of the
+        deviance of detection that each source explains in measured genes that were left out).
 
     Raises
     ------
     KeyError
-        There is no such layer or column, or the model does not know one of the genes.
+        There is no such layer or column, or neither the model nor the reference knows one of the genes (of more than
+        ten: any of them).
     TypeError
         An argument has the wrong type, or `adata` is not an AnnData.
     ValueError
@@ -182,8 +208,15 @@ def impute(
         ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
         WriteOptions(key_added, copy, out),
     )
+    reference_options = ReadOptions(
+        reference_layer, library_key, reference_gene_names, scale=reference_scale, owner="reference"
+    )
     params = {
         "genes": requested,
+        "reference": reference is not None,
+        "reference_layer": reference_layer,
+        "reference_gene_names": reference_gene_names,
+        "reference_scale": reference_scale,
         "hide": hide if hide is None or isinstance(hide, str) else "matrix",
         "calibrate": calibrate,
         "blend": blend,
@@ -193,7 +226,11 @@ def impute(
     }
 
     def compute(checkpoint: Checkpoint, reader: CellReader, computing: ComputeOptions) -> Result:
-        imputer, unmeasured = make_imputer(checkpoint, reader, computing, settings, requested)
+        cells = None
+        if reference is not None:
+            given = options_for(reference, reference_options, gene_names)
+            cells = read_reference(reference, checkpoint.genes, checkpoint.tokens.scale, given, computing.seed)
+        imputer, unmeasured = make_imputer(checkpoint, reader, computing, settings, requested, cells)
         if out is None:
             return Result(write_imputation, *imputed_fields(imputer, unmeasured))
         rows, keys = imputer.block_rows, ImputationKeys.of(key_added)

@@ -1,0 +1,89 @@
+"""Plan the use of a reference, and report what it was worth."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scanpy_sct.impute.reference.fit import ReferenceFit, ReferenceTask
+from scanpy_sct.impute.reference.weights import KINDS
+from scanpy_sct.read.reader import CellReader
+from scanpy_sct.read.reference import ReferenceCells
+
+logger = logging.getLogger(__name__)
+
+MIN_SHARED = 20
+"""Fewest genes that both objects must have measured."""
+OFF = 0.6
+"""A source that explains less than this fraction of the best is reported. Of eight pairs, it was 0.43 and 0.49 where a
+source came from another tissue, and 0.9 or more elsewhere."""
+
+
+def plan_reference(cells: ReferenceCells, reader: CellReader, unmeasured: np.ndarray) -> ReferenceTask:
+    """Find the genes that both objects measured.
+
+    Raises
+    ------
+    ValueError
+        No requested gene is unmeasured, or both objects measured too few genes.
+    """
+    if not len(unmeasured):
+        msg = (
+            "reference= is used for genes that adata did not measure, and all requested genes are measured; request "
+            "others with genes=, or omit the reference."
+        )
+        raise ValueError(msg)
+    both = np.flatnonzero(reader.measured & ~reader.partly_measured)
+    shared = both[np.isin(both, cells.gene_index)]
+    if len(shared) < MIN_SHARED:
+        msg = (
+            f"reference has {len(shared)} of the {len(both)} genes that adata measured; at least {MIN_SHARED} are "
+            "needed. Check its gene names (`reference_gene_names=`)."
+        )
+        raise ValueError(msg)
+    return ReferenceTask(cells, unmeasured, shared)
+
+
+def warn_if_off(fit: ReferenceFit) -> None:
+    """Log a warning if network or reference predict measured genes that are left out much worse than the other does."""
+    explained = dict(zip(KINDS, fit.weights.explained, strict=True))
+    for source, name in (("reference", "reference"), ("network", "model")):
+        if explained[source] < OFF * max(explained.values()):
+            logger.warning(
+                "The %s does not fit these data: of the deviance of measured genes that were left out, it explains "
+                "%.2f, and both sources together %.2f. They are weighted accordingly, but do not trust genes that only "
+                "the %s knows.",
+                *(name, explained[source], explained["both"], name),
+            )
+
+
+def reference_details(fit: ReferenceFit, names: list[str]) -> dict[str, Any]:
+    """Collect the record of a fit for unmeasured genes of these ``names``."""
+    weights = fit.weights
+    return {
+        "unmeasured": table_of_genes(fit, names),
+        "reference": {
+            "cells": len(fit.model.totals),
+            "shared_genes": len(fit.shared),
+            "detection_weights": dict(zip(KINDS, weights.detection, strict=True)),
+            "mean_weights": dict(zip(KINDS, weights.mean, strict=True)),
+            "explained": dict(zip(KINDS, weights.explained.tolist(), strict=True)),
+            "level_error": dict(zip(("network", "reference"), fit.level_error.tolist(), strict=True)),
+        },
+    }
+
+
+def table_of_genes(fit: ReferenceFit, names: list[str]) -> pd.DataFrame:
+    """Describe each unmeasured gene: trust, detection rate in the reference, source."""
+    rates = np.append(fit.model.counts.getnnz(axis=0) / len(fit.model.totals), np.nan)
+    return pd.DataFrame(
+        {
+            "trust": fit.trust,
+            "reference_detection": rates[fit.reference_column],
+            "source": pd.Categorical.from_codes(fit.kind, list(KINDS)),
+        },
+        index=pd.Index(names, dtype=object),
+    )
