@@ -10,9 +10,11 @@ from page_parts import IMAGES, bags_by_data_set, in_order, marked, measured, pla
 PAGE = """\
 # Ablations and experiments
 
-As read in November 2026, no single part of `sct-mini` decides how good it is: most changes of the recipe cost or gain
+**As read in November 2026, no single part of `sct-mini` decides how good it is: most changes of the recipe cost or gain
 less than 0.01 in average precision. Bags of 50 cells predict better than single cells on two of three data sets, and
-whitening the embedding by half raises the accuracy of its nearest neighbours.
+whitening the embedding by half raises the accuracy of its nearest neighbours.**
+
+![average precision against the size of the bag, one panel per data set, one line per kind of bag](images/bags.png)
 
 The tables come from `benchmarks/results`, one section from each script, and were written by
 `scripts/write_results_pages.py`. Experiments that were not run have no section. The data sets in the columns were kept
@@ -56,9 +58,7 @@ BAGS = """\
 `python benchmarks/bags.py` ({when}) predicts with bags of each size and kind by the network alone. `spatial`:
 neighbours on the tissue; `similar`: cells with similar expression; `random`: any cells of the sample. `ablated` is the
 default kind (spatial on sections, else similar) with the output of attention among cells replaced by its mean,
-`uncorrected` without the bag correction.
-
-![average precision against the size of the bag, one panel per data set, one line per kind of bag](images/bags.png)
+`uncorrected` without the bag correction. The figure at the top of the page shows the same.
 
 {bags}
 

@@ -18,6 +18,8 @@ METHODS = {
     "knn_poisson": ("#000000", "v"),
 }
 WITHOUT = {"ablated": ("without attention among cells", "x"), "uncorrected": ("without bag correction", "+")}
+COMPARED = ("gene_mean", "poisson_bag", "alra", "scvi", "knn_poisson", "magic", "svd", "sct_network", "sct")
+"""Methods of the figure of masked entries, from the bottom."""
 PANELS = {300: "panel_300", 1000: "panel_1000", 5000: "panel_5000"}
 
 
@@ -48,6 +50,31 @@ def draw_panels(imputation: pd.DataFrame, file: Path) -> None:
 
     names = next(iter(by_size.values())).columns
     save(draw, names, list(by_size), "measured genes in the panel", file)
+
+
+def draw_entries(imputation: pd.DataFrame, file: Path) -> None:
+    """Draw the average precision of each method on masked entries, with its interval, one panel a data set."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = (imputation["task"] == "entries_15") & (imputation["metric"] == "average_precision")
+    rows = imputation[shown & (imputation["stratum"] == "all") & imputation["method"].isin(COMPARED)]
+    names = rows["data_set"].unique()
+    figure, axes = plt.subplots(1, len(names), figsize=(2.9 * len(names), 3.2), sharey=True, layout="constrained")
+    for axis, name in zip(axes, names, strict=True):
+        part = rows[rows["data_set"] == name].set_index("method").reindex(COMPARED)
+        for height, (method, row) in enumerate(part.iterrows()):
+            color = "#D55E00" if method == "sct" else "#0072B2" if method == "sct_network" else "0.35"
+            axis.plot([row["lower"], row["upper"]], [height, height], color=color, linewidth=1.5)
+            axis.plot(row["value"], height, "o", color=color, markersize=5)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("average precision")
+        axis.grid(axis="x", color="0.9")
+        axis.set_yticks(range(len(COMPARED)), COMPARED)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
 
 
 def line(axis, values: pd.Series, label: str, style: tuple[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +106,18 @@ def marked(wide: pd.DataFrame, title: str, best: str = "max", digits: int = 3) -
 
     better = "higher is better" if best == "max" else "lower is better"
     return as_markdown(wide, f"{title} ({better})", best, digits) if len(wide) else ""
+
+
+def folded(text: str) -> str:
+    """Fold each table of a page until a reader opens it; its first heading stays to be seen."""
+
+    def wrap(table: re.Match[str]) -> str:
+        title = (
+            table.group().split("|")[1].strip().removesuffix(" (higher is better)").removesuffix(" (lower is better)")
+        )
+        return f":::{{dropdown}} {title}\n{table.group()}:::\n"
+
+    return re.sub(r"(?:^\|.*\n)+", wrap, text, flags=re.MULTILINE)
 
 
 def plain(wide: pd.DataFrame, title: str, form: str = ".3f") -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
+from conclusions import best_others, of_annotation
 from experiments_page import sections
 from model_cards import BAGS, BENCHMARK, LICENCES, MINI, MIXING, PARTS, SPATIAL
 from page_parts import (
@@ -26,6 +27,7 @@ from page_parts import (
     by_data_set,
     marked,
     measured,
+    plain,
     require,
     tables,
     when,
@@ -88,6 +90,8 @@ def mini_card(checkpoint: Checkpoint) -> str:
         bags = of_these_weights("bags.csv", "python benchmarks/bags.py", checkpoint)
     last = require("sct-mini-training-log.csv", "scripts/train_sct_mini.py and copy its log").iloc[-1]
     return MINI.format(
+        short=short_table(of_entries, of_entries),
+        annotated=of_annotation(annotation),
         facts=checkpoint.describe(),
         watched=percent(PRETRAINING.validation_fraction),
         licences=LICENCES,
@@ -117,6 +121,7 @@ def spatial_card(checkpoint: Checkpoint) -> str:
     of_spatial = of_these_weights("imputation-spatial.csv.gz", BENCHMARK, checkpoint)
     config = FINETUNING
     return SPATIAL.format(
+        short=short_table(of_data, of_spatial),
         facts=checkpoint.describe(),
         watched=percent(config.validation_fraction),
         licences=LICENCES,
@@ -133,6 +138,16 @@ def spatial_card(checkpoint: Checkpoint) -> str:
         labels=labels_sentence(checkpoint),
         levels=bins_sentence(checkpoint),
     )
+
+
+def short_table(of_data: pd.DataFrame, of_model: pd.DataFrame) -> str:
+    """Write the few figures of the first page: `tl.impute` with this checkpoint beside the best other method."""
+    rows = {}
+    for task, title in (("entries_15", "masked entries"), ("genes", "whole genes")):
+        ours = by_data_set(of_model, task, "average_precision").loc["sct"]
+        others = best_others(by_data_set(of_data, task, "average_precision")).loc[ours.index, "other"]
+        rows |= {f"{title}, `sct.tl.impute`": ours, f"{title}, best other method": others}
+    return plain(pd.DataFrame(rows).T, "average precision")
 
 
 def refuse_other_recipe(checkpoint: Checkpoint) -> None:

@@ -11,18 +11,26 @@ ablations.py, whitening.py, bags.py and depth.py that was run.
 from __future__ import annotations
 
 import pandas as pd
+from conclusions import TRUSTED, of_imputation, of_losses, of_recovery
 from experiments_page import experiments_page
-from figures import draw_panels
-from page_parts import ENTRIES, GENES, IMAGES, ROOT, THINNED, require, tables, when
+from figures import draw_entries, draw_panels
+from page_parts import ENTRIES, GENES, IMAGES, ROOT, THINNED, folded, require, tables, when
 
 RESULTS_PAGE = """\
 # How good is it?
 
-Everything on this page was measured by `python benchmarks/imputation.py` ({when}; seed {seed})
-with `sct-mini` on four data sets that it was not trained on, and written by `scripts/write_results_pages.py`. All
-methods see the same values and predict the same masked ones. The best figure of each column is bold, whichever method
-it is; a dash stands where a method does not apply or was not run. 95 % intervals, other metrics and strata (zero and
-non-zero entries, rare and common genes) are in `benchmarks/results/imputation.csv.gz`.
+{conclusion}
+
+{losses}
+
+![average precision of each method with 95 % intervals, one panel per data set](images/entries.png)
+
+*"Is this entry detected?", 15 % of the entries masked: average precision of each method, with 95 % intervals.*
+
+## What was measured
+
+Four data sets that `sct-mini` was not trained on, by `python benchmarks/imputation.py` ({when}; seed {seed});
+`scripts/write_results_pages.py` wrote this page. All methods see the same values and predict the same masked ones.
 Choices were made while looking at these data sets (the weight of the cell embedding, the bag correction, and the blend
 of network and data), so expect a little less elsewhere; {{func}}`scanpy_sct.evaluate.imputation` measures the same on
 your own data.
@@ -30,6 +38,10 @@ your own data.
 `sct` is {{func}}`scanpy_sct.tl.impute` with its defaults: the network, blended with a low-rank reconstruction of the
 data. `sct_network` is the network alone, `sct_finetuned` is `sct` after {{func}}`scanpy_sct.train.finetune` on the
 visible entries. `benchmarks/README.md` describes the other methods.
+
+Open a table to see its figures. The best figure of each column is bold, whichever method it is; a dash stands where a
+method does not apply or was not run. 95 % intervals, other metrics and strata (zero and non-zero entries, rare and
+common genes) are in `benchmarks/results/imputation.csv.gz`.
 
 ## Random entries masked
 
@@ -45,8 +57,8 @@ how often each gene was detected in the training data of the model, and the dept
 ## Thinned counts
 
 Counts are split at random: nine tenths are visible, one tenth is compared with, by the metrics of the denoising task of
-Open Problems, mean squared error of log-normalised counts and Poisson loss. `sct` uses `denoise=True` here, on
-log-normalised counts: it may keep what is visible, as all methods may.
+Open Problems, mean squared error of log-normalised counts and Poisson loss. `sct` is
+`tl.impute(adata, denoise=True, values="counts")`: it may keep what is visible, as all methods may.
 
 {thinned}
 
@@ -64,38 +76,40 @@ each size. The tables above have the other methods.
 RECOVERY_PAGE = """\
 # Which genes can I trust?
 
-{{func}}`scanpy_sct.tl.impute` masks every measured value once and predicts it from the rest. So for every gene it can
-compare its predictions with what was measured, without a second data set. The correlation of both is
-`.var["sct_recovery"]`.
+{conclusion}
 
 ```python
 sct.tl.impute(adata)
-adata.var["sct_recovery"].describe()
 sct.pl.recovery(adata)
-trusted = adata.var_names[adata.var["sct_recovery"] > 0.2]
+trusted = adata.var_names[adata.var["sct_recovery"] > {trusted}]
 ```
-
-Can that number be trusted? 15 % of the entries of four data sets were masked in all passes and imputed; the recovery
-comes from all other entries. {ranks}.
 
 ![recovery beside the correlation on held-out entries, one panel per data set](images/recovery.png)
 
-The recovery is itself an estimate, and so is the correlation on the held-out entries, which are few for rare genes:
-this causes much of the scatter. Genes with fewer than {min_detected} detected held-out entries are left out.
-
-{table}
+{{func}}`scanpy_sct.tl.impute` masks every measured value once and predicts it from the rest. So for every gene it can
+compare its predictions with what was measured, without a second data set. The correlation of both is
+`.var["sct_recovery"]`. To test it, 15 % of the entries of four data sets were masked in all passes and imputed; the
+recovery comes from all other entries. {ranks}.
 
 How to use it:
 
-- **Above 0.3** the imputed gene follows the measured one: nine in ten of these genes reach the first of the three
-  figures above.
-- **0.1 to 0.3**: right on average, not in single cells. Look at such genes over regions or cell types.
+- **Above {trusted}** the imputed gene follows the measured one.
+- **0.1 to {trusted}**: right on average, not in single cells. Look at such genes over regions or cell types.
 - **Below 0.1** the imputed values hardly contain more than the mean of the gene and the depth of the cell. Most rare
   genes are here, whatever the method: look at `.var["sct_recovery"]` before you plot one of them.
 
 A low recovery may also mean that there was little to recover: single counts of a gene that varies at random cannot be
 predicted by any method, and yet its mean may be right. `.var["sct_source"]` tells whether the network or the data have
 the larger weight in the prediction; requested genes that were not measured have neither recovery nor source.
+
+## The figures
+
+Both correlations are estimates, and the held-out entries are few for rare genes: this causes much of the scatter. Genes
+with fewer than {min_detected} detected held-out entries are left out.
+
+:::{{dropdown}} Held-out correlation by recovery: tenth, median and ninetieth of a hundred genes
+{table}
+:::
 
 Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.py` ({when}).
 """
@@ -104,7 +118,7 @@ Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.
 def main() -> None:
     write("results", results_page(require("imputation.csv.gz", "python benchmarks/imputation.py")))
     write("which_genes", recovery_page(require("recovery.csv", "python benchmarks/recovery.py")))
-    write("experiments", experiments_page())
+    write("experiments", folded(experiments_page()))
 
 
 def write(name: str, text: str) -> None:
@@ -115,26 +129,32 @@ def results_page(imputation: pd.DataFrame) -> str:
     has_panels = imputation["task"].str.startswith("panel_").any()
     if has_panels:
         draw_panels(imputation, IMAGES / "panels.png")
-    return RESULTS_PAGE.format(
+    draw_entries(imputation, IMAGES / "entries.png")
+    page = RESULTS_PAGE.format(
         when=when(imputation),
         seed=imputation["seed"].iloc[0],
+        conclusion=of_imputation(imputation),
+        losses=of_losses(imputation),
         entries=tables(imputation, ENTRIES),
         genes=tables(imputation, GENES),
         panels=PANELS if has_panels else "",
         thinned=tables(imputation, THINNED, digits=4),
     )
+    return folded(page)
 
 
 def recovery_page(recovery: pd.DataFrame) -> str:
     from recovery import MIN_DETECTED
 
     whole = recovery[recovery["recovery"] == "all"]
-    ranks = ", ".join(f"{row.rank_correlation:.2f} for {row.data_set}" for row in whole.itertuples())
-    lines = ["| data set | recovery | genes | held-out correlation: tenth, median, ninetieth |", "|---|---|---|---|"]
+    ranks = "; ".join(f"{row.rank_correlation:.2f} for {row.data_set}" for row in whole.itertuples())
+    lines = ["| data set | recovery | genes | tenth, median, ninetieth |", "|---|---|---|---|"]
     for row in recovery[(recovery["recovery"] != "all") & (recovery["n_genes"] > 0)].itertuples():
         spread = f"{row.tenth:.2f}, {row.median:.2f}, {row.ninetieth:.2f}"
         lines.append(f"| {row.data_set} | {row.recovery} | {row.n_genes} | {spread} |")
     return RECOVERY_PAGE.format(
+        conclusion=of_recovery(recovery),
+        trusted=TRUSTED,
         ranks=f"The rank correlation of both over the genes is {ranks}",
         min_detected=MIN_DETECTED,
         table="\n".join(lines),

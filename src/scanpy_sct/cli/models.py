@@ -7,6 +7,10 @@ from typing import Annotated
 import typer
 
 import scanpy_sct as sct
+from scanpy_sct.cli.options import flag
+
+DETAILS = "<!-- details -->"
+"""Line of a model card between what every user must know and all the rest."""
 
 models_app = typer.Typer(no_args_is_help=True, help="Checkpoints that can be loaded by name.")
 
@@ -18,9 +22,16 @@ def list_models() -> None:
 
 
 @models_app.command("describe")
-def describe_model(name: Annotated[str, typer.Argument(help="Name, folder, or downloaded hub repository.")]) -> None:
-    """Print the model card: data, licence, metrics."""
-    typer.echo(sct.models.describe(name))
+def describe_model(
+    name: Annotated[str, typer.Argument(help="Name, folder, or downloaded hub repository.")],
+    full: Annotated[bool, flag("--full", help="The whole card, with recipe, all figures and limits.")] = False,
+) -> None:
+    """Print what a user must know of a checkpoint: what it was trained on, what it is good for, figures, licence."""
+    short, mark, details = sct.models.describe(name).partition(DETAILS)
+    typer.echo(short.rstrip())
+    if not mark:
+        return
+    typer.echo(f"\n{details.strip()}" if full else f"\n(`sct models describe {name} --full` prints the whole card.)")
 
 
 @models_app.command("download")
