@@ -113,7 +113,8 @@ def test_a_label_head_is_used_only_when_it_is_asked_for(cells, calls, tmp_path):
 @pytest.mark.parametrize("function", ["check", "impute", "embed", "annotate"])
 def test_the_scale_reaches_the_function(cells, calls, tmp_path, function):
     output = [] if function == "check" else ["-o", tmp_path / "a.h5ad"]
-    more = ["--reference-scale", "log1p", "--label-head"] if function == "annotate" else []
+    more = {"annotate": ["--label-head"], "impute": []}.get(function)
+    more = [] if more is None else ["--reference-scale", "log1p", *more]
     run(function, cells, *output, "--scale", "counts", *more)
     assert calls[function][1]["scale"] == "counts"
     assert calls[function][1].get("reference_scale", "log1p") == "log1p"
