@@ -178,12 +178,13 @@ Answer = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def by_impute(pair: Pair, model: str, *, with_reference: bool) -> Answer:
-    genes, found = list(pair.truth.var_names), []
+    genes, found, trust = list(pair.truth.var_names), [], None
     for values in ("auto", "lognorm"):
         adata = pair.panel.copy()
         sct.tl.impute(adata, genes, model=model, reference=pair.reference if with_reference else None, values=values)
         found.append(adata.obsm["sct_unmeasured"][genes].to_numpy())
-    trust = adata.uns["sct"]["unmeasured"].loc[genes, "trust"].to_numpy() if with_reference else None
+        if with_reference and values == "auto":
+            trust = adata.uns["sct"]["unmeasured"].loc[genes, "trust"].to_numpy()
     return found[0], found[1], trust
 
 
