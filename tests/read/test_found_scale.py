@@ -51,6 +51,8 @@ WITHOUT_UNITS = {
     "shared with the next cell": COUNTS * PARTS + COUNTS[::-1] * (1 - PARTS),
     "means of 10 samples": means_of(10, 0.8),
     "reads of several genes": np.clip(COUNTS - DIVIDED, 0, None),
+    # Two of these values are frequent, as after a transformation, but all are multiples of a quarter.
+    "means of four": np.where(COUNTS > 0, COUNTS + RNG.choice([0.25, 0.5], COUNTS.shape), 0),
 }
 WITH_UNITS = {
     "downsampled": 0.9 * COUNTS,
@@ -107,6 +109,25 @@ def test_the_warning_says_what_was_assumed_and_how_to_choose():
     assert few.scale == "log"
     assert "read as logarithms, since there are too few cells" in few.finding
     assert "scale='counts' if they are counts" in few.finding
+
+
+def first_entries(values, n):
+    """Keep the first entries of each cell."""
+    return values * ((values > 0).cumsum(axis=1) <= n)
+
+
+@pytest.mark.parametrize(("n_cells", "n_entries", "is_enough"), [(20, 5, True), (19, 5, False), (20, 4, False)])
+def test_too_few_cells_or_entries_say_nothing(n_cells, n_entries, is_enough):
+    found = read_scale(as_matrix(first_entries(BETA[:n_cells], n_entries)))
+    assert found.scale == ("linear" if is_enough else "log")
+    assert ("too few cells" in found.finding) != is_enough
+
+
+def test_cells_with_hardly_any_entries_do_not_decide():
+    # The most frequent value of such a cell is all of it, as if the values were another function of counts.
+    values = BETA.copy()
+    values[::2] = first_entries(values[::2], 2)
+    assert scale_of(values) == ("linear", True)
 
 
 def test_large_values_are_amounts_whatever_else_they_are():

@@ -5,8 +5,16 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
-from scanpy_sct.read.genes import ids_beside, load_gene_table, match_genes, released_vocabulary, to_ensembl
+from scanpy_sct.read.genes import (
+    ids_beside,
+    load_gene_table,
+    match_genes,
+    pick_genes,
+    released_vocabulary,
+    to_ensembl,
+)
 
 ACTB, TP53, PTPRC, SARS1, MARCHF1 = (
     "ENSG00000075624",
@@ -164,6 +172,14 @@ def test_ids_beside_names():
     var = pd.DataFrame({"n": [1, 2], "gene_ids": [f"{ACTB}.3", "CD4"]}, index=["ACTB", "CD4"])
     assert ids_beside(var).tolist() == [ACTB, ""]
     assert ids_beside(var[["n"]]) is None
+
+
+def test_the_first_gene_of_a_vocabulary_is_picked_like_all_others():
+    matrix = sparse.csr_matrix(np.array([[0, 1, 2], [3, 0, 0], [0, 0, 4]], dtype=np.float32))
+    genes = match_genes(["no_gene", TP53, ACTB], np.array([ACTB, "", TP53]))
+    picked = pick_genes(matrix, genes, 3)
+    assert picked.has_sorted_indices
+    np.testing.assert_array_equal(picked.toarray(), [[2, 0, 1], [0, 0, 0], [4, 0, 0]])
 
 
 def test_names_made_unique():

@@ -111,6 +111,18 @@ def test_sex_linked_genes_are_no_evidence(joined):
     assert open_reader(adata, library_key="origin").lacking == {}
 
 
+@pytest.mark.parametrize(
+    ("n_genes", "n_lacking", "is_found"), [(60, 5, True), (60, 4, False), (400, 16, True), (400, 15, False)]
+)
+def test_how_many_genes_a_sample_must_lack(n_genes, n_lacking, is_found):
+    counts = np.random.default_rng(0).poisson(3, (60, n_genes))
+    counts[::2, :n_lacking] = 0
+    table = load_gene_table()
+    ids = table.index[table["biotype"] == "protein_coding"][:n_genes].to_numpy(str)
+    found = LackingTest(sparse.csr_matrix(counts), ids).samples_that_lack(np.arange(60) % 2)
+    assert found == ([0] if is_found else [])
+
+
 def test_a_gene_that_two_of_three_samples_lack():
     counts, _ = simulated(n_cells=600)
     sample = np.arange(600) % 3

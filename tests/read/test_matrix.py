@@ -144,5 +144,30 @@ def test_not_numbers():
         read_matrix(adata, "names")
 
 
+def missing_in(n_cells, n_genes):
+    """Counts of which the first cells have no value of the first genes."""
+    values = np.ones((20, 20))
+    values[:n_cells, :n_genes] = np.nan
+    return ad.AnnData(values)
+
+
+def test_nan_of_a_join_are_told_from_others():
+    with pytest.raises(ValueError, match=r"5 cells have no value of the same 5 or more genes.*join='outer'"):
+        read_matrix(missing_in(5, 5))
+    for n_cells, n_genes in ((4, 5), (5, 4)):
+        with pytest.raises(ValueError, match=f"{n_cells * n_genes} NaN") as found:
+            read_matrix(missing_in(n_cells, n_genes))
+        assert "join" not in str(found.value)
+
+
+def test_an_error_names_five_rows():
+    with pytest.raises(ValueError, match=r"in rows 0, 1, 2, 3, 4\. Counts"):
+        read_matrix(missing_in(5, 1))
+    with pytest.raises(ValueError, match=r"in rows 0, 1, 2, 3, 4 and 2 more\. Counts"):
+        read_matrix(missing_in(7, 1))
+    with pytest.raises(ValueError, match=r"in row 0\. Counts"):
+        read_matrix(missing_in(1, 1))
+
+
 def test_no_entries():
     check(read_matrix(ad.AnnData(np.zeros((3, 2)))), np.zeros((3, 2)))

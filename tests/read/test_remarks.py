@@ -21,6 +21,15 @@ def smoothed(values):
     return np.clip((left[:, :4] * weights[:4]) @ right[:4] + values.mean(axis=0), 1e-4, None)
 
 
+@pytest.mark.parametrize(
+    "values", [LOGS / LOGS.max(axis=0), LOGS / LOGS.std(axis=0), smoothed(LOGS)], ids=["largest", "spread", "smooth"]
+)
+def test_nothing_is_said_about_few_genes(values):
+    often = np.argsort(-(values > 0).sum(axis=0), kind="stable")
+    assert len(found(values[:, often[:20]])) == 1
+    assert found(values[:, often[:19]]) == []
+
+
 def test_nothing_is_said_about_measured_values():
     deep = RNG.poisson(30 * RNG.gamma(2, 1, 100) * RNG.lognormal(0, 0.4, (150, 1))).astype(float)
     for values in (COUNTS, deep, COUNTS[:, :30], RNG.poisson(0.02, (150, 100)).astype(float)):

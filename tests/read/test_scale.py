@@ -167,6 +167,11 @@ def test_counts_with_rounding_errors(counts):
         equal(token_values(nearly, "counts", target), token_values(counts, "counts", target))
 
 
+def test_a_count_that_would_be_rounded_to_zero_stays():
+    nearly = sparse.csr_matrix(np.array([[1, 0.0004, 3]], dtype=np.float32))
+    np.testing.assert_allclose(token_values(nearly, "counts", "log1p_counts").data, np.log1p(nearly.data), rtol=1e-6)
+
+
 def test_input_is_left_alone(counts):
     for matrix, scale in ((counts, "counts"), (normalised(counts), "linear"), (logged(normalised(counts)), "log")):
         before = matrix.copy()

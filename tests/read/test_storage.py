@@ -91,6 +91,26 @@ def test_a_file_is_read_in_runs(monkeypatch):
     assert file.reads == [(3, 10), (60, 61), (110, 112)]
 
 
+class TallFile(CountedFile):
+    """A dense matrix of many rows."""
+
+    shape = (30_000, 1)
+
+    def __getitem__(self, rows):
+        self.reads.append((rows.start, rows.stop))
+        return np.arange(*rows.indices(30_000), dtype=np.float32)[:, None]
+
+
+def test_how_much_of_a_file_is_read_at_once():
+    file = TallFile()
+    rows = np.array([0, 128, 257, 387])
+    np.testing.assert_array_equal(open_stored(file, "x").rows(rows).toarray()[:, 0], rows)
+    assert file.reads == [(0, 258), (387, 388)]  # up to 128 rows are read through
+    file.reads.clear()
+    open_stored(file, "x").rows(np.arange(1030))
+    assert file.reads == [(0, 1024), (1024, 1030)]
+
+
 def test_rows_far_apart_are_not_held_together(monkeypatch):
     monkeypatch.setattr("scanpy_sct.read.storage.MAX_DENSE_ROWS", 50)
     file = CountedFile()
