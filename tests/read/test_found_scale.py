@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.found_scale import find_scale, read_scale
+from scanpy_sct.read.found_scale import MAX_STEPS, _are_fractions, _to_integers, find_scale, read_scale
 
 N_CELLS, N_GENES = 200, 400
 
@@ -130,6 +130,50 @@ def test_cells_with_hardly_any_entries_do_not_decide():
     assert scale_of(values) == ("linear", True)
 
 
+def test_corrected_counts_of_few_cells_are_amounts_by_their_integers():
+    few = np.clip(COUNTS - RNG.choice([1 / 2, 1 / 3, 1 / 7], COUNTS.shape) * (RNG.random(COUNTS.shape) < 0.3), 0, None)
+    for values in (few[:10], np.minimum(few[:10], 2)):
+        found = read_scale(as_matrix(values))
+        assert found.scale == "linear"
+        assert "most are integers" in found.finding
+
+
+def test_cells_of_one_value_each_may_be_logarithms():
+    assert scale_of((COUNTS > 0) * RNG.uniform(0.5, 1, (N_CELLS, 1))) == ("log", False)
+
+
+def test_values_that_hardly_differ_in_a_cell_are_no_multiples_of_a_unit():
+    values = (COUNTS > 0) * RNG.uniform(1, 1.01, COUNTS.shape)
+    values[:, ::40] *= 1.37
+    assert scale_of(values) == ("linear", True)
+
+
+def test_logarithms_of_few_genes_whose_totals_differ():
+    logs = np.log1p(normalised(BETA))[:, :40]
+    assert scale_of(logs) == ("log", False)
+    in_doubt = read_scale(as_matrix(np.log1p(normalised(COUNTS / LENGTHS))[:60, :40]))
+    assert in_doubt.scale == "log"
+    assert "small values depend on the depth of the cell, but not clearly" in in_doubt.finding
+
+
+def test_small_amounts_without_zeros_are_told_by_their_totals():
+    smooth = np.random.default_rng(4).gamma(9, 0.1, (60, 80)) * np.linspace(0.3, 1, 60)[:, None]
+    assert smooth.max() < 2.5
+    assert scale_of(smooth) == ("linear", True)
+    assert scale_of(np.log1p(normalised(smooth, 80))) == ("log", False)
+
+
+def test_means_of_many_counts_are_fractions():
+    assert _are_fractions(np.arange(1, 200) / MAX_STEPS)
+    assert not _are_fractions(np.arange(1, 200) / (MAX_STEPS + 1))
+    assert MAX_STEPS == 64
+
+
+def test_distance_to_integers_is_that_of_small_values():
+    assert _to_integers(np.array([0.1, 0.7, 3.4, 4.3])) == pytest.approx(0.35)
+    assert _to_integers(np.array([9.0])) == 0.25
+
+
 def test_large_values_are_amounts_whatever_else_they_are():
     assert scale_of(BETA * 5) == ("linear", False)
     assert scale_of(BETA / BETA.sum(axis=1, keepdims=True)) == ("linear", False)
@@ -142,8 +186,26 @@ def test_what_is_given_holds():
     assert find_scale(as_matrix(COUNTS), "counts") == "counts"
     assert find_scale(sparse.csr_matrix((3, 4), dtype=np.float32), "log1p") == "log"
     for values in (COUNTS, BETA * 5):
-        with pytest.raises(ValueError, match="scale='log1p' was given, but the matrix holds"):
+        found = "integers only" if values is COUNTS else "values up to 7"
+        with pytest.raises(ValueError, match=f"scale='log1p' was given, but the matrix holds {found}"):
             find_scale(as_matrix(values), "log1p")
+
+
+def test_the_largest_logarithm():
+    logs = np.log1p(normalised(BETA))
+    logs[0, 0] = 20
+    assert scale_of(logs) == ("log", False)
+    assert find_scale(as_matrix(logs), "log1p") == "log"
+    assert "look like logarithms" in read_scale(as_matrix(logs), "counts").finding
+    counts = COUNTS.copy()
+    counts[0, 0] = 20
+    with pytest.raises(ValueError, match="holds integers only"):
+        find_scale(as_matrix(counts), "log1p")
+
+
+def test_a_single_one_is_a_count():
+    assert find_scale(as_matrix(np.eye(1))) == "counts"
+    assert find_scale(as_matrix(np.eye(1) * 0.7)) != "counts"
 
 
 def test_a_claim_against_clear_evidence_is_followed_with_a_warning():
@@ -163,3 +225,29 @@ def test_counts_and_logarithms_in_one_matrix_are_refused():
     assert scale_of(np.vstack([counts, BETA[:150]])) == ("linear", False)
     odd = np.vstack([counts[:2], logs])
     assert scale_of(odd)[0] == "log"
+
+
+@pytest.mark.parametrize(
+    ("n_counts", "n_logs", "n_entries", "highest", "is_refused"),
+    [
+        (4, 196, 5, 3, True),
+        (3, 197, 5, 3, False),  # less than 2 % of the cells
+        (4, 196, 4, 3, False),
+        (4, 196, 5, 2, False),
+        (3, 30, 5, 3, True),
+        (2, 30, 5, 3, False),
+        (30, 3, 5, 3, True),
+        (30, 2, 5, 3, False),
+    ],
+)
+def test_some_odd_cells_are_no_second_kind(n_counts, n_logs, n_entries, highest, is_refused):
+    counts = np.zeros((n_counts, N_GENES))
+    counts[:, :n_entries] = 1
+    counts[:, 1] = highest
+    logs = np.log1p(normalised(BETA))[:n_logs]
+    values = as_matrix(np.vstack([counts, logs]))
+    if is_refused:
+        with pytest.raises(ValueError, match="one kind of values"):
+            find_scale(values)
+    else:
+        find_scale(values)

@@ -30,6 +30,50 @@ def test_nothing_is_said_about_few_genes(values):
     assert found(values[:, often[:19]]) == []
 
 
+def test_ones_may_be_counts_where_twos_would_be_rare():
+    """A gene that a tenth of the cells detect has twos in 0.5 % of them: 20.2 are expected, or 19.7."""
+    ones = np.zeros((100, 39))
+    ones[:10] = 1
+    assert "binarising" in found(ones, "counts")[0]
+    assert found(ones[:, :38], "counts") == []
+    assert "binarising" in found(np.ones((30, 2)), "counts")[0]
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_detecting", "is_enough"), [(100, 5, True), (100, 4, False), (20, 3, True), (20, 2, False)]
+)
+def test_genes_that_few_cells_detect_say_nothing(n_cells, n_detecting, is_enough):
+    values = np.zeros((n_cells, 30))
+    values[:n_detecting] = np.random.default_rng(0).uniform(0.5, 1, (n_detecting, 30))
+    assert bool(found(values / values.max(axis=0))) == is_enough
+
+
+def test_genes_of_another_spread_are_not_scaled():
+    scaled = LOGS / LOGS.std(axis=0)
+    for factor in (np.linspace(1, 2, 120), np.linspace(0.4, 1, 120)):
+        assert found(scaled * factor) == []
+    deep = np.log1p(RNG.poisson(50, (150, 40)))
+    assert "standard deviation of one" in found(deep / deep.std(axis=0))[0]
+
+
+@pytest.mark.parametrize(("zeros", "is_remarked"), [(0.01, True), (0.03, False)])
+def test_smoothed_values_have_hardly_any_zeros(zeros, is_remarked):
+    values = smoothed(LOGS)
+    values[np.random.default_rng(0).random(values.shape) < zeros] = 0
+    assert bool(found(values)) == is_remarked
+    values[5] = 0  # an empty cell
+    values[:, ::20] = 0  # genes that no cell has
+    assert bool(found(values)) == is_remarked
+
+
+def test_smoothed_values_are_small_beside_the_others_of_their_cell():
+    assert "smoothing" in found(100 * smoothed(COUNTS), "linear")[0]
+    values = np.random.default_rng(0).gamma(20, 1, (150, 60))
+    for fraction, n_remarks in ((0.005, 0), (0.02, 1)):
+        small = np.random.default_rng(1).random(values.shape) < fraction
+        assert len(found(np.where(small, 0.1, values), "linear")) == n_remarks
+
+
 def test_nothing_is_said_about_measured_values():
     deep = RNG.poisson(30 * RNG.gamma(2, 1, 100) * RNG.lognormal(0, 0.4, (150, 1))).astype(float)
     for values in (COUNTS, deep, COUNTS[:, :30], RNG.poisson(0.02, (150, 100)).astype(float)):

@@ -27,32 +27,28 @@ def stored(storage):
     return storage(ad.AnnData(sparse.csr_matrix(wide))).X
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        None,
-        np.arange(30, 90),
-        np.array([119, 0, 5, 6, 7, 80]),
-        np.array([3, 3, 118, 3]),
-        np.array([64]),
-        np.array([], dtype=int),
-        RNG.permutation(120),
-    ],
-    ids=["all", "run", "unsorted", "twice", "one", "none", "permuted"],
-)
-def test_rows_in_any_order(stored, rows):
+ROWS = {
+    "all": None,
+    "run": np.arange(30, 90),
+    "unsorted": np.array([119, 0, 5, 6, 7, 80]),
+    "twice": np.array([3, 3, 118, 3]),
+    "one": np.array([64]),
+    "none": np.array([], dtype=int),
+    "permuted": RNG.permutation(120),
+}
+
+
+def test_rows_in_any_order_also_in_another_process(stored):
     opened = open_stored(stored, "adata.X")
     assert opened.shape == (120, 130)
-    found = opened.rows(rows)
-    assert type(found) is sparse.csr_matrix
-    assert found.dtype == np.float32
-    assert found.has_canonical_format
-    np.testing.assert_array_equal(found[:, :30].toarray(), VALUES if rows is None else VALUES[rows])
-
-
-def test_rows_can_be_read_by_another_process(stored):
-    """What is sent to it holds neither the matrix nor an open file."""
-    opened = open_stored(stored, "adata.X")
+    for name, rows in ROWS.items():
+        found = opened.rows(rows)
+        assert type(found) is sparse.csr_matrix
+        assert found.dtype == np.float32
+        assert found.has_canonical_format
+        expected = VALUES if rows is None else VALUES[rows]
+        np.testing.assert_array_equal(found[:, :30].toarray(), expected, err_msg=name)
+    # What is sent to another process holds neither the matrix nor an open file.
     rows = np.array([100, 3, 64, 65])
     lazy = opened.lazy_rows(rows)
     assert (lazy is None) == opened.is_in_memory

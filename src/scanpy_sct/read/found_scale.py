@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from scanpy_sct.read.scale import (
+    LARGEST_TESTED_RATIO,
     MAX_LOG,
     are_integers,
     exp1m,
     have_one_total,
+    is_integer,
     row_ratios,
     sample_rows,
     smallest_counts,
@@ -153,8 +156,7 @@ def _check_logs(sample: sparse.csr_matrix, argument: str, source: str) -> None:
 def _rows_without_counts(sample: sparse.csr_matrix) -> sparse.csr_matrix | None:
     """Return the other rows where some rows, not a few odd ones, are counts; None: there are no two kinds."""
     rows, n_entries = entry_rows(sample), np.diff(sample.indptr)
-    is_integer = np.abs(sample.data - np.rint(sample.data)) <= 1e-3
-    n_integers = np.bincount(rows, is_integer, minlength=sample.shape[0])
+    n_integers = np.bincount(rows, is_integer(sample.data), minlength=sample.shape[0])
     highest = np.zeros(sample.shape[0])
     np.maximum.at(highest, rows, sample.data)
     # Logarithms to base 2 of the counts 1 and 3 are integers, too.
@@ -171,8 +173,7 @@ def _read_decimals(sample: sparse.csr_matrix) -> FoundScale:
     if sample.data.max() > MAX_LOG or have_one_total(sample):
         return FoundScale("linear")
     natural, *others = (with_data(sample, exp1m(sample.data, base)) for base in LOG_BASES)
-    as_natural = _agreement(natural)
-    as_amounts = 0.0 if as_natural == 1 else _agreement(sample)
+    as_natural, as_amounts = _agreement(natural), _agreement(sample)
     if as_natural > 0 and as_natural >= as_amounts:
         return FoundScale("log")
     if as_amounts > 0:
@@ -195,7 +196,7 @@ def _agreement(values: sparse.csr_matrix) -> float:
         return 0.0
     ratios = row_ratios(values)
     multiples = ratios * np.maximum(smallest_counts(values, ratios), 1)[entry_rows(values)]
-    can_show = (ratios > 1.02) & (ratios < 20)
+    can_show = (ratios > 1.02) & (ratios < LARGEST_TESTED_RATIO)
     if not can_show.any():
         return 1.0
     agreement = (np.abs(multiples - np.rint(multiples))[can_show] < 0.01 * multiples[can_show] + 0.01).mean()
@@ -206,22 +207,19 @@ def _agreement(values: sparse.csr_matrix) -> float:
 def _are_mostly_integers(values: np.ndarray) -> bool:
     """Return whether most of the values above 1.5 are integers; roots and logarithms of 1 can be one."""
     larger = values[values > 1.5]
-    return len(larger) > 0 and bool((np.abs(larger - np.rint(larger)) < 1e-3).mean() >= MIN_INTEGERS)
+    return bool(is_integer(larger).sum() > MIN_INTEGERS * len(larger))
 
 
 def _are_fractions(values: np.ndarray) -> bool:
     """Return whether all are multiples of 1 / n, as means of n counts are."""
-    for n in range(2, MAX_STEPS + 1):
-        multiples = values[:100_000].astype(np.float64) * n
-        if np.abs(multiples - np.rint(multiples)).max() < 1e-3:
-            return True
-    return False
+    values = values[:100_000].astype(np.float64)
+    return any(are_integers(values * n) for n in range(2, MAX_STEPS + 1))
 
 
 def _ties(sample: sparse.csr_matrix) -> float:
     """Return the mean fraction of a cell's entries that have its most frequent value."""
     fractions = []
-    for start, stop in zip(sample.indptr, sample.indptr[1:], strict=False):
+    for start, stop in pairwise(sample.indptr):
         if stop - start >= MIN_ENTRIES:
             _, counts = np.unique(sample.data[start:stop], return_counts=True)
             fractions.append(counts.max() / (stop - start))
@@ -233,15 +231,15 @@ def _weigh(sample: sparse.csr_matrix, natural: sparse.csr_matrix, binary: sparse
 
     ``natural`` and ``binary`` are the values from which they are natural logarithms, or logarithms to base 2.
     """
-    evidence, error = _evidence_for_amounts(sample, binary)
+    evidence, highest = _evidence_for_amounts(sample, binary)
     if np.isnan(evidence):
         return FoundScale("log", "there are too few cells, or too similar ones, to distinguish these")
-    if evidence >= LOG_BELOW and _to_integers(natural.data) < 0.5 * _to_integers(sample.data):
+    if evidence < LOG_BELOW:
+        in_doubt = highest >= SURELY_LOG_BELOW
+        return FoundScale("log", "small values depend on the depth of the cell, but not clearly" if in_doubt else "")
+    if _to_integers(natural.data) < 0.5 * _to_integers(sample.data):
         return FoundScale("log", "without logarithms they would be close to integers")
-    if evidence >= LOG_BELOW:
-        return FoundScale("linear", "small values do not fall with the depth of the cell as in normalised data")
-    in_doubt = evidence + 2 * error >= SURELY_LOG_BELOW
-    return FoundScale("log", "small values depend on the depth of the cell, but not clearly" if in_doubt else "")
+    return FoundScale("linear", "small values do not fall with the depth of the cell as in normalised data")
 
 
 def _to_integers(values: np.ndarray) -> float:
@@ -251,7 +249,7 @@ def _to_integers(values: np.ndarray) -> float:
 
 
 def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) -> tuple[float, float]:
-    """Sum up how small values, and how totals, differ between cells, with a standard error; NaN where this is not seen.
+    """Sum up how small values, and how totals, differ between cells, and what it may be at most; NaN: it is not seen.
 
     In normalised data small values fall as more genes are detected (slope -1; in amounts 0). Undoing the logarithm
     makes the totals of cells as similar as their sums of logarithms or more (ratio of spreads 0.9), or all alike;
@@ -260,17 +258,18 @@ def _evidence_for_amounts(sample: sparse.csr_matrix, undone: sparse.csr_matrix) 
     n_genes = np.diff(sample.indptr)
     rows = np.flatnonzero(n_genes >= MIN_ENTRIES)
     if len(rows) < MIN_CELLS:
-        return np.nan, 0.0
+        return np.nan, np.nan
     spread, spread_undone = (_spread(np.log(row_totals(values)[rows])) for values in (sample, undone))
     depth = np.log(n_genes[rows])
     if spread_undone < SAME_TOTALS:
         return 0.0, 0.0
     if depth.std() < 0.05:
         # Nearly all genes are in all cells, as after smoothing: only the totals show whether they were normalised.
-        return 1.0, 0.0
+        return np.inf, np.inf
     low = [np.quantile(sample.data[sample.indptr[row] : sample.indptr[row + 1]], 0.25) for row in rows]
     line, covariance = np.polyfit(depth, np.log(np.expm1(low)), 1, cov=True)
-    return float(line[0] + spread_undone / max(spread, 1e-9)), float(np.sqrt(covariance[0, 0]))
+    evidence = float(line[0] + spread_undone / max(spread, 1e-9))
+    return evidence, evidence + 2 * float(np.sqrt(covariance[0, 0]))
 
 
 def _spread(values: np.ndarray) -> float:

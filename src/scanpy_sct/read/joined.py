@@ -78,7 +78,7 @@ def suspect_lacking(cells: JoinedCells, adata: AnnData, options: ReadOptions) ->
     """Look for what tells apart samples of which some lack genes, where ``options.library_key`` does not."""
     for suspect in _suspects(adata, options):
         codes, values = pd.factorize(suspect.values)
-        if not 1 < len(values) <= MAX_GROUPS or (codes < 0).any():
+        if len(values) > MAX_GROUPS or (codes < 0).any():
             continue
         lacking = cells.lacking(codes, same_kinds=suspect.may_be_kinds)
         if lacking is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.read.scale import are_integers, sample_rows, were_counts
+from scanpy_sct.read.scale import MAX_LOG, are_integers, sample_rows, were_counts
 from scanpy_sct.sparse_tools import entry_rows, with_data
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _scaled(sample: sparse.csr_matrix, source: str) -> str:
         return f"Most genes of {source} have the same largest value, {highest.max():.4g}, as after scaling: {remedy}."
     variance = values.power(2).mean(axis=0).A1 - values.mean(axis=0).A1 ** 2
     low, high = np.quantile(np.sqrt(np.maximum(variance, 0)), [0.05, 0.95])
-    if UNIT_SPREAD[0] <= low <= high <= UNIT_SPREAD[1]:
+    if UNIT_SPREAD[0] <= low and high <= UNIT_SPREAD[1]:
         return f"All genes of {source} have a standard deviation of one, as after `scanpy.pp.scale`: {remedy}."
     return ""
 
@@ -89,7 +90,7 @@ def _smoothed(sample: sparse.csr_matrix, source: str) -> str:
     n_zeros = cells.shape[0] * int(genes.sum()) - cells.nnz
     if genes.sum() < MIN_GENES or n_zeros > MAX_ZEROS * cells.shape[0] * genes.sum():
         return ""
-    medians = np.array([np.median(cells.data[a:b]) for a, b in zip(cells.indptr, cells.indptr[1:], strict=False)])
+    medians = np.array([np.median(cells.data[a:b]) for a, b in pairwise(cells.indptr)])
     n_small = int((cells.data < SMALL * medians[entry_rows(cells)]).sum())
     if n_small <= max(n_zeros, 0.01 * cells.nnz):
         return ""
@@ -103,7 +104,7 @@ def _smoothed(sample: sparse.csr_matrix, source: str) -> str:
 def _logged_twice(sample: sparse.csr_matrix, source: str) -> str:
     """Return a warning about values that are multiples of one unit after undoing two logarithms, but not after one."""
     once = with_data(sample, np.expm1(sample.data.astype(np.float64)))
-    if once.data.max() > 20 or were_counts(once) or not were_counts(with_data(once, np.expm1(once.data))):
+    if once.data.max() > MAX_LOG or were_counts(once) or not were_counts(with_data(once, np.expm1(once.data))):
         return ""
     return (
         f"{source} seems to hold logarithms of logarithms (`log1p` twice, largest value {sample.data.max():.3g}). Undo "

@@ -22,6 +22,9 @@ MAX_LOG = 20.0
 INTEGER_TOLERANCE = 1e-3
 """Distance from an integer of a count that was converted to a logarithm and back."""
 
+LARGEST_TESTED_RATIO = 20.0
+"""Larger ratios of two values of a cell are all close to an integer in relative terms."""
+
 N_RUNS, RUN_LENGTH = 40, 50
 """Evenly spaced runs of consecutive rows on which properties of the whole data are found: a file is read in few pieces,
 and no sample of some size is missed."""
@@ -32,7 +35,6 @@ N_BLOCK_ROWS = 10_000
 
 _SAME_TOTAL = 1e-3  # relative range of the totals of rows that are normalised to one total
 _MAX_SMALLEST_COUNT = 3  # a cell's smallest non-zero count is 1, rarely 2 or 3
-_LARGEST_TESTED_RATIO = 20.0  # larger ratios are all close to an integer in relative terms
 _INTEGER_FRACTION = 0.95
 
 
@@ -41,7 +43,7 @@ def contradicting_entries(matrix: sparse.csr_matrix, scale: Scale) -> np.ndarray
     if scale == "log":
         return matrix.data > MAX_LOG
     if scale == "counts":
-        return np.abs(matrix.data - np.rint(matrix.data)) > INTEGER_TOLERANCE
+        return ~is_integer(matrix.data)
     return np.zeros(matrix.nnz, dtype=bool)
 
 
@@ -201,7 +203,7 @@ def smallest_counts(matrix: sparse.csr_matrix, ratios: np.ndarray) -> np.ndarray
     """Return the smallest non-zero count (1, 2 or 3) of each row if its values are multiples of one unit, else 0."""
     n_rows, row_of_entry = matrix.shape[0], entry_rows(matrix)
     found = np.zeros(n_rows, dtype=np.int32)
-    tested = ratios < _LARGEST_TESTED_RATIO
+    tested = ratios < LARGEST_TESTED_RATIO
     # A row takes the first that fits, and is not tested again.
     for smallest in range(1, _MAX_SMALLEST_COUNT + 1):
         rows, counts = row_of_entry[tested], ratios[tested] * smallest
@@ -226,9 +228,14 @@ def _rounded(counts: np.ndarray) -> np.ndarray:
     return np.where(rounded > 0, rounded, counts)
 
 
+def is_integer(values: np.ndarray) -> np.ndarray:
+    """Return which values are integers, up to rounding errors."""
+    return np.abs(values - np.rint(values)) <= INTEGER_TOLERANCE
+
+
 def are_integers(values: np.ndarray) -> bool:
     """Return whether all values are integers, up to rounding errors."""
-    return bool(np.all(np.abs(values - np.rint(values)) <= INTEGER_TOLERANCE))
+    return bool(is_integer(values).all())
 
 
 def sampled_rows(n_rows: int) -> np.ndarray | None:

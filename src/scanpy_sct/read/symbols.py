@@ -116,8 +116,8 @@ def _name_table() -> _NameTable:
 def _candidates(names: np.ndarray, preferred: np.ndarray) -> pd.DataFrame:
     """Find the genes that fit each name equally well: columns name, ensembl_id, evidence."""
     candidates = _name_table().find(names)
-    is_preferred = candidates["ensembl_id"].isin(preferred)
-    candidates["rank"] = np.where(is_preferred, 0, np.where(candidates["coding"], 1, 2))
+    is_other = ~candidates["ensembl_id"].isin(preferred)
+    candidates["rank"] = is_other.astype(int) + (is_other & ~candidates["coding"])
     for column in ("evidence", "rank"):
         best = candidates.groupby("name")[column].transform("min")
         candidates = candidates[candidates[column] == best]
