@@ -24,5 +24,7 @@ def test_values_of_another_scale_are_named(scale, bad, message):
         ScaleCheck("adata.X", scale).check(cells, np.array([4, 7]))
     assert ScaleCheck("adata.X", scale, given="counts").check(cells, None) is cells
     assert ScaleCheck("adata.X", "linear").check(cells, None) is cells
+    possible = matrix([20, 1])
+    assert ScaleCheck("adata.X", scale).check(possible, None) is possible
     not_genes = np.array([True, False])
     assert ScaleCheck("adata.X", scale, not_genes=not_genes).check(cells, None) is cells

@@ -176,7 +176,7 @@ def test_distance_to_integers_is_that_of_small_values():
 
 def test_large_values_are_amounts_whatever_else_they_are():
     assert scale_of(BETA * 5) == ("linear", False)
-    assert scale_of(BETA / BETA.sum(axis=1, keepdims=True)) == ("linear", False)
+    assert scale_of(normalised(BETA, 0.5)) == ("linear", False)
 
 
 def test_what_is_given_holds():

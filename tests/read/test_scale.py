@@ -6,7 +6,16 @@ from scipy import sparse
 
 from scanpy_sct.read import scale as scale_module
 from scanpy_sct.read.found_scale import find_scale
-from scanpy_sct.read.scale import TokenValues, count_units, counts_unit, to_log
+from scanpy_sct.read.scale import (
+    TokenValues,
+    count_units,
+    counts_unit,
+    row_ratios,
+    sample_rows,
+    sampled_rows,
+    smallest_counts,
+    to_log,
+)
 
 
 def token_values(matrix, scale, target):
@@ -64,6 +73,30 @@ def test_find_scale_on_many_rows(counts):
     assert many.shape[0] > 2_000
     assert find_scale(many) == "counts"
     assert find_scale(logged(normalised(many))) == "log"
+
+
+def test_the_rows_that_are_looked_at_are_runs_over_all_of_them():
+    assert sampled_rows(2000) is None
+    rows = sampled_rows(5000).reshape(40, 50)
+    assert (np.diff(rows, axis=1) == 1).all()
+    assert (rows[0, 0], rows[-1, -1]) == (0, 4999)
+    np.testing.assert_allclose(np.diff(rows[:, 0]), 4950 / 39, atol=1)
+    matrix = sparse.csr_matrix(np.arange(5000, dtype=np.float32)[:, None])
+    np.testing.assert_array_equal(sample_rows(matrix).toarray().ravel(), rows.ravel())
+
+
+def test_the_smallest_count_of_a_cell_is_found_up_to_three():
+    values = np.array([[1, 2, 5, 30], [2, 3, 5, 0], [3, 4, 5, 7], [4, 5, 6, 7], [0, 0, 0, 0]]) * 0.37
+    values = sparse.csr_matrix(np.vstack([values, [[1, 2.02, 3, 0], [1, 2.2, 3, 0]]]))
+    assert smallest_counts(values, row_ratios(values)).tolist() == [1, 2, 3, 0, 0, 1, 0]
+
+
+def test_only_exact_counts_are_binned_on_the_scale_of_the_input(counts):
+    nearly = sparse.csr_matrix(counts - 1e-4 * (counts > 0)).astype(np.float32)
+    assert TokenValues.found_in(counts, "counts", "log1p_counts").is_log_scale(counts)
+    assert not TokenValues.found_in(counts, "counts", "log1p_counts").is_log_scale(nearly)
+    assert not TokenValues.found_in(counts, "counts", "log1p_cp10k").is_log_scale(counts)
+    assert not TokenValues.found_in(counts, "linear", "log1p_counts").is_log_scale(counts)
 
 
 def test_to_log(counts):

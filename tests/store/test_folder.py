@@ -21,7 +21,7 @@ from scipy import sparse
 
 from scanpy_sct.store import PartStore, base, folder, merge, open_layer, parts
 
-N_CELLS, N_GENES, N_BLOCKS = 103, 7, 4
+N_CELLS, N_GENES, N_BLOCKS = 61, 7, 4
 LAYERS = {"values": "sct", "bins": "sct_bins", "some": "sct_some"}
 FINGERPRINT = {"model": "tiny", "options": {"bags": "random", "rng": 0}, "genes": ["A", "B"]}
 
@@ -191,9 +191,9 @@ def test_the_object_stays_what_it_was(out):
 
 def test_rows_of_a_part_are_read_alone(out):
     store, rows = full_store(out), make_blocks()[1]
-    assert len(list(store.partial.glob("part-000001/values.*.npy"))) > 3
+    assert len(list(store.partial.glob("part-000001/values.*.npy"))) >= 3
     for name, array in make_arrays().items():
-        for start, stop in [(0, 0), (0, 1), (3, 9), (5, 5), (4, 5), (20, 99), (25, 3), (0, len(rows))]:
+        for start, stop in [(0, 0), (0, 1), (3, 9), (5, 5), (4, 5), (12, 99), (14, 3), (0, len(rows))]:
             same_matrix(store.read_part(1, [name], slice(start, stop))[name], array[rows][start:stop])
     with pytest.raises(ValueError, match="step"):
         store.read_part(1, ["values"], slice(None, None, 2))
@@ -221,17 +221,17 @@ def test_memory_is_that_of_a_window(out, monkeypatch, kind):
     # Imports take memory too.
     full_store(out).finish(make_object(dask_of(counts(), (13, N_GENES))), make_blocks(), LAYERS)
     shutil.rmtree(out)
-    n_cells, n_genes = 4000, 1000
+    n_cells, n_genes = 3000, 1000
     monkeypatch.setattr(parts, "SEGMENT_BYTES", 200_000)
     monkeypatch.setattr(merge, "CHUNK_BYTES", 200_000)
     monkeypatch.setattr(base, "CHUNK_BYTES", 200_000)
-    monkeypatch.setattr(base, "ROWS_AT_ONCE", 200)
+    monkeypatch.setattr(base, "ROWS_AT_ONCE", 100)
     blocks = make_blocks(n_cells, 8)
     convert = np.asarray if kind == "dense" else sparse.csr_matrix
     store = PartStore.open(out, {})
     for number, rows in enumerate(blocks):
         store.write_part(number, {"values": np.ones((len(rows), n_genes), dtype=np.float32)})
-    matrix = da.ones((n_cells, n_genes), chunks=(100, -1), dtype=np.float32).map_blocks(convert)
+    matrix = da.ones((n_cells, n_genes), chunks=(50, -1), dtype=np.float32).map_blocks(convert)
     tracemalloc.start()
     store.finish(make_object(matrix, n_cells, n_genes), blocks, {"values": "sct"})
     peak = tracemalloc.get_traced_memory()[1]
@@ -253,9 +253,17 @@ def test_parts_are_deleted_as_they_are_used_up(out, order):
     assert used[-1] == 0
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("kind", ["_DenseLayer", "_SparseLayer"])
-@pytest.mark.parametrize("call", [1, 9, 18])
+@pytest.mark.parametrize(
+    ("call", "kind", "after"),
+    [
+        (1, "_DenseLayer", True),
+        (1, "_SparseLayer", False),
+        (6, "_DenseLayer", False),
+        (6, "_SparseLayer", True),
+        (11, "_DenseLayer", True),
+        (11, "_SparseLayer", False),
+    ],
+)
 def test_a_merge_goes_on_where_it_was_interrupted(out, monkeypatch, call, kind, after):
     full_store(out)
     original, calls = getattr(merge, kind).write, []
@@ -360,8 +368,8 @@ def test_a_kill_leaves_whole_parts_only(out):
     store = PartStore.open(out, {"a": 1})
     assert [store.has_part(number) for number in range(2)] == [True, False]
     assert len(list(store.partial.glob(".part-000001.*"))) == 1
-    store.write_part(1, {"values": np.zeros((53, 7))})
-    blocks, leftovers = [np.arange(50), np.arange(50, 103)], []
+    store.write_part(1, {"values": np.zeros((11, 7))})
+    blocks, leftovers = [np.arange(50), np.arange(50, N_CELLS)], []
     store.finish(make_object(), blocks, {"values": "sct"}, lambda _: leftovers.extend(store.partial.glob(".part-*")))
     assert leftovers == []
     assert ad.read_zarr(out).layers["sct"].sum() == 50 * 7
@@ -511,6 +519,7 @@ def test_folders_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_a_disk_without_enough_space(out, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    monkeypatch.setattr(parts, "SEGMENT_BYTES", 2**30)
     PartStore.open(out, {}, n_bytes=900_000)
     with pytest.raises(OSError, match=r"needs about 2\.0 GB, of which 0\.0 GB are there; the disk has 0\.0") as error:
         PartStore.open(out, {}, n_bytes=2 * 10**9)
@@ -535,10 +544,10 @@ def wrong(case: str):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("repeated", "each of 103 rows once"),
-        ("missing", "each of 103 rows once"),
+        ("repeated", "each of 61 rows once"),
+        ("missing", "each of 61 rows once"),
         ("unsorted", "block 2 must increase"),
-        ("columns", r"'values' of part 0 has shape \(26, 6\), expected \(26, 7\)"),
+        ("columns", r"'values' of part 0 has shape \(16, 6\), expected \(16, 7\)"),
         ("mixed", "sparse in all parts or in none; part 1"),
         ("no part", r"lacks the parts \[3\]"),
     ],

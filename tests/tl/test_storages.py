@@ -23,7 +23,9 @@ def quiet(monkeypatch, small_blocks):
 def cells(pbmc):
     """200 cells of three samples in no order, the largest of which needs several blocks; GNLY is not measured."""
     rng = np.random.default_rng(0)
-    result = pbmc[rng.permutation(pbmc.n_obs)[:200], pbmc.var_names != "GNLY"].copy()
+    markers = [gene for genes in MARKERS.values() for gene in genes]
+    kept = (np.arange(pbmc.n_vars) % 3 == 0) | pbmc.var_names.isin(markers)
+    result = pbmc[rng.permutation(pbmc.n_obs)[:200], kept & (pbmc.var_names != "GNLY")].copy()
     result.obs["donor"] = pd.Categorical(
         rng.choice(["z", "b", "c"], 200, p=[0.6, 0.3, 0.1]), categories=["z", "b", "c"]
     )
@@ -52,6 +54,12 @@ def numbers(adata):
     return {name: np.asarray(values) for name, values in found.items()}
 
 
+# The three functions read in the same way, see tests/read: together they are run on every storage.
+@pytest.mark.parametrize(
+    "storage",
+    ["dense", "backed csr", "backed csc", "zarr csr", "zarr dense", "lazy h5ad dense", "dask csr", "dask dense"],
+    indirect=True,
+)
 def test_imputation(cells, pbmc, storage, compact_checkpoint):
     assert_same_as_in_memory("impute", cells, storage, compact_checkpoint, pbmc[:60])
 
@@ -61,8 +69,11 @@ def test_embedding(cells, pbmc, storage, compact_checkpoint):
     assert_same_as_in_memory("embed", cells, storage, compact_checkpoint, pbmc[:60])
 
 
-@pytest.mark.parametrize("storage", ["backed dense", "lazy h5ad", "dask csr"], indirect=True)
-@pytest.mark.parametrize("function", ["annotate", "markers"])
+@pytest.mark.parametrize(
+    ("function", "storage"),
+    [("annotate", "backed dense"), ("annotate", "lazy h5ad"), ("annotate", "dask csr"), ("markers", "backed csr")],
+    indirect=["storage"],
+)
 def test_annotation(cells, pbmc, function, storage, compact_checkpoint):
     assert_same_as_in_memory(function, cells, storage, compact_checkpoint, pbmc[:60])
 
@@ -94,7 +105,7 @@ def test_blocks_cross_chunks_and_samples(cells):
     assert max(len(np.unique(samples[block.rows])) for block in blocks) > 1
 
 
-@pytest.mark.parametrize("storage", ["backed csr", "lazy h5ad dense", "dask csr"], indirect=True)
+@pytest.mark.parametrize("storage", ["backed csr", "dask csr"], indirect=True)
 def test_a_released_network_reads_blocks(cells, storage, released_checkpoint):
     results = []
     for adata in (cells.copy(), storage(cells)):
@@ -106,7 +117,7 @@ def test_a_released_network_reads_blocks(cells, storage, released_checkpoint):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_bad_value_in_a_late_block_leaves_the_object_as_it_was(cells, pbmc, function, compact_checkpoint, tmp_path):
     bad = cells.copy()
-    bad.X[137, 5] = np.nan
+    bad.X.data[bad.X.indptr[137]] = np.nan
     bad.write_h5ad(tmp_path / "bad.h5ad")
     adata = ad.read_h5ad(tmp_path / "bad.h5ad", backed="r")
     before = str(adata)
@@ -174,7 +185,7 @@ def test_an_object_without_the_names_of_its_cells_is_refused(cells, compact_chec
         sct.tl.embed(adata, model=compact_checkpoint)
 
 
-@pytest.mark.parametrize("storage", ["csc", "backed csr", "lazy zarr", "dask csr"], indirect=True)
+@pytest.mark.parametrize("storage", ["backed csr", "dask csr"], indirect=True)
 def test_reports(cells, storage, compact_checkpoint):
     adata = storage(cells)
     report = sct.pp.check(adata, model=compact_checkpoint)
@@ -183,7 +194,7 @@ def test_reports(cells, storage, compact_checkpoint):
         assert getattr(report, name) == getattr(expected, name)
 
 
-@pytest.mark.parametrize("storage", ["backed csr", "lazy zarr"], indirect=True)
+@pytest.mark.parametrize("storage", ["lazy zarr"], indirect=True)
 def test_plots(cells, storage, compact_checkpoint):
     results = []
     for each in (storage(cells), cells.copy()):

@@ -51,8 +51,24 @@ def assert_same_weights(one, other, **tolerance):
         torch.testing.assert_close(sct.load_model(other).network.state_dict()[name], weight, msg=name, **tolerance)
 
 
-def test_makes_a_checkpoint_that_can_be_used(files, each_config, tmp_path, genes):
-    checkpoint = sct.load_model(run(files, each_config, tmp_path / "mine", genes, license="CC0"))
+@pytest.fixture(scope="module")
+def trained_before():
+    """Folders of checkpoints, by architecture."""
+    return {}
+
+
+@pytest.fixture
+def trained(files, each_config, genes, trained_before, tmp_path_factory):
+    """Folder of a checkpoint of `each_config`; tests only read it."""
+    kind = type(each_config.network)
+    if kind not in trained_before:
+        folder = tmp_path_factory.mktemp("trained") / "mine"
+        trained_before[kind] = run(files, each_config, folder, genes, license="CC0")
+    return trained_before[kind]
+
+
+def test_makes_a_checkpoint_that_can_be_used(files, each_config, trained, genes):
+    checkpoint = sct.load_model(trained)
     expected = each_config.network
     if isinstance(expected, CompactConfig):
         expected = replace(expected, bag_correction=True)
@@ -67,13 +83,13 @@ def test_makes_a_checkpoint_that_can_be_used(files, each_config, tmp_path, genes
     assert np.isfinite(adata.obsm["X_sct"]).all()
 
 
-def test_the_card_has_data_and_settings(files, config, tmp_path, genes):
-    card = (run(files, config, tmp_path / "mine", genes, license="CC0") / "README.md").read_text(encoding="utf-8")
+def test_the_card_has_data_and_settings(trained):
+    card = (trained / "README.md").read_text(encoding="utf-8")
     assert "160 cells or spots of 2 data sets" in card
     assert "- file1: 80 cells, 100 genes" in card
     assert "- learning_rate: 0.002" in card
     assert "The weights: CC0" in card
-    last = log_of(tmp_path / "mine").iloc[-1]
+    last = log_of(trained).iloc[-1]
     assert f"the average precision on held-out cells was {last['auprc_network']:.4f}" in card
 
 
@@ -101,18 +117,17 @@ def test_genes_of_the_released_architecture_are_ordered_and_padded(files, config
     assert similarity(start.genes[:117]) > similarity(given.genes) + 0.1
 
 
-def test_log_has_the_network_beside_baselines(files, each_config, tmp_path, genes):
-    run(files, each_config, tmp_path / "mine", genes)
-    log = log_of(tmp_path / "mine")
+def test_log_has_the_network_beside_baselines(trained):
+    log = log_of(trained)
     assert list(log["step"]) == [2, 4, 6]
     variants = {"network", "ablated", "alone", "gene_constant", "bag_mean", "knn"}
     assert {f"auprc_{name}" for name in variants} <= set(log)
     assert log.filter(like="auprc").notna().all(axis=None)
-    assert (tmp_path / "mine.training" / "log.csv").read_text().count("step") == 1
+    assert (trained.with_name("mine.training") / "log.csv").read_text().count("step") == 1
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(files, each_config, tmp_path, genes, monkeypatch):
-    config = replace(each_config, ema_decay=0.5, steps=4)
+def test_interrupted_and_resumed_equals_uninterrupted(files, released_config, tmp_path, genes, monkeypatch):
+    config = replace(released_config, ema_decay=0.5, steps=4)
     run(files, config, tmp_path / "whole", genes)
     real = loop.Pretraining._step
 
@@ -137,12 +152,12 @@ def assert_same_log(one, other):
 
 
 def test_killed_and_resumed_equals_uninterrupted(files, config, tmp_path, genes, run_in_processes):
-    """The process is killed by the operating system while it trains, and started again."""
-    config = replace(config, ema_decay=0.5, steps=9, report_every=3)
+    """The process is killed by the operating system while it trains, and started again; a compact network this time."""
+    config = replace(config, ema_decay=0.5, report_every=2)
     run(files, config, tmp_path / "whole", genes)
     call = {"data": files, "config": config, "output": tmp_path / "parts", "vocabulary": genes, "device": "cpu"}
-    assert run_in_processes([call], killed_at=7) == [-signal.SIGKILL]
-    assert list(log_of(tmp_path / "parts")["step"]) == [3, 6]
+    assert run_in_processes([call], killed_at=5) == [-signal.SIGKILL]
+    assert list(log_of(tmp_path / "parts")["step"]) == [2, 4]
     assert not (tmp_path / "parts").exists()
     run(files, config, tmp_path / "parts", genes)
     assert_same_weights(tmp_path / "whole", tmp_path / "parts", atol=0, rtol=0)
@@ -172,7 +187,7 @@ def test_a_full_disk_is_named_and_training_continues(files, config, tmp_path, ge
 
 def test_two_processes_do_what_one_does(files, config, released_config, tmp_path, genes, run_in_processes):
     both = {"compact": config, "released": released_config}
-    configs = {name: replace(each, bags_per_step=2, steps=4, report_every=4) for name, each in both.items()}
+    configs = {name: replace(each, bags_per_step=2, steps=3, report_every=3) for name, each in both.items()}
     calls = []
     for name, each in configs.items():
         run(files, each, tmp_path / f"{name}-one", genes)
