@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
+from scanpy_sct.read.joined import find_lacking
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 
@@ -51,6 +54,31 @@ def test_another_column_than_the_samples(joined):
     joined.obs["donor"] = np.resize(["d1", "d2"], 240)
     joined.obs["protocol"] = np.where(np.arange(240) < 80, "v2", "v3")
     assert "pass library_key='protocol'" in findings(joined, library_key="donor")
+
+
+@pytest.mark.parametrize("n_values", [100, 101])
+def test_a_column_of_too_many_values_is_passed_over(joined, n_values):
+    values = np.arange(240)
+    values[n_values - 1 :] = 999  # the last cells, all of which lack genes
+    joined.obs["protocol"] = values.astype(str)
+    assert ("library_key='protocol'" in findings(joined)) == (n_values == 100)
+
+
+def test_a_column_with_missing_values_is_passed_over(joined):
+    joined.obs["protocol"] = [None] * 40 + ["v2"] * 40 + ["v3"] * 160
+    assert "names start or end alike" in findings(joined)
+
+
+@pytest.mark.parametrize("n_samples", [5, 6])
+def test_the_samples_that_lack_genes_are_named(n_samples):
+    lacking = np.zeros((n_samples + 1, 8), dtype=bool)
+    lacking[1:, :3] = True
+    names = [f"s{number}" for number in range(n_samples + 1)]
+    found = find_lacking(SimpleNamespace(lacking=lambda _: lacking), np.arange(n_samples + 1), names)
+    assert "'s1' (3), 's2' (3), 's3' (3), 's4' (3), 's5' (3)" in found.finding
+    assert ("and 1 more." in found.finding) == (n_samples == 6)
+    assert "s0" not in found.finding
+    assert found.partly.tolist() == [True] * 3 + [False] * 5
 
 
 def test_columns_that_cannot_divide_the_cells_are_passed_over(joined):

@@ -123,6 +123,35 @@ def test_how_many_genes_a_sample_must_lack(n_genes, n_lacking, is_found):
     assert found == ([0] if is_found else [])
 
 
+@pytest.mark.parametrize(
+    ("n_here", "n_others", "is_found"), [(40, 20, True), (40, 19, False), (5, 40, True), (4, 40, False)]
+)
+def test_how_many_cells_are_compared(n_here, n_others, is_found):
+    counts = np.random.default_rng(0).poisson(4, (n_here + n_others, 60))
+    counts[:n_here, :20] = 0
+    samples = np.repeat([0, 1], [n_here, n_others])
+    assert LackingTest(sparse.csr_matrix(counts), gene_ids()[:60]).samples_that_lack(samples) == (
+        [0] if is_found else []
+    )
+
+
+def test_a_gene_must_be_expected_in_five_cells():
+    """A sample of 100 cells beside one of 1,000, of which the first is half as deep in the second case."""
+    n_cells = np.array([1000, 100])
+    of_others = np.array([40, 60, 130, *[600] * 20])
+    rate = -np.log1p(-0.6)
+    for depth, expected in ((1, [False, True, True]), (0.5, [False, False, True])):
+        here = np.array([0, 0, 0, *[round(-100 * np.expm1(-rate * depth))] * 20])
+        found = lacking_genes(n_cells, np.array([of_others, here]), [1])
+        assert found[1, :3].tolist() == expected
+        assert found.sum() == sum(expected)
+
+
+def test_at_most_eight_kinds():
+    counts = np.random.default_rng(0).poisson(1, (500, 40))
+    assert len(np.unique(kinds_of_cells(sparse.csr_matrix(counts)))) == 8
+
+
 def test_a_gene_that_two_of_three_samples_lack():
     counts, _ = simulated(n_cells=600)
     sample = np.arange(600) % 3
@@ -172,11 +201,11 @@ def test_two_kinds_of_few_cells():
 
 
 def test_relative_depth_comes_from_genes_that_both_detect_often():
-    others = np.array([10, 10, 500, 600, 700, 0])
+    others = np.array([10, 10, 500, 600, 700, 0, 0, 0, 0])
     # Half as deep where genes are detected often, and something else in rare genes and in those of one side only.
     rate = -np.log1p(-others / 1000) / 2
     here = np.rint(1000 * -np.expm1(-rate)).astype(int)
-    here[:2], here[5] = 200, 300
+    here[:2], here[5:] = 200, 300
     assert _relative_depth(here, 1000, others, 1000) == pytest.approx(0.5, abs=0.01)
     assert _relative_depth(here * 0, 1000, others, 1000) == 0
 

@@ -73,6 +73,13 @@ def test_explicit_zeros_duplicates_and_order_are_tidied_in_a_copy():
         np.testing.assert_array_equal(now, then)
 
 
+def test_duplicates_alone_and_zeros_alone_are_tidied():
+    twice = sparse.csr_matrix((np.ones(3, dtype=np.float32), [1, 1, 2], [0, 3]), shape=(1, 4))
+    check(read_matrix(ad.AnnData(twice)), [[0, 2, 1, 0]])
+    zeros = sparse.csr_matrix((np.array([0, 1], dtype=np.float32), [1, 2], [0, 2]), shape=(1, 4))
+    check(read_matrix(ad.AnnData(zeros)), [[0, 0, 1, 0]])
+
+
 def test_layers():
     adata = ad.AnnData(COUNTS, layers={"double": COUNTS * 2})
     check(read_matrix(adata, "double"), COUNTS * 2)

@@ -90,6 +90,15 @@ def test_decimal_numbers_and_names_of_cells_are_no_samples(adata):
     assert "library_key='run'" in missed_samples(adata, None)
 
 
+def test_few_cells_at_one_place_are_no_sign_of_samples():
+    cells = ad.AnnData(np.ones((20, 2), dtype=np.float32))
+    places = np.arange(40.0).reshape(20, 2)
+    places[:2] = 7  # a tenth
+    assert missed_samples(cells, places) == ""
+    places[:3] = 7
+    assert "3 cells lie exactly where another does" in missed_samples(cells, places)
+
+
 def test_cells_at_one_place_are_noticed(adata):
     assert missed_samples(adata, np.array([[0.0, 1], [1, 0], [1, 1]])) == ""
     found = missed_samples(adata, np.zeros((3, 2)))

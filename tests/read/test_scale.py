@@ -10,6 +10,7 @@ from scanpy_sct.read.scale import (
     TokenValues,
     count_units,
     counts_unit,
+    holds_counts,
     row_ratios,
     sample_rows,
     sampled_rows,
@@ -89,6 +90,22 @@ def test_the_smallest_count_of_a_cell_is_found_up_to_three():
     values = np.array([[1, 2, 5, 30], [2, 3, 5, 0], [3, 4, 5, 7], [4, 5, 6, 7], [0, 0, 0, 0]]) * 0.37
     values = sparse.csr_matrix(np.vstack([values, [[1, 2.02, 3, 0], [1, 2.2, 3, 0]]]))
     assert smallest_counts(values, row_ratios(values)).tolist() == [1, 2, 3, 0, 0, 1, 0]
+
+
+def test_which_values_can_be_converted_to_counts(counts):
+    amounts = with_other_values(counts)
+    assert holds_counts(to_log(counts, "counts"), "counts")
+    assert holds_counts(to_log(normalised(counts), "linear"), "linear")
+    assert holds_counts(logged(normalised(counts), 2), "log")
+    assert not holds_counts(to_log(amounts, "linear"), "linear")
+    assert not holds_counts(logged(amounts), "log")
+
+
+def with_other_values(counts):
+    """Amounts that are no multiples of a unit."""
+    amounts = counts.copy()
+    amounts.data = np.random.default_rng(1).gamma(2.0, 1.0, counts.nnz).astype(np.float32)
+    return amounts
 
 
 def test_only_exact_counts_are_binned_on_the_scale_of_the_input(counts):

@@ -188,6 +188,13 @@ def test_what_cannot_be_read_by_rows_is_loaded_with_the_way_out(make, tmp_path, 
     assert expected in caplog.text
 
 
+@pytest.mark.parametrize("n_cells", [19_999, 20_000])
+def test_loading_a_large_matrix_is_worth_a_warning(n_cells, caplog):
+    da = pytest.importorskip("dask.array")
+    open_stored(da.ones((n_cells, 1), chunks=(-1, 1), dtype=np.float32), "adata.X")
+    assert ("all 20,000 cells are loaded" in caplog.text) == (n_cells == 20_000)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
 def test_bad_values_are_found_when_they_are_read_and_their_rows_named(bad):
     da = pytest.importorskip("dask.array")

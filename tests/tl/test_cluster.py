@@ -16,7 +16,8 @@ HOW = {"library_key": "sample", "rng": 3, "precision": "float32"}
 @pytest.fixture
 def cells(pbmc):
     """Cells of two samples in turn, so that blocks are scattered over the object."""
-    cells = ad.AnnData(pbmc.X[:120].copy(), var=pbmc.var[[]].copy())
+    kept = (np.arange(pbmc.n_vars) % 4 == 0) | pbmc.var_names.isin(["CD79A", "CD79B", "NKG7", "GNLY"])
+    cells = ad.AnnData(pbmc.X[:120, kept].copy(), var=pbmc.var.loc[kept, []].copy())
     cells.obs["sample"] = np.tile(["a", "b"], 60)
     return cells
 

@@ -19,7 +19,7 @@ HOW = {"library_key": "sample", "rng": 3}
 
 @pytest.fixture
 def cells(pbmc):
-    cells = ad.AnnData(sparse.csr_matrix(pbmc.X[:120]), var=pbmc.var[[]].copy())
+    cells = ad.AnnData(sparse.csr_matrix(pbmc.X[:120, ::4]), var=pbmc.var[[]].iloc[::4].copy())
     cells.obs["sample"] = np.tile(["a", "b"], 60)
     cells.layers["other"] = cells.X.copy()
     cells.uns["note"] = {"kept": 1}
