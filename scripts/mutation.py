@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("package", help="part of scanpy_sct, such as plan")
     parser.add_argument("--modules", nargs="+", help="modules of the package; by default all")
     parser.add_argument("--sample", type=int, help="number of changes, drawn at random; by default all")
+    parser.add_argument("--seed", type=int, default=0, help="another one draws other changes")
     parser.add_argument("--seconds", type=int, default=300, help="time limit of the tests of one change")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -167,7 +168,8 @@ def main() -> None:
     modules = options.modules or [path.stem for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
     changes = [change for module in modules for change in changes_of(folder / f"{module}.py")]
     if options.sample is not None and options.sample < len(changes):
-        changes = [changes[number] for number in sorted(random.Random(0).sample(range(len(changes)), options.sample))]
+        drawn = random.Random(options.seed).sample(range(len(changes)), options.sample)
+        changes = [changes[number] for number in sorted(drawn)]
     first = unchanged(folder / f"{modules[0]}.py")
     if is_killed(first, options.package, tests_of(options.package, first.module), options.seconds):
         sys.exit(f"The tests of {options.package}/ fail without any change, or take more than {options.seconds} s.")
