@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.checks import ScaleCheck
+from scanpy_sct.read.checks import ScaleCheck, check_not_empty
 
 
 def matrix(*rows):
@@ -28,3 +28,13 @@ def test_values_of_another_scale_are_named(scale, bad, message):
     assert ScaleCheck("adata.X", scale).check(possible, None) is possible
     not_genes = np.array([True, False])
     assert ScaleCheck("adata.X", scale, not_genes=not_genes).check(cells, None) is cells
+
+
+def test_empty_cells_are_counted():
+    check_not_empty(matrix([0, 1]), "adata.X", 1)
+    with pytest.raises(ValueError, match=r"all 2 x 3 are zero\. Pass the layer"):
+        check_not_empty(matrix([0, 0, 0], [0, 0, 0]), "adata.X", 2)
+    with pytest.raises(
+        ValueError, match=r"all 2 x 3 are zero, in cells drawn from 5,000\. Pass the layer .* `reference_layer=`"
+    ):
+        check_not_empty(matrix([0, 0, 0], [0, 0, 0]), "reference.X", 5000, "reference_layer")

@@ -142,6 +142,11 @@ def test_cells_of_one_value_each_may_be_logarithms():
     assert scale_of((COUNTS > 0) * RNG.uniform(0.5, 1, (N_CELLS, 1))) == ("log", False)
 
 
+def test_multiples_of_a_unit_may_be_rounded():
+    values = 0.9 * COUNTS * np.random.default_rng(5).uniform(0.995, 1.005, COUNTS.shape)
+    assert scale_of(values) == ("linear", False)
+
+
 def test_values_that_hardly_differ_in_a_cell_are_no_multiples_of_a_unit():
     values = (COUNTS > 0) * RNG.uniform(1, 1.01, COUNTS.shape)
     values[:, ::40] *= 1.37

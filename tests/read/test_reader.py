@@ -315,6 +315,9 @@ def test_min_genes(adata):
     with pytest.raises(ValueError, match=r"Only 40 of 40 names.*at least 50 are needed"):
         read(few)
     assert read(few, min_genes=40).measured.sum() == 40
+    assert CellReader(adata[:, :50].copy(), VOCABULARY, "log1p_counts").measured.sum() == 50
+    with pytest.raises(ValueError, match="at least 50 are needed"):
+        CellReader(adata[:, :49].copy(), VOCABULARY, "log1p_counts")
 
 
 def test_wrong_arguments(adata):
