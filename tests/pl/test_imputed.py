@@ -26,13 +26,31 @@ def test_observed_beside_imputed(imputed, basis):
     axes = sct.pl.imputed(imputed, ["LYZ", "CD79B"], basis=basis, **({"sort_order": False} if basis else {}))
     assert axes.shape == (2, 2)
     titles = [[ax.get_title() for ax in row] for row in axes]
-    assert titles == [["LYZ, observed", "LYZ, imputed"], ["CD79B, not measured", "CD79B, imputed"]]
+    recovery = f"(recovery {imputed.var['sct_recovery']['LYZ']:.2f})"
+    assert titles[0] == ["LYZ, observed", f"LYZ, imputed\n{recovery}"]
+    assert titles[1] == ["CD79B, not measured", "CD79B, imputed\n(no recovery known)"]
     column = imputed.var_names.get_loc("LYZ")
     np.testing.assert_allclose(np.sort(shown(axes[0, 0])), np.sort(imputed.X[:, column].toarray().ravel()))
     np.testing.assert_allclose(np.sort(shown(axes[0, 1])), np.sort(imputed.layers["sct"][:, column]))
     np.testing.assert_allclose(np.sort(shown(axes[1, 1])), np.sort(imputed.obsm["sct_unmeasured"]["CD79B"]))
     points = np.asarray(axes[0, 0].collections[0].get_offsets())
     np.testing.assert_allclose(points, imputed.obsm["X_umap" if basis else "spatial"])
+
+
+def test_one_scale_for_both_panels_and_its_unit(imputed):
+    for shared in (False, True):
+        left, right = sct.pl.imputed(imputed, "LYZ", shared_scale=shared)[0]
+        limits = [ax.collections[0].get_clim() for ax in (left, right)]
+        assert (limits[0] == limits[1]) == shared
+        others = [ax.get_ylabel() for ax in left.figure.axes if ax not in (left, right)]
+        assert others == ["expression, log scale"] * 2
+
+
+def test_the_trust_of_genes_from_a_reference_is_in_the_title(pbmc):
+    adata = pbmc[:60, pbmc.var_names != "CD79B"].copy()
+    sct.tl.impute(adata, "CD79B", reference=pbmc[60:].copy())
+    title = sct.pl.imputed(adata, "CD79B")[0, 1].get_title()
+    assert title == f"CD79B, imputed\n(trust {adata.uns['sct']['unmeasured'].loc['CD79B', 'trust']:.2f}, estimated)"
 
 
 def test_cells_without_coordinates_are_not_drawn(imputed):

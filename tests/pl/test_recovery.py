@@ -37,9 +37,14 @@ def names(ax):
 def test_each_gene_is_a_point(imputed):
     ax = sct.pl.recovery(imputed)
     known = imputed.var["sct_recovery"].notna().to_numpy()
-    points = np.asarray(ax.collections[0].get_offsets())
+    bands = [np.asarray(points.get_offsets()) for points in ax.collections[:3]]
     expected = np.stack([(imputed.X > 0).mean(0)[known], imputed.var["sct_recovery"][known]], axis=1)
-    np.testing.assert_allclose(points, expected)
+    points = np.concatenate(bands)
+    np.testing.assert_allclose(points[np.argsort(points[:, 1])], expected[np.argsort(expected[:, 1])])
+    assert bands[0][:, 1].min() >= 0.3 > bands[1][:, 1].max()
+    assert bands[1][:, 1].min() >= 0.1 > bands[2][:, 1].max()
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[0] == f"trusted: {(imputed.var['sct_recovery'] >= 0.3).sum()} genes"
     assert ax.lines[0].get_ydata()[0] == pytest.approx(imputed.var["sct_recovery"].median())
 
 

@@ -28,6 +28,7 @@ def imputed(
     *,
     key: str = "sct",
     basis: str | None = None,
+    shared_scale: bool = False,
     cmap: Any = "viridis",
     size: float | None = None,
     figsize: tuple[float, float] | None = None,
@@ -37,7 +38,8 @@ def imputed(
 ) -> np.ndarray:
     """Plot observed beside imputed expression, on tissue or on an embedding; one row per gene.
 
-    Every panel has its own colour scale, since imputed values are expectations, which vary less than observed ones.
+    Titles give the recovery of each gene (for an unmeasured one the trust, if it was imputed with a reference). Every
+    panel has its own colour scale, since imputed values are expectations, which vary less than observed ones.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def imputed(
         Field of `.obsm` with two coordinates, with or without `X_`. `"spatial"` is plotted by
         :func:`squidpy.pl.spatial_scatter`, all others by :func:`scanpy.pl.embedding`. `None`: `"spatial"` if it exists,
         else `"umap"`.
+    shared_scale
+        Use one colour scale for both panels of a gene, that of the observed values.
     cmap
         Colour map of matplotlib.
     size
@@ -92,19 +96,44 @@ def imputed(
     shown = np.isfinite(coordinates).all(axis=1)
     points = AnnData(obs=pd.DataFrame(index=adata.obs_names[shown]), obsm={field: coordinates[shown]})
     axes = _make_axes(axes, points.obsm[field], results.n_vars, figsize)
-    style = {"cmap": cmap, "size": size, **kwargs}
+    style = {"cmap": cmap, "size": size, "unit": _unit(adata, key), **kwargs}
     for number, (gene, column) in enumerate(zip(results.var_names, columns, strict=True)):
         left, right = axes[number]
+        values, title = results.X[shown, number], _title(results.var.iloc[number])
         if column < 0:
             _draw(points, field, None, left, title=f"{gene}, not measured", **style)
-        else:
-            _draw(points, field, observed[shown, number], left, title=f"{gene}, observed", **style)
-        _draw(points, field, results.X[shown, number], right, title=f"{gene}, imputed", **style)
+            _draw(points, field, values, right, title=title, **style)
+            continue
+        measured = observed[shown, number]
+        _draw(points, field, measured, left, title=f"{gene}, observed", **style)
+        _draw(points, field, values, right, title=title, of_scale=measured if shared_scale else None, **style)
     if size is None and field == "spatial":
         _fit_points(axes, points.obsm[field])
     if show:
         plt.show()
     return axes
+
+
+def _title(gene: pd.Series) -> str:
+    """Say how well a gene is known to be imputed; ``gene`` is a row of `.var` of :func:`scanpy_sct.get.imputed`."""
+    if np.isfinite(gene["recovery"]):
+        known = f"recovery {gene['recovery']:.2f}"
+    elif np.isfinite(gene["trust"]):
+        known = f"trust {gene['trust']:.2f}, estimated"
+    else:
+        known = "no recovery known"
+    return f"{gene.name}, imputed\n({known})"
+
+
+def _unit(adata: AnnData, key: str) -> str:
+    """Name the scale of a result."""
+    record = adata.uns.get(key, {})
+    values = record.get("params", {}).get("values", "auto")
+    if values == "counts":
+        return "counts"
+    if values == "lognorm":
+        return "log(1 + counts per 10,000)"
+    return "log(1 + count)" if record.get("scale") == "counts" else "expression, log scale"
 
 
 def _find_basis(adata: AnnData, basis: str | None) -> str:
@@ -147,15 +176,27 @@ def _make_axes(
 
 
 def _draw(
-    points: AnnData, field: str, values: np.ndarray | None, ax: Axes, *, title: str, cmap: Any, size: Any, **kwargs: Any
+    points: AnnData,
+    field: str,
+    values: np.ndarray | None,
+    ax: Axes,
+    *,
+    title: str,
+    cmap: Any,
+    size: Any,
+    unit: str,
+    of_scale: np.ndarray | None = None,
+    **kwargs: Any,
 ) -> None:
-    """Plot one panel; grey points if there are no values."""
+    """Plot one panel; grey points if there are no values. The colour scale is that of ``of_scale`` or the values."""
     from matplotlib.colors import Normalize
 
+    before = list(ax.figure.axes)
     if values is not None:
         points.obs["value"] = np.asarray(values, dtype=np.float32)
-        low, high = float(np.min(values)), float(np.percentile(values, HIGHEST_SHOWN))
-        high = high if high > low else float(np.max(values))
+        shown = values if of_scale is None else of_scale
+        low, high = float(np.min(shown)), float(np.percentile(shown, HIGHEST_SHOWN))
+        high = high if high > low else float(np.max(shown))
         kwargs = {"norm": Normalize(low, high if high > low else low + 1), "cmap": cmap, **kwargs}
     color = None if values is None else "value"
     if field == "spatial":
@@ -166,12 +207,16 @@ def _draw(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No data for colormapping")  # squidpy warns about points without values
             sq.pl.spatial_scatter(points, color=color, ax=ax, size=size, title=title, **kwargs)
-        return
-    import scanpy as sc
+    else:
+        import scanpy as sc
 
-    size = min(60_000 / points.n_obs, 40) if size is None else size
-    sc.pl.embedding(points, field.removeprefix("X_"), color=color, ax=ax, size=size, show=False, title=title, **kwargs)
-    ax.set_title(title)
+        size = min(60_000 / points.n_obs, 40) if size is None else size
+        basis = field.removeprefix("X_")
+        sc.pl.embedding(points, basis, color=color, ax=ax, size=size, show=False, title=title, **kwargs)
+        ax.set_title(title)
+    for colorbar in ax.figure.axes:
+        if colorbar not in before:
+            colorbar.set_ylabel(unit)
 
 
 def _fit_points(axes: np.ndarray, coordinates: np.ndarray) -> None:
