@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.found_scale import MAX_STEPS, _are_fractions, _to_integers, find_scale, read_scale
+from scanpy_sct.read.found_scale import (
+    MAX_STEPS,
+    _are_fractions,
+    _are_mostly_integers,
+    _to_integers,
+    find_scale,
+    read_scale,
+)
 
 N_CELLS, N_GENES = 200, 400
 
@@ -136,6 +143,8 @@ def test_corrected_counts_of_few_cells_are_amounts_by_their_integers():
         found = read_scale(as_matrix(values))
         assert found.scale == "linear"
         assert "most are integers" in found.finding
+    assert _are_mostly_integers(np.array([1.5, 1.5, 1.7, 2, 3]))  # a half is neither
+    assert not _are_mostly_integers(np.array([1, 1, 1.7, 1.8, 2, 0.5]))
 
 
 def test_cells_of_one_value_each_may_be_logarithms():

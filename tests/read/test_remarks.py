@@ -66,6 +66,15 @@ def test_smoothed_values_have_hardly_any_zeros(zeros, is_remarked):
     assert bool(found(values)) == is_remarked
 
 
+@pytest.mark.parametrize(("n_zeros", "is_remarked"), [(60, True), (61, False)])
+def test_two_percent_of_zeros_are_hardly_any(n_zeros, is_remarked):
+    values = np.random.default_rng(0).gamma(20, 1, (50, 60))
+    order = np.random.default_rng(1).permutation(3000)
+    values.ravel()[order[:n_zeros]] = 0
+    values.ravel()[order[-100:]] = 0.1
+    assert bool(found(values, "linear")) == is_remarked
+
+
 def test_smoothed_values_are_small_beside_the_others_of_their_cell():
     assert "smoothing" in found(100 * smoothed(COUNTS), "linear")[0]
     values = np.random.default_rng(0).gamma(20, 1, (150, 60))

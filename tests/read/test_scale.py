@@ -16,6 +16,7 @@ from scanpy_sct.read.scale import (
     sampled_rows,
     smallest_counts,
     to_log,
+    were_counts,
 )
 
 
@@ -90,6 +91,19 @@ def test_the_smallest_count_of_a_cell_is_found_up_to_three():
     values = np.array([[1, 2, 5, 30], [2, 3, 5, 0], [3, 4, 5, 7], [4, 5, 6, 7], [0, 0, 0, 0]]) * 0.37
     values = sparse.csr_matrix(np.vstack([values, [[1, 2.02, 3, 0], [1, 2.2, 3, 0]]]))
     assert smallest_counts(values, row_ratios(values)).tolist() == [1, 2, 3, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("n_others", "is_enough"), [(1, True), (2, False)])
+def test_nearly_all_cells_must_hold_multiples(n_others, is_enough):
+    values = np.tile([1.0, 2, 3, 4], (20, 1))
+    values[:n_others] = [1, 1.3, 1.7, 2.4]
+    assert were_counts(sparse.csr_matrix(values)) == is_enough
+
+
+def test_the_unit_of_a_cell_without_ones():
+    counts = sparse.csr_matrix(np.array([[2, 3, 5, 7], [1, 2, 0, 4], [0, 0, 0, 0]], dtype=np.float64))
+    log = (counts * 0.5).log1p()
+    np.testing.assert_allclose(count_units(log, "log"), [0.5, 0.5, 1])
 
 
 def test_which_values_can_be_converted_to_counts(counts):

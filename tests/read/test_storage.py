@@ -32,6 +32,7 @@ ROWS = {
     "run": np.arange(30, 90),
     "unsorted": np.array([119, 0, 5, 6, 7, 80]),
     "twice": np.array([3, 3, 118, 3]),
+    "twice in order": np.array([3, 3, 5]),
     "one": np.array([64]),
     "none": np.array([], dtype=int),
     "permuted": RNG.permutation(120),
@@ -46,6 +47,7 @@ def test_rows_in_any_order_also_in_another_process(stored):
         assert type(found) is sparse.csr_matrix
         assert found.dtype == np.float32
         assert found.has_canonical_format
+        assert found.shape == (120 if rows is None else len(rows), 130)
         expected = VALUES if rows is None else VALUES[rows]
         np.testing.assert_array_equal(found[:, :30].toarray(), expected, err_msg=name)
     # What is sent to another process holds neither the matrix nor an open file.

@@ -131,7 +131,7 @@ def lacking_genes(n_cells: np.ndarray, detected: np.ndarray, samples: list[int])
         others = detected > 0
         others[sample] = False
         n_others = (others * n_cells[:, None]).sum(axis=0)
-        rates = _rates(detected.sum(axis=0) - detected[sample], np.maximum(n_others, 1))
+        rates = _rates(detected.sum(axis=0) - detected[sample], n_others)
         depth = _relative_depth(detected[sample], n_cells[sample], detected.sum(axis=0) - detected[sample], n_others)
         lacking[sample] = (detected[sample] == 0) & (n_cells[sample] * depth * rates >= EXPECTED_ONCE_FOUND)
     return lacking
@@ -161,14 +161,15 @@ def count_all(parts: Iterable[tuple[sparse.csr_matrix, np.ndarray]]) -> Counts:
 
 def _rates(detected: np.ndarray, n_cells: np.ndarray | int) -> np.ndarray:
     """Return the mean of a Poisson count that is detected in so many cells, (n_genes,)."""
-    return -np.log1p(-np.minimum(detected / n_cells, 1 - 0.5 / np.maximum(n_cells, 1)))
+    n_cells = np.maximum(n_cells, 1)
+    return -np.log1p(-np.minimum(detected / n_cells, 1 - 0.5 / n_cells))
 
 
 def _relative_depth(
     detected: np.ndarray, n_cells: int, detected_by_others: np.ndarray, n_others: np.ndarray | int
 ) -> float:
     """Return how deep a sample is compared with others: median ratio of the rates of genes that both detect often."""
-    rates, of_others = _rates(detected, n_cells), _rates(detected_by_others, np.maximum(n_others, 1))
+    rates, of_others = _rates(detected, n_cells), _rates(detected_by_others, n_others)
     both = (detected > 0) & (of_others > 0)
     if not both.any():
         return 0.0

@@ -22,8 +22,8 @@ MAX_ZEROS = 0.02
 """Fraction of zeros, at most, of values that were smoothed."""
 SMALL = 0.02
 """Values that are this small a part of the median are smaller than any count, if there are hardly zeros."""
-UNIT_SPREAD = (0.9, 1.1)
-"""Standard deviation of genes that were scaled to one, in the cells that are looked at."""
+UNIT_SPREAD_WITHIN = 0.1
+"""Difference from one of the standard deviation of genes that were scaled to one, in the cells that are looked at."""
 MIN_MISSING_TWOS = 20
 """Cells and genes with a count of two or more that are expected, where there are none in values that were binarised."""
 
@@ -77,8 +77,8 @@ def _scaled(sample: sparse.csr_matrix, source: str) -> str:
     if np.median(highest) == highest.max() and not are_integers(sample.data):
         return f"Most genes of {source} have the same largest value, {highest.max():.4g}, as after scaling: {remedy}."
     variance = values.power(2).mean(axis=0).A1 - values.mean(axis=0).A1 ** 2
-    low, high = np.quantile(np.sqrt(np.maximum(variance, 0)), [0.05, 0.95])
-    if UNIT_SPREAD[0] <= low and high <= UNIT_SPREAD[1]:
+    spread = np.quantile(np.sqrt(np.maximum(variance, 0)), [0.05, 0.95])
+    if np.abs(spread - 1).max() <= UNIT_SPREAD_WITHIN:
         return f"All genes of {source} have a standard deviation of one, as after `scanpy.pp.scale`: {remedy}."
     return ""
 
