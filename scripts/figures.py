@@ -18,6 +18,11 @@ METHODS = {
     "knn_poisson": ("#000000", "v"),
 }
 WITHOUT = {"ablated": ("without attention among cells", "x"), "uncorrected": ("without bag correction", "+")}
+SCALED = {
+    "impute": ("impute 12,333 genes", ("#D55E00", "o")),
+    "impute_panel": ("impute a panel of 500", ("#0072B2", "s")),
+    "embed": ("embed", ("#009E73", "^")),
+}
 COMPARED = ("gene_mean", "poisson_bag", "alra", "scvi", "knn_poisson", "magic", "svd", "sct_network", "sct")
 """Methods of the figure of masked entries, from the bottom."""
 PANELS = {300: "panel_300", 1000: "panel_1000", 5000: "panel_5000"}
@@ -73,6 +78,27 @@ def draw_entries(imputation: pd.DataFrame, file: Path) -> None:
         axis.set_xlabel("average precision")
         axis.grid(axis="x", color="0.9")
         axis.set_yticks(range(len(COMPARED)), COMPARED)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+def draw_scale(rows: list[dict], file: Path) -> None:
+    """Draw time per cell and peak memory against the number of cells, one line a function."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    table = pd.DataFrame(rows)
+    table = table[~table["on_cluster"]].sort_values("cells")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharex=True)
+    for axis, column, label in zip(
+        axes, ("ms_per_cell", "peak_mib"), ("milliseconds a cell", "peak memory, MiB"), strict=True
+    ):
+        for what, (name, style) in SCALED.items():
+            line(axis, table[table["what"] == what].set_index("cells")[column], name, style)
+        axis.set(xscale="log", xlabel="cells", ylabel=label, ylim=(0, None))
+    axes[0].legend(frameon=False)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 

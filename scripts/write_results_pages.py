@@ -10,11 +10,13 @@ ablations.py, whitening.py, bags.py and depth.py that was run.
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 from conclusions import TRUSTED, of_imputation, of_losses, of_recovery
 from experiments_page import experiments_page
-from figures import draw_entries, draw_panels
-from page_parts import ENTRIES, GENES, IMAGES, ROOT, THINNED, folded, require, tables, when
+from figures import draw_entries, draw_panels, draw_scale
+from page_parts import ENTRIES, GENES, IMAGES, RESULTS, ROOT, THINNED, folded, require, tables, when
 
 RESULTS_PAGE = """\
 # How good is it?
@@ -119,6 +121,9 @@ def main() -> None:
     write("results", results_page(require("imputation.csv.gz", "python benchmarks/imputation.py")))
     write("which_genes", recovery_page(require("recovery.csv", "python benchmarks/recovery.py")))
     write("experiments", folded(experiments_page()))
+    # docs/speed.md is written by hand; its figure is drawn here.
+    runs = json.loads((RESULTS / "scale.json").read_text(encoding="utf-8"))
+    draw_scale([row for run in runs for row in run["rows"]], IMAGES / "scale.png")
 
 
 def write(name: str, text: str) -> None:
