@@ -208,6 +208,19 @@ def check_input(path: Path) -> None:
     check_cell_file(path)
 
 
+def check_table(path: Path) -> None:
+    """Raise an error if a table cannot be written there."""
+    if not path.expanduser().absolute().parent.is_dir():
+        msg = f"{path} cannot be written: its folder does not exist; create it first."
+        raise FileNotFoundError(msg)
+
+
+def write_table(table: Any, path: Path) -> None:
+    """Write a table of cells to a CSV file; of lazy objects, it is read first."""
+    table = table.to_memory() if hasattr(table, "to_memory") else table
+    table.to_csv(path, index_label="cell")
+
+
 def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] | pd.DataFrame:
     """Read marker genes: a mapping from JSON, a table from CSV or TSV (also gzipped).
 

@@ -44,6 +44,13 @@ def calls(monkeypatch):
     return found
 
 
+@pytest.fixture(scope="module")
+def blood(tmp_path_factory, pbmc):
+    path = tmp_path_factory.mktemp("blood") / "cells.h5ad"
+    pbmc[:80].copy().write_h5ad(path)
+    return path
+
+
 def run(*arguments: object) -> str:
     result = runner.invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
@@ -164,7 +171,7 @@ def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
 def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
     assert "nothing.h5ad does not exist" in fail("check", tmp_path / "nothing.h5ad")
     assert "extension" in fail("embed", cells, "-o", tmp_path / "a.csv")
-    assert "batch_size='many'" in fail("embed", cells, "-o", tmp_path / "a.h5ad", "--batch-size", "many")
+    assert "--batch-size 'many'" in fail("embed", cells, "-o", tmp_path / "a.h5ad", "--batch-size", "many")
 
     def unknown_layer(adata, **arguments):
         msg = "layer='x' is not there"
@@ -305,3 +312,69 @@ def test_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", lambda output, **flags: found.update(output=output, **flags))
     run("demo", "--quick", "--section", "-o", tmp_path / "demo")
     assert found == {"output": tmp_path / "demo", "quick": True, "section": True}
+
+
+def test_options_of_all_commands_may_follow_the_command(cells, calls, tmp_path):
+    output = tmp_path / "a.h5ad"
+    for order in (
+        ["--quiet", "impute", cells, "-o", output],
+        ["impute", cells, "-o", output, "--quiet", "--overwrite"],
+    ):
+        sct.settings.progress = True
+        run(*order)
+        assert not sct.settings.progress
+    run("impute", cells, "-o", tmp_path / "b.h5ad", "--threads", "1", "--genes", "CD3E")
+    assert calls["impute"][0] == (["CD3E"],)
+
+
+def test_errors_name_the_options_of_the_command(blood, tmp_path):
+    message = fail("impute", blood, "-o", tmp_path / "a.h5ad", "--layer", "cnts")
+    assert "--layer 'cnts'" in message
+    assert "layer=" not in message.replace("reference_layer=", "")
+
+
+def test_a_missing_input_is_reported_before_anything_slow_is_imported(monkeypatch, capsys):
+    import subprocess
+    import sys
+
+    code = "import sys; sys.argv = ['sct', 'impute', 'nofile.h5ad', '-o', 'x.h5ad']\n"
+    code += "from scanpy_sct.cli import main\ntry:\n    main()\nfinally:\n    print('numpy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "nofile.h5ad does not exist" in found.stderr
+    assert found.stdout.strip() == "False"
+
+
+def test_summaries_of_imputation(blood, tmp_path):
+    import json
+
+    output = tmp_path / "result.h5ad"
+    run("impute", blood, "-o", output, "--genes", "CD3E,LYZ,CD14", "--summary", "--quiet")
+    found = json.loads((tmp_path / "result.h5ad.summary.json").read_text())
+    adata = ad.read_h5ad(output)
+    assert found["genes_imputed"] == 2
+    assert found["unmeasured_genes"] == 1
+    assert found["median_recovery"] == pytest.approx(adata.var["sct_recovery"].median(), abs=1e-4)
+    assert found["cells"] == 80
+    lines = dict(line.split("\t") for line in (tmp_path / "result.h5ad.summary.tsv").read_text().splitlines()[1:])
+    assert lines["genes_imputed"] == "2"
+
+
+def test_summary_and_table_of_labels(blood, tmp_path):
+    import json
+
+    import pandas as pd
+
+    markers = tmp_path / "markers.json"
+    markers.write_text('{"B": ["CD79A", "MS4A1"], "Myeloid": ["LYZ", "CST3"], "XX": ["NOGENE"]}', encoding="utf-8")
+    table = tmp_path / "labels.csv"
+    options = ["--markers", markers, "--obs-csv", table, "--json", "--quiet"]
+    found = json.loads(run("annotate", blood, "-o", tmp_path / "a.h5ad", *options))
+    labels = pd.read_csv(table, index_col=0)
+    assert labels["sct_label"].value_counts().to_dict() == found["cells_per_label"]
+    assert found["unknown_fraction"] == pytest.approx((labels["sct_label"] == "unknown").mean(), abs=1e-4)
+    assert any("NOGENE" in warning for warning in found["warnings"])
+    message = fail(
+        "annotate", blood, "-o", tmp_path / "b.h5ad", "--markers", markers, "--obs-csv", tmp_path / "x/y.csv"
+    )
+    assert "its folder does not exist" in message

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import scanpy_sct as sct
 from scanpy_sct import files
 from scanpy_sct.cli import options
+from scanpy_sct.cli.group import Commands
 from scanpy_sct.cli.models import models_app
 from scanpy_sct.cli.options import flag
+from scanpy_sct.cli.summary import as_json, summarise, warnings_noted, write_summary
 from scanpy_sct.cli.training import finetune, pretrain
 from scanpy_sct.impute.options import Values
+from scanpy_sct.keys import AnnotationKeys
 
 __all__ = ["app"]
-
-# Errors that users can fix are printed as one message; all others are defects and keep their traceback.
-USER_ERRORS = (ValueError, TypeError, KeyError, OSError)
-
-
-class Commands(TyperGroup):
-    """Commands whose user errors are one plain message instead of a traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except USER_ERRORS as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # as in `sct --help | head`
-                raise
-            # str() of a KeyError adds quotes.
-            message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            notes = getattr(error, "__notes__", [])
-            typer.secho(" ".join([f"Error: {message}", *notes]), err=True, fg="red")
-            typer.echo(f"(`sct --debug {ctx.invoked_subcommand} ...` shows the traceback.)", err=True)
-            raise typer.Exit(1) from error
-
 
 app = typer.Typer(
     cls=Commands,
@@ -62,17 +44,39 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, metavar="", help="Show the version.")
     ] = False,
     verbose: Annotated[bool, flag("--verbose", "-v", help="Show the log.")] = False,
-    quiet: Annotated[bool, flag("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Annotated[bool, flag("--quiet", "-q", help="No progress bars and no warnings.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Number of threads; default: all cores.", min=1)] = None,
     debug: Annotated[bool, flag("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Apply the options of all commands."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
-    sct.settings.progress = not quiet
+    """Apply the options of all commands, which may also stand after the command."""
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s")
+    # In the log of a pipeline, a progress bar would be a thousand lines.
+    sct.settings.progress = not quiet and sys.stderr.isatty()
+    if threads is not None:
+        _limit_threads(threads)
 
 
-def _save(adata: Any, output: Path, *, overwrite: bool) -> None:
-    files.write_cells(adata, output, overwrite=overwrite)
-    typer.echo(f"Wrote {output}")
+def _limit_threads(number: int) -> None:
+    from threadpoolctl import threadpool_limits
+
+    os.environ["OMP_NUM_THREADS"] = str(number)  # for torch, which is imported later
+    threadpool_limits(number)
+
+
+def _report(
+    adata: Any, function: str, key: str, output: Path, warnings: list[str], *, summary: bool, json: bool
+) -> None:
+    """Say what was written; write a summary beside it, or print it, as is asked for."""
+    written = [output]
+    if summary or json:
+        found = summarise(adata, function, key) | {"output": str(output), "warnings": warnings}
+        written += write_summary(found, output) if summary else []
+        if json:
+            typer.echo(as_json(found))
+            return
+    for path in written:
+        typer.echo(f"Wrote {path}")
 
 
 @app.command()
@@ -126,6 +130,8 @@ def impute(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = "auto",
     rng: options.Rng = 0,
+    summary: options.Summary = False,
+    json: options.Json = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Impute every measured gene, or the requested ones, in every cell.
@@ -136,7 +142,11 @@ def impute(
     files.check_output(output, overwrite=overwrite, others=[] if reference is None else [reference])
     if reference is not None:
         files.check_input(reference)
-    with files.cells_for(cells, output, ("layers", key_added)) as adata, files.store_for(output) as out:
+    with (
+        files.cells_for(cells, output, ("layers", key_added)) as adata,
+        files.store_for(output) as out,
+        warnings_noted() as warnings,
+    ):
         sct.tl.impute(
             adata,
             options.as_names(genes),
@@ -165,7 +175,7 @@ def impute(
         )
         if out is None:
             files.write_cells(adata, output, overwrite=overwrite)
-    typer.echo(f"Wrote {output}")
+        _report(adata, "impute", key_added, output, warnings, summary=summary, json=json)
 
 
 @app.command()
@@ -183,11 +193,13 @@ def embed(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = "auto",
     rng: options.Rng = 0,
+    summary: options.Summary = False,
+    json: options.Json = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Compute the cell embedding: one vector per cell."""
     files.check_output(output, overwrite=overwrite)
-    with files.cells_for(cells, output, ("obsm", key_added)) as adata:
+    with files.cells_for(cells, output, ("obsm", key_added)) as adata, warnings_noted() as warnings:
         sct.tl.embed(
             adata,
             model=model,
@@ -202,7 +214,8 @@ def embed(
             batch_size=options.as_batch_size(batch_size),
             rng=rng,
         )
-        _save(adata, output, overwrite=overwrite)
+        files.write_cells(adata, output, overwrite=overwrite)
+        _report(adata, "embed", key_added, output, warnings, summary=summary, json=json)
 
 
 @app.command()
@@ -231,6 +244,9 @@ def annotate(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = "auto",
     rng: options.Rng = 0,
+    obs_csv: Annotated[Path | None, typer.Option(help="Also write labels, scores and novelty to this CSV.")] = None,
+    summary: options.Summary = False,
+    json: options.Json = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Annotate cells from a labelled reference, from marker genes, or with the label head of the checkpoint."""
@@ -239,7 +255,9 @@ def annotate(
     files.check_output(output, overwrite=overwrite, others=others)
     if reference is not None:
         files.check_input(reference)
-    with files.cells_for(cells, output, ("obs", key_added)) as adata:
+    if obs_csv is not None:
+        files.check_table(obs_csv)
+    with files.cells_for(cells, output, ("obs", key_added)) as adata, warnings_noted() as warnings:
         sct.tl.annotate(
             adata,
             reference=None if reference is None else files.read_cells(reference),
@@ -261,7 +279,13 @@ def annotate(
             batch_size=options.as_batch_size(batch_size),
             rng=rng,
         )
-        _save(adata, output, overwrite=overwrite)
+        files.write_cells(adata, output, overwrite=overwrite)
+        if obs_csv is not None:
+            keys = AnnotationKeys.of(key_added)
+            # A label head that does not know its home gives no novelty.
+            columns = [name for name in (keys.labels, keys.score, keys.novelty) if name in adata.obs]
+            files.write_table(adata.obs[columns], obs_csv)
+        _report(adata, "annotate", key_added, output, warnings, summary=summary, json=json)
 
 
 def _check_source(reference: Path | None, markers: Path | None, *, label_head: bool) -> None:

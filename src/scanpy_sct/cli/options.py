@@ -19,6 +19,8 @@ def flag(*names: str, help: str) -> Any:
 Input = Annotated[Path, typer.Argument(help="Cells x genes, .h5ad or .zarr.", metavar="CELLS")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File of the result, .h5ad or .zarr.")]
 Overwrite = Annotated[bool, flag("--overwrite", help="Replace the output if it exists, even the input.")]
+Summary = Annotated[bool, flag("--summary", help="Write a summary beside the output, as .summary.json and .tsv.")]
+Json = Annotated[bool, flag("--json", help="Print the summary as JSON.")]
 Model = Annotated[str, typer.Option(help="Name of a checkpoint, a folder, or OWNER/NAME on the Hugging Face hub.")]
 Layer = Annotated[str | None, typer.Option(help="Layer to read; default: X.")]
 LibraryKey = Annotated[str | None, typer.Option(help="Column of .obs with the sample of each cell.")]

@@ -1,0 +1,104 @@
+"""A summary of a result for pipelines, as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scanpy_sct.keys import AnnotationKeys, ImputationKeys
+from scanpy_sct.read.columns import as_series
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@contextmanager
+def warnings_noted() -> Iterator[list[str]]:
+    """Collect the warnings that the package logs."""
+    found: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    handler = Collect(logging.WARNING)
+    logger = logging.getLogger("scanpy_sct")
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+
+
+def summarise(adata: AnnData, function: str, key: str) -> dict[str, Any]:
+    """Return the main figures of a result; values are numbers, strings, lists, or counts by name."""
+    record = adata.uns.get(key, {})
+    of_function = {"impute": _of_imputation, "embed": _of_embedding, "annotate": _of_annotation}[function]
+    return {
+        "command": function,
+        "cells": adata.n_obs,
+        "model": record.get("model", {}).get("name"),
+        "version": record.get("versions", {}).get("scanpy_sct"),
+        **of_function(adata, key, record),
+    }
+
+
+def _of_imputation(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
+    keys = ImputationKeys.of(key)
+    recovery = as_series(adata.var[keys.recovery]).to_numpy(dtype=float)
+    known = recovery[np.isfinite(recovery)]
+    found: dict[str, Any] = {
+        "genes_imputed": int(as_series(adata.var[keys.imputed]).sum()),
+        "median_recovery": round(float(np.median(known)), 4) if len(known) else None,
+        "genes_with_recovery_of_0.3": int((known >= 0.3).sum()),
+        "bags": record.get("bags"),
+        "passes": record.get("passes"),
+    }
+    if keys.unmeasured in adata.obsm:
+        found["unmeasured_genes"] = len(adata.obsm[keys.unmeasured].columns)
+    if "unmeasured" in record:
+        trust = as_series(record["unmeasured"]["trust"]).to_numpy(dtype=float)
+        found["median_trust"] = round(float(np.nanmedian(trust)), 4) if np.isfinite(trust).any() else None
+    return found
+
+
+def _of_embedding(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
+    return {"dimensions": int(adata.obsm[key].shape[1])}
+
+
+def _of_annotation(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
+    keys = AnnotationKeys.of(key)
+    labels = as_series(adata.obs[keys.labels]).astype(str)
+    return {
+        "source": record.get("source"),
+        "median_score": round(float(np.median(as_series(adata.obs[keys.score]))), 4),
+        "unknown_fraction": round(float((labels == "unknown").mean()), 4),
+        "cells_per_label": {name: int(number) for name, number in labels.value_counts().items()},
+    }
+
+
+def write_summary(summary: dict[str, Any], output: Path) -> list[Path]:
+    """Write OUTPUT.summary.json and OUTPUT.summary.tsv, a line per figure; return their paths."""
+    paths = [output.with_name(f"{output.name}.summary.{suffix}") for suffix in ("json", "tsv")]
+    paths[0].write_text(as_json(summary) + "\n", encoding="utf-8")
+    lines = ["name\tvalue"]
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            lines += [f"{name}:{each}\t{number}" for each, number in value.items()]
+        elif isinstance(value, list):
+            lines += [f"{name}\t{each}" for each in value]
+        else:
+            lines.append(f"{name}\t{'' if value is None else value}")
+    paths[1].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return paths
+
+
+def as_json(summary: dict[str, Any]) -> str:
+    """Return a summary as JSON."""
+    return json.dumps(summary, indent=2)
