@@ -178,7 +178,7 @@ def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
         raise KeyError(msg)
 
     monkeypatch.setattr(sct, "tl", SimpleNamespace(embed=unknown_layer))
-    assert "Error: layer='x' is not there" in fail("embed", cells, "-o", tmp_path / "a.h5ad")
+    assert "Error: --layer 'x' is not there" in fail("embed", cells, "-o", tmp_path / "a.h5ad")
     assert not (tmp_path / "a.h5ad").exists()
     result = runner.invoke(app, ["--debug", "embed", str(cells), "-o", str(tmp_path / "a.h5ad")])
     assert isinstance(result.exception, KeyError)
