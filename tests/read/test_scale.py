@@ -10,6 +10,7 @@ from scanpy_sct.read.scale import (
     TokenValues,
     count_units,
     counts_unit,
+    have_one_total,
     holds_counts,
     row_ratios,
     sample_rows,
@@ -104,6 +105,15 @@ def test_the_unit_of_a_cell_without_ones():
     counts = sparse.csr_matrix(np.array([[2, 3, 5, 7], [1, 2, 0, 4], [0, 0, 0, 0]], dtype=np.float64))
     log = (counts * 0.5).log1p()
     np.testing.assert_allclose(count_units(log, "log"), [0.5, 0.5, 1])
+    np.testing.assert_allclose(count_units(log[1, :1], "log"), [0.5])
+    np.testing.assert_array_equal(count_units(log[2:], "log"), [1])
+
+
+def test_three_cells_of_one_total_were_normalised():
+    shares = sparse.csr_matrix(np.array([[0.2, 0.8], [0.3, 0.7], [0, 0], [0.6, 0.4]]))
+    assert have_one_total(shares)
+    assert not have_one_total(shares[:3])
+    assert not have_one_total(sparse.csr_matrix(shares.toarray() * [[1], [1], [1], [1.002]]))
 
 
 def test_which_values_can_be_converted_to_counts(counts):

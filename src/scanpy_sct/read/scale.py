@@ -137,7 +137,7 @@ def count_units(log_values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     `(n_cells,)`, 1 for counts and for empty cells.
     """
     unit = np.ones(log_values.shape[0])
-    if scale == "counts" or log_values.nnz == 0:
+    if scale == "counts":
         return unit
     linear = with_data(log_values, np.expm1(log_values.data.astype(np.float64)))
     filled, lowest, _ = row_extremes(linear)
