@@ -66,6 +66,8 @@ NO_LABEL = ("nan", "undetermined", "unlabelled", "whole heart")
 N_MARKER_CELLS = 1000
 MIN_CELLS = 6
 BY_REFERENCE = ("sct", "logistic_regression", "knn", "celltypist")
+# The last one reads coordinates, as `sct` does where they help.
+ON_TISSUE = (*BY_REFERENCE, "logistic_regression_on_tissue")
 BY_MARKERS = ("sct_markers", "ulm")
 # CellTypist is not trained once more for every type that is left out.
 LEFT_OUT_BY = ("sct", "logistic_regression", "knn")
@@ -74,7 +76,7 @@ NEEDS = {"celltypist": "celltypist", "ulm": "decoupler"}
 TASK_CODE = ("read", "evaluate/_arguments.py", "evaluate/annotation.py")
 TASK_CODE += tuple(f"evaluate/annotation_{part}.py" for part in ("methods", "metrics", "splits"))
 MODEL_CODE = ("model", "checkpoints", "plan", "run", "embed", "impute", "annotate", "tl/_annotate.py")
-OTHER_CODE = (HERE / "methods" / "celltypist.py", HERE / "methods" / "ulm.py")
+OTHER_CODE = ("annotate/tissue.py", *(HERE / "methods" / f"{name}.py" for name in ("celltypist", "on_tissue", "ulm")))
 PACKAGES = ("celltypist", "decoupler")
 SHOWN = {
     "accuracy": "max",
@@ -114,18 +116,19 @@ def sorted_blood(data: Path) -> ad.AnnData:
     return joined
 
 
-def heart(data: Path) -> dict[str, object]:
-    adata, reference = (labelled(data / file, "region") for file in HEARTS)
-    return {"adata": adata, "reference": reference, "donor_key": "sample"}
+def regions(file: str, reference: str, donor_key: str) -> Callable[[Path], dict[str, object]]:
+    """Make a reader of spots whose region is to be annotated, and of those with known regions."""
+
+    def read(data: Path) -> dict[str, object]:
+        adata, known = (labelled(data / each, "region") for each in (file, reference))
+        return {"adata": adata, "reference": known, "donor_key": donor_key}
+
+    return read
 
 
-HEARTS = ("dev/heart_dev_ST_CN73.h5ad", "train/heart_dev_ST_CN74.h5ad")
-
-
-def her2st(data: Path) -> dict[str, object]:
-    files = ("dev/her2st_breast_heldout.h5ad", "train/her2st_breast_train.h5ad")
-    adata, reference = (labelled(data / file, "region") for file in files)
-    return {"adata": adata, "reference": reference, "donor_key": "patient"}
+def patients(data: Path) -> dict[str, object]:
+    """All annotated sections of breast tumours, one of each patient."""
+    return {"adata": ad.concat([labelled(data / file, "region") for file in TUMOURS]), "donor_key": "patient"}
 
 
 def halves(file: str, key: str) -> Callable[[Path], dict[str, object]]:
@@ -163,12 +166,16 @@ def common(labels: pd.Series) -> np.ndarray:
     return labels.astype(str).map(lambda name: COMMON_NAMES.get(name, name)).to_numpy()
 
 
+HEARTS = ("dev/heart_dev_ST_CN73.h5ad", "train/heart_dev_ST_CN74.h5ad")
+TUMOURS = ("dev/her2st_breast_heldout.h5ad", "train/her2st_breast_train.h5ad")
 BREAST = "dev/breast_wu_CID4465.h5ad"
 TASKS = {
     "sorted blood -> pbmc3k": Task(sorted_to_pbmc3k, leave_one_type_out=True),
     "sorted blood, other studies": Task(sorted_studies, leave_one_type_out=True),
-    "heart CN74 -> CN73": Task(heart, leave_one_type_out=True),
-    "her2st A-F -> G, H": Task(her2st),
+    "heart CN74 -> CN73": Task(regions(*HEARTS, "sample"), ON_TISSUE, leave_one_type_out=True),
+    "heart CN73 -> CN74": Task(regions(*HEARTS[::-1], "sample"), ON_TISSUE),
+    "her2st A-F -> G, H": Task(regions(*TUMOURS, "patient"), ON_TISSUE),
+    "her2st, other patients": Task(patients, ON_TISSUE),
     "pbmc3k, half -> half": Task(halves("dev/pbmc3k.h5ad", "cell_type"), n_seeds=3, leave_one_type_out=True),
     "breast, half -> half": Task(halves(BREAST, "cell_type"), n_seeds=3, leave_one_type_out=True),
     "breast, fine, half -> half": Task(halves(BREAST, "cell_type_minor"), n_seeds=3, leave_one_type_out=True),

@@ -3,6 +3,6 @@
 Packages are imported when a method runs: what is not installed (see ../requirements.txt) is only left out.
 """
 
-from methods import alra, celltypist, magic, no_imputation, scib, scvi, ulm
+from methods import alra, celltypist, magic, no_imputation, on_tissue, scib, scvi, ulm
 
-__all__ = ["alra", "celltypist", "magic", "no_imputation", "scib", "scvi", "ulm"]
+__all__ = ["alra", "celltypist", "magic", "no_imputation", "on_tissue", "scib", "scvi", "ulm"]

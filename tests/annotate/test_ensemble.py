@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from scanpy_sct.annotate.ensemble import choose_folds, fit_ensemble
 
@@ -121,3 +122,29 @@ def test_as_many_views_as_members(n_views):
     ensemble = fit_ensemble(views, labels, np.zeros(60, int), 0)
     with pytest.raises(ValueError, match="argument"):
         ensemble.probabilities([views[0]] * n_views)
+
+
+def test_the_temperature_is_that_of_probabilities_with_the_nearest_cells():
+    """Neighbours of the same label make probabilities certain and right, so they are not tempered."""
+    views, labels = clouds(600, 6.0, 1)
+    samples = np.arange(600) % 3
+    same = (labels[:, None] == labels) & (samples[:, None] == samples)
+    nearest = sparse.csr_matrix(same / same.sum(1, keepdims=True))
+    alone = fit_ensemble(views, labels, samples, 0)
+    together = fit_ensemble(views, labels, samples, 0, nearest)
+    assert together.loss < alone.loss / 2
+    np.testing.assert_array_equal(alone.members[0].weight, together.members[0].weight)
+    log_mean = together.log_mean(views)
+    probabilities = together.calibrated(log_mean, nearest)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    expected = np.exp(log_mean) * (nearest @ np.exp(log_mean))
+    expected **= 1 / together.temperature
+    np.testing.assert_allclose(probabilities, expected / expected.sum(1, keepdims=True), atol=1e-6)
+
+
+def test_the_loss_is_that_of_held_out_cells():
+    views, labels = clouds(600, 6.0, 1)
+    ensemble = fit_ensemble(views, labels, np.zeros(600, int), 0)
+    fresh, truth = clouds(4000, 6.0, 2)
+    right = ensemble.probabilities(fresh)[np.arange(4000), np.searchsorted(ensemble.labels, truth)]
+    assert ensemble.loss == pytest.approx(-np.log(right).mean(), rel=0.1)

@@ -8,6 +8,7 @@ from scipy import sparse
 from scanpy_sct.annotate import reference as by_reference
 from scanpy_sct.annotate.labels import check_labels, empty_cells
 from scanpy_sct.annotate.reference import ReferenceAnnotator, with_measured
+from scanpy_sct.annotate.tissue import sample_means
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.options import ComputeOptions
@@ -131,6 +132,83 @@ def test_whole_samples_are_held_out(halves, tiny_checkpoint):
     annotator = learn(known, tiny_checkpoint, library_key="donor")
     found = annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert found.details["reference"]["calibrated_on"] == "samples"
+
+
+@pytest.fixture(scope="module")
+def sections(pbmc):
+    """Two labelled sections and one to annotate: similar T cells, their types side by side on the tissue."""
+    cells = pbmc[
+        pbmc.obs["bulk_labels"].isin(["CD4+/CD25 T Reg", "CD8+ Cytotoxic T", "CD8+/CD45RA+ Naive Cytotoxic"])
+    ].copy()
+    rng = np.random.default_rng(0)
+    codes = pd.Categorical(cells.obs["bulk_labels"].astype(str)).codes
+    cells.obsm["spatial"] = np.column_stack(
+        [3 * codes + rng.uniform(0, 0.8, cells.n_obs), rng.uniform(0, 1, cells.n_obs)]
+    )
+    section = rng.permutation(np.arange(cells.n_obs) % 3)
+    cells.obs["section"] = pd.Categorical(section.astype(str))
+    return cells[section < 2].copy(), cells[section == 2].copy()
+
+
+@pytest.fixture
+def annotate_sections(tiny_checkpoint, vectors):
+    def annotate(known, query, key="section"):
+        annotator = learn(known, tiny_checkpoint, library_key=key)
+        return annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint, library_key=key), OPTIONS)
+
+    return annotate
+
+
+def without_coordinates(adata):
+    adata = adata.copy()
+    del adata.obsm["spatial"]
+    return adata
+
+
+def test_the_nearest_cells_count_where_types_are_contiguous(sections, annotate_sections):
+    known, query = sections
+    plain = annotate_sections(without_coordinates(known), query)
+    found = annotate_sections(known, query)
+    assert not plain.details["reference"]["coordinates"]
+    assert found.details["reference"]["coordinates"]
+    assert accuracy(found, query) > accuracy(plain, query) + 0.05
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("change", ["shuffled", "query without", "one missing", "one sample"])
+def test_coordinates_that_do_not_help_change_nothing(sections, annotate_sections, change):
+    known, query = (adata.copy() for adata in sections)
+    plain = annotate_sections(without_coordinates(known), without_coordinates(query))
+    key = "section"
+    if change == "shuffled":
+        for adata in (known, query):
+            adata.obsm["spatial"] = np.random.default_rng(1).permutation(adata.obsm["spatial"])
+    elif change == "query without":
+        query = without_coordinates(query)
+    elif change == "one missing":
+        query.obsm["spatial"][3] = np.nan
+    else:
+        key = None
+        plain = annotate_sections(without_coordinates(known), without_coordinates(query), key)
+    found = annotate_sections(known, query, key)
+    assert not found.details["reference"]["coordinates"]
+    np.testing.assert_array_equal(found.probabilities, plain.probabilities)
+    np.testing.assert_array_equal(found.novelty, plain.novelty)
+
+
+def test_samples_are_centred_by_all_of_their_cells(sections, annotate_sections, monkeypatch):
+    """Not by those that are drawn, of which each label has equally many."""
+    means = []
+
+    def keep(values, samples, empty):
+        means.append((values.shape[0], len(empty)))
+        return sample_means(values, samples, empty)
+
+    monkeypatch.setattr(by_reference, "sample_means", keep)
+    monkeypatch.setattr(by_reference, "MAX_CELLS_PER_LABEL", 20)
+    known, query = sections
+    assert annotate_sections(known, query).details["reference"]["cells"] == 60
+    assert means == [(known.n_obs, known.n_obs)]
 
 
 def test_errors_come_before_computing(halves, tiny_checkpoint, vectors, monkeypatch):

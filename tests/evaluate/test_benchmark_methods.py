@@ -25,6 +25,7 @@ NEEDS = {
     ("imputation", "magic_reversed"): ("package:magic-impute",),
     ("imputation", "scvi"): ("package:scvi-tools",),
     ("embedding", "scvi"): ("counts", "package:scvi-tools"),
+    ("annotation", "logistic_regression_on_tissue"): ("reference",),
     ("annotation", "celltypist"): ("reference", "package:celltypist"),
     ("annotation", "ulm"): ("markers", "package:decoupler"),
 }

@@ -110,7 +110,7 @@ def fit_label_classifier(
         logits = held_out_logits(partial(predict, strength), folds, len(codes))[tested]
         temperature = fit_temperature(logits, codes[tested])
         # Weighted as in the fit: otherwise the strength would be chosen for the common labels alone.
-        loss = np.average(_log_loss(logits / temperature, codes[tested]), weights=weights[tested])
+        loss = np.average(log_loss(logits / temperature, codes[tested]), weights=weights[tested])
         trials.append((loss, temperature, strength))
     loss, temperature, strength = min(trials)
     logger.info("C=%g chosen by cross-validation: log loss %.3f at temperature %.2f.", strength, loss, temperature)
@@ -170,13 +170,13 @@ def held_out_logits(predict: Callable[[np.ndarray, np.ndarray], np.ndarray], fol
 def fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
     """Return the temperature between 1/20 and 20 with the smallest mean log loss."""
     found = minimize_scalar(
-        lambda log_temperature: _log_loss(logits / np.exp(log_temperature), codes).mean(),
+        lambda log_temperature: log_loss(logits / np.exp(log_temperature), codes).mean(),
         bounds=(-np.log(20), np.log(20)),
         method="bounded",
     )
     return float(np.exp(found.x))
 
 
-def _log_loss(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Log loss of each cell."""
+def log_loss(logits: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the log loss of each cell, (n_cells,)."""
     return -log_softmax(logits, axis=1)[np.arange(len(codes)), codes]

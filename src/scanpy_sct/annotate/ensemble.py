@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import sparse
 from scipy.special import logsumexp, softmax
 
 from scanpy_sct.annotate.classifier import (
@@ -23,7 +24,9 @@ from scanpy_sct.annotate.classifier import (
     fit_temperature,
     group_folds,
     held_out_logits,
+    log_loss,
 )
+from scanpy_sct.annotate.tissue import with_nearest
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +51,20 @@ class Ensemble:
     """Divides the logarithm of the mean probability."""
     held_out: HeldOut
     """What folds consist of, on which the temperature was fitted."""
+    loss: float
+    """Mean log loss of the held-out cells."""
 
     def probabilities(self, views: Sequence[np.ndarray]) -> np.ndarray:
         """Return the calibrated probability of each label, (n_cells, n_labels); rows sum to one."""
-        return softmax(_log_mean(self.members, views) / self.temperature, axis=1)
+        return self.calibrated(self.log_mean(views))
+
+    def log_mean(self, views: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the logarithm of the mean probability of the members, (n_cells, n_labels)."""
+        return _log_mean(self.members, views)
+
+    def calibrated(self, log_mean: np.ndarray, nearest: sparse.csr_matrix | None = None) -> np.ndarray:
+        """Return calibrated probabilities from :meth:`log_mean`; with ``nearest`` if it was fitted so."""
+        return softmax((log_mean if nearest is None else with_nearest(log_mean, nearest)) / self.temperature, axis=1)
 
     def energy(self, views: Sequence[np.ndarray]) -> np.ndarray:
         """Return the mean energy score of the members (Liu et al. 2020), (n_cells,): large if all logits are small."""
@@ -59,7 +72,13 @@ class Ensemble:
         return np.mean(energies, axis=0)
 
 
-def fit_ensemble(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.ndarray, seed: int) -> Ensemble:
+def fit_ensemble(
+    views: Sequence[np.ndarray],
+    labels: np.ndarray,
+    samples: np.ndarray,
+    seed: int,
+    nearest: sparse.csr_matrix | None = None,
+) -> Ensemble:
     """Fit one classifier per view, and the temperature of their mean on held-out cells.
 
     Parameters
@@ -73,6 +92,9 @@ def fit_ensemble(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.nd
         out, so that the probabilities hold for new donors; else cells.
     seed
         Seed of the folds.
+    nearest
+        From :func:`scanpy_sct.annotate.tissue.mean_of_nearest`, if the probabilities of a cell are to be multiplied by
+        those of its nearest cells. Whole samples must be held out, so that these are held out as well.
     """
     different, codes = np.unique(labels, return_inverse=True)
 
@@ -80,13 +102,16 @@ def fit_ensemble(views: Sequence[np.ndarray], labels: np.ndarray, samples: np.nd
         return tuple(_fit_member(view[rows], codes[rows], len(different)) for view in views)
 
     def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        return _log_mean(fit(train), [view[test] for view in views])
+        found = _log_mean(fit(train), [view[test] for view in views])
+        return found if nearest is None else with_nearest(found, nearest[test][:, test])
 
     folds, held_out = choose_folds(codes, samples, seed)
     tested = can_be_tested(codes, folds)
-    temperature = fit_temperature(held_out_logits(predict, folds, len(codes))[tested], codes[tested])
-    logger.info("Temperature %.2f fitted on held-out %s.", temperature, held_out)
-    return Ensemble(tuple(different.tolist()), fit(np.arange(len(codes))), temperature, held_out)
+    logits = held_out_logits(predict, folds, len(codes))[tested]
+    temperature = fit_temperature(logits, codes[tested])
+    loss = float(log_loss(logits / temperature, codes[tested]).mean())
+    logger.info("Temperature %.2f fitted on held-out %s: log loss %.3f.", temperature, held_out, loss)
+    return Ensemble(tuple(different.tolist()), fit(np.arange(len(codes))), temperature, held_out, loss)
 
 
 def _fit_member(view: np.ndarray, codes: np.ndarray, n_labels: int) -> LinearClassifier:

@@ -1,4 +1,7 @@
-"""Annotation from labelled cells: an ensemble that reads expression and, if the objects are similar, the embedding."""
+"""Annotation from labelled cells: an ensemble that reads expression and, if the objects are similar, the embedding.
+
+With coordinates, the ensemble may also read expression relative to the sample, and the labels of the nearest cells.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,14 @@ from scipy import sparse
 from scanpy_sct.annotate.ensemble import Ensemble, fit_ensemble
 from scanpy_sct.annotate.features import (
     MIN_COMPARED,
-    Components,
     difference,
-    fit_components,
     normalised_genes,
     standardisation,
-    variable_genes,
 )
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, Annotation, empty_cells
 from scanpy_sct.annotate.novelty import estimate_novelty
+from scanpy_sct.annotate.tissue import has_coordinates, mean_of_nearest, sample_means
+from scanpy_sct.annotate.views import Views, fit_projection
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
 from scanpy_sct.read.matrix import consecutive
@@ -75,42 +77,56 @@ class ReferenceAnnotator:
         # Genes that only one object measured would separate the two, so neither components nor network read them.
         known, query = with_measured(self.cells.block(rows), shared), cells.with_genes(shared)
         values = normalised_genes(known.token_values, shared)
-        known_views, components = _fit_views(values, options.seed)
-        table, empty = _project(query, shared, components)
-        views = np.split(table, np.cumsum([view.shape[1] for view in known_views])[:-1], axis=1)
+        scores, projection = fit_projection(values, options.seed)
+        known_views = Views(scores, known.samples, empty_cells(known))
+        query_views = projection.project(query, shared)
         # The last two views are those of the variable genes.
-        of_variable = table[:, -sum(view.shape[1] for view in known_views[2:]) :]
-        auc = difference(np.hstack(known_views[2:]), of_variable, options.seed)
-        embedding = None
+        of_variable = (np.hstack(views.components[2:]) for views in (known_views, query_views))
+        auc = difference(*of_variable, options.seed)
         if auc <= MAX_DIFFERENCE:
-            vectors = embed_cells(checkpoint, known, reference_options)
-            embedding = _Embedding(embed_cells(checkpoint, query, options), *standardisation(vectors))
-            known_views = [np.hstack([view, embedding.scaled(vectors)]) for view in known_views]
+            vectors = embed_cells(checkpoint, known, reference_options), embed_cells(checkpoint, query, options)
+            known_views, query_views = _with_embedding(known_views, query_views, *vectors)
         else:
             _log_difference(auc, known.n_cells, query.n_cells)
-        ensemble = fit_ensemble(known_views, labels, known.samples, options.seed)
-        probabilities, energy = _apply(ensemble, views, embedding)
+        ensemble = fit_ensemble(known_views.rows(), labels, known.samples, options.seed)
+        nearest = None
+        if _may_use_coordinates(ensemble, known, query):
+            means = projection.scores(self._sample_means(shared))
+            around = mean_of_nearest(known.coordinates, known.samples, known_views.empty)
+            relative = known_views.relative_to_samples(means).rows()
+            spatial = fit_ensemble(relative, labels, known.samples, options.seed, around)
+            if spatial.loss < ensemble.loss:
+                logger.info("Coordinates are used: log loss %.3f instead of %.3f.", spatial.loss, ensemble.loss)
+                ensemble, query_views = spatial, query_views.relative_to_samples()
+                nearest = mean_of_nearest(query.coordinates, query.samples, query_views.empty)
+        probabilities, energy = _apply(ensemble, query_views, nearest)
         details = {
             "cells": len(rows),
             "shared_genes": len(shared),
             "difference": auc,
-            "embedding": auc <= MAX_DIFFERENCE,
+            "embedding": query_views.embedding is not None,
+            "coordinates": nearest is not None,
             "calibrated_on": ensemble.held_out,
         }
         return Annotation(
             labels=ensemble.labels,
             probabilities=probabilities,
-            empty=empty,
+            empty=query_views.empty,
             novelty=estimate_novelty(
                 values,
                 lambda part: normalised_genes(query.block(part).token_values, shared),
                 labels,
                 energy,
-                empty,
+                query_views.empty,
                 options.seed,
             ),
             details={"source": self.name, "reference": details},
         )
+
+    def _sample_means(self, shared: np.ndarray) -> sparse.csr_matrix:
+        """Return the mean log-normalised expression of each sample, over all cells, not only those of the fit."""
+        values = normalised_genes(self.cells.token_values, shared)
+        return sample_means(values, self.cells.samples, empty_cells(self.cells))
 
     def _shared_genes(self, checkpoint: Checkpoint, cells: CellReader) -> np.ndarray:
         """Return the `gene_index` of the genes that both measured, in all of their samples."""
@@ -142,54 +158,34 @@ def with_measured(cells: CellBlock, gene_index: np.ndarray) -> CellBlock:
     )
 
 
-def _fit_views(known: sparse.csr_matrix, seed: int) -> tuple[list[np.ndarray], list[tuple[np.ndarray, Components]]]:
-    """Return principal components of two random halves of all genes and two of the most variable ones.
-
-    Scores of the cells in each view; genes and components of each view.
-    """
-    rng = np.random.default_rng(seed)
-    everything, variable = np.arange(known.shape[1]), np.flatnonzero(variable_genes(known))
-    halves = [half for genes in (everything, variable) for half in np.array_split(rng.permutation(genes), 2)]
-    fits = [fit_components(known[:, half], seed) for half in halves]
-    return [scores for scores, _ in fits], [(half, fit) for half, (_, fit) in zip(halves, fits, strict=True)]
+def _with_embedding(known: Views, query: Views, of_known: np.ndarray, of_query: np.ndarray) -> tuple[Views, Views]:
+    """Add embeddings of the cells to both, standardised by the reference; they are changed in place."""
+    mean, scale = standardisation(of_known)
+    for vectors in (of_known, of_query):
+        vectors -= mean
+        vectors *= EMBEDDING_WEIGHT
+        vectors /= scale
+    return replace(known, embedding=of_known), replace(query, embedding=of_query)
 
 
-def _project(
-    cells: CellReader, genes: np.ndarray, components: list[tuple[np.ndarray, Components]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return all views of the cells side by side, which are read block by block, and which cells are empty."""
-    table = np.empty((cells.n_cells, sum(fit.pca.n_components_ for _, fit in components)), dtype=np.float32)
-    empty = np.empty(cells.n_cells, dtype=bool)
-    for block in cells.blocks():
-        values = normalised_genes(block.token_values, genes)
-        table[block.rows] = np.hstack([fit.transform(values[:, half]) for half, fit in components])
-        empty[block.rows] = empty_cells(block)
-    return table, empty
-
-
-@dataclass(frozen=True)
-class _Embedding:
-    """Embedding of the query, and its standardisation by the reference."""
-
-    vectors: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
-
-    def scaled(self, vectors: np.ndarray) -> np.ndarray:
-        return EMBEDDING_WEIGHT * (vectors - self.mean) / self.scale
-
-
-def _apply(ensemble: Ensemble, views: list[np.ndarray], embedding: _Embedding | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities and energy of all cells, some at a time; the embedding is appended to all views."""
+def _apply(ensemble: Ensemble, views: Views, nearest: sparse.csr_matrix | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and energy of all cells; the views of some at a time are joined with the embedding."""
     found = []
-    for part in consecutive(len(views[0]), CELLS_AT_ONCE):
-        chosen = [view[part] for view in views]
-        if embedding is not None:
-            extra = embedding.scaled(embedding.vectors[part])
-            chosen = [np.hstack([view, extra]) for view in chosen]
-        found.append((ensemble.probabilities(chosen), ensemble.energy(chosen)))
-    probabilities, energy = zip(*found, strict=True)
-    return np.concatenate(probabilities), np.concatenate(energy)
+    for part in consecutive(len(views.samples), CELLS_AT_ONCE):
+        rows = views.rows(part)
+        found.append((ensemble.log_mean(rows), ensemble.energy(rows)))
+    log_mean, energy = map(np.concatenate, zip(*found, strict=True))
+    return ensemble.calibrated(log_mean, nearest), energy
+
+
+def _may_use_coordinates(ensemble: Ensemble, known: CellBlock, query: CellReader) -> bool:
+    """Whether both have coordinates, and held-out samples can show whether these help."""
+    if not (has_coordinates(known.coordinates) and has_coordinates(query.coordinates)):
+        return False
+    if ensemble.held_out != "samples":
+        logger.info("Coordinates are not used: the labels of the reference are not in several samples (library_key=).")
+        return False
+    return True
 
 
 def _log_difference(auc: float, n_reference: int, n_query: int) -> None:
