@@ -196,6 +196,18 @@ def test_coordinates_that_do_not_help_change_nothing(sections, annotate_sections
     np.testing.assert_array_equal(found.novelty, plain.novelty)
 
 
+def test_sections_that_differ_are_read_relative_to_their_means(sections, annotate_sections, monkeypatch):
+    rng = np.random.default_rng(0)
+    known, query = (adata.copy() for adata in sections)
+    for adata in (known, query):
+        adata.X = adata.X.toarray()
+        for section in adata.obs["section"].unique():
+            adata.X[adata.obs["section"] == section] += rng.gamma(0.5, 2, size=adata.n_vars).astype(np.float32)
+    found = accuracy(annotate_sections(known, query), query)
+    monkeypatch.setattr("scanpy_sct.annotate.tissue.CENTRING", np.float32(0))
+    assert found > accuracy(annotate_sections(known, query), query) + 0.1
+
+
 def test_samples_are_centred_by_all_of_their_cells(sections, annotate_sections, monkeypatch):
     """Not by those that are drawn, of which each label has equally many."""
     means = []
