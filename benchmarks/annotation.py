@@ -5,6 +5,9 @@
 measures what `scanpy_sct.evaluate.annotation` measures on the tasks below, writes results/annotation.csv and prints
 one table per metric. CellTypist and decoupler take part where they are installed: pip install -r
 benchmarks/requirements.txt.
+
+A calibration error is never 0: that of perfect probabilities would be .05 on the heart (462 spots) and .03 on her2st
+(932). Patients of her2st differ by more (accuracy .2 to .9), so that no calibration on some holds for each other one.
 """
 
 from __future__ import annotations
