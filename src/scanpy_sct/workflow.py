@@ -128,6 +128,7 @@ def open_parts(
     options: tuple[ReadOptions, ComputeOptions, WriteOptions],
     params: Mapping[str, Any],
     n_bytes: int,
+    also: Mapping[str, Any] | None = None,
 ) -> PartStore:
     """Open the store of a result, new or left by an interrupted run of the same call.
 
@@ -141,6 +142,8 @@ def open_parts(
         Options, and other arguments of the public function.
     n_bytes
         Estimate of the size of the result.
+    also
+        What else must be the same in the run that goes on.
 
     Raises
     ------
@@ -163,6 +166,7 @@ def open_parts(
             "expression": _digest(sample.data, sample.indices, sample.indptr),
             "blocks": len(blocks),
             "version": version("scanpy_sct"),
+            **(also or {}),
         },
         n_bytes=n_bytes,
     )

@@ -240,3 +240,85 @@ def test_unknown_genes_of_a_long_list_are_left_out(split, caplog):
     assert "NOGENE1" not in adata.obsm["sct_unmeasured"]
     with pytest.raises(KeyError, match="nor the reference knows"):
         sct.tl.impute(adata, [f"NOGENE{number}" for number in range(20)], reference=split[2])
+
+
+def test_a_store_goes_on_with_the_same_reference_only(split, compact_checkpoint, tmp_path, monkeypatch):
+    from scanpy_sct.impute.fields import StoreTask
+
+    monkeypatch.setattr(sct.settings, "block_size", 120)
+    genes, out = list(split[1].var_names[:10]), tmp_path / "x.zarr"
+    done, whole = [], StoreTask.__call__
+
+    def interrupted(self, number, cells, fit):
+        if done:
+            raise KeyboardInterrupt
+        done.append(number)
+        whole(self, number, cells, fit)
+
+    monkeypatch.setattr(StoreTask, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sct.tl.impute(split[0].copy(), genes, model=compact_checkpoint, reference=split[2], out=out)
+    monkeypatch.setattr(StoreTask, "__call__", whole)
+    with pytest.raises(ValueError, match="reference"):
+        sct.tl.impute(split[0].copy(), genes, model=compact_checkpoint, reference=split[2][:300].copy(), out=out)
+    one, other = split[0].copy(), split[0].copy()
+    sct.tl.impute(one, genes, model=compact_checkpoint, reference=split[2], out=out)
+    sct.tl.impute(other, genes, model=compact_checkpoint, reference=split[2])
+    np.testing.assert_allclose(one.obsm["sct_unmeasured"], other.obsm["sct_unmeasured"], atol=1e-6)
+
+
+def test_cells_without_counts_change_nothing(split, compact_checkpoint):
+    adata = split[0][:100].copy()
+    empty = split[0][100:200].copy()
+    empty.X = sparse.csr_matrix(empty.shape, dtype=np.float32)
+    joined = ad.concat([adata, empty])
+    options = {"model": compact_checkpoint, "reference": split[2], "bags": "random"}
+    alone, both = (sct.tl.impute(each, GENE, **options, copy=True) for each in (adata, joined))
+    for name in ("explained", "level_error"):
+        one, other = (list(each.uns["sct"]["reference"][name].values()) for each in (alone, both))
+        np.testing.assert_allclose(one, other, rtol=0.2)
+    one, other = (each.obsm["sct_unmeasured"][GENE].to_numpy()[:100] for each in (alone, both))
+    assert abs(one.mean() / other.mean() - 1) < 0.05
+    assert both.obs["sct_similarity"][100:].isna().all()
+
+
+@pytest.mark.parametrize("n_cells", [1, 2, 4])
+def test_a_few_cells_are_imputed_with_typical_weights(split, compact_checkpoint, n_cells, caplog):
+    adata = split[0][:n_cells].copy()
+    sct.tl.impute(adata, GENE, model=compact_checkpoint, reference=split[2])
+    assert np.isfinite(adata.obsm["sct_unmeasured"][GENE]).all()
+    assert "does not fit these data" not in caplog.text
+    if n_cells < 3:
+        assert np.isnan(adata.uns["sct"]["unmeasured"]["trust"][GENE])
+
+
+def test_names_of_several_genes_are_those_of_the_network(split):
+    """Of the genes named CD99, on X and on Y, the network knows one; so does the reference then."""
+    from scanpy_sct.read.options import ReadOptions
+    from scanpy_sct.read.reference import read_reference
+
+    model = sct.load_model("sct-mini")
+    reference = split[2].copy()
+    names = reference.var_names.to_numpy(dtype=object)
+    names[:3] = ["CD99", "SLC25A6", "CAST"]
+    reference.var_names = names
+    cells = read_reference(reference, model.genes, model.tokens.scale, ReadOptions(owner="reference"), 0)
+    assert {"CD99", "SLC25A6", "CAST"} <= set(cells.names)
+
+
+def test_counts_of_measured_and_unmeasured_genes_are_expected_counts(pbmc):
+    counts = pbmc.copy()
+    counts.X = sparse.csr_matrix(np.random.default_rng(0).poisson(counts.X.expm1().toarray()), dtype=np.float32)
+    adata, reference = counts[:350].copy(), counts[350:].copy()
+    panel = adata[:, np.arange(adata.n_vars) % 2 == 0].copy()
+    sct.tl.impute(adata, values="counts")
+    sct.tl.impute(panel, "all", reference=reference, values="counts")
+    genes = [name for name in adata.var_names[adata.var["sct_imputed"]] if name in panel.obsm["sct_unmeasured"]]
+    true = adata[:, genes].X.mean()
+    assert 0.7 < adata[:, genes].layers["sct"].mean() / true < 1.2
+    assert 0.7 < panel.obsm["sct_unmeasured"][genes].to_numpy().mean() / true < 1.2
+
+
+def test_all_genes_stand_alone(split):
+    with pytest.raises(ValueError, match="stands alone"):
+        sct.tl.impute(split[0].copy(), ["all", "LYZ"], reference=split[2])

@@ -49,12 +49,18 @@ def test_log_normalised_values_are_those_of_log_normalised_input(objects, impute
 
 
 def test_counts_follow_the_depth_of_the_cell(objects, impute):
+    """With `denoise=True` they are the log-normalised values at the depth of the cell, else means of counts."""
     as_counts, _ = objects
-    counts, logs = (impute(as_counts, values=each) for each in ("counts", "lognorm"))
-    imputed = counts.var["sct_imputed"].to_numpy()
     depth = np.asarray(as_counts.X.sum(axis=1)) / 1e4
-    expected = np.expm1(logs.layers["sct"][:, imputed]) * depth
-    np.testing.assert_allclose(counts.layers["sct"][:, imputed], expected, rtol=1e-3, atol=1e-5)
+    for denoise in (True, False):
+        counts, logs = (impute(as_counts, values=each, denoise=denoise) for each in ("counts", "lognorm"))
+        imputed = counts.var["sct_imputed"].to_numpy()
+        found, expected = counts.layers["sct"][:, imputed], np.expm1(logs.layers["sct"][:, imputed]) * depth
+        if denoise:
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        else:
+            assert (found >= expected * 0.999 - 1e-5).all()
+            assert (found > 1.01 * expected).any()
 
 
 def test_other_genes_keep_their_counts(objects, impute):

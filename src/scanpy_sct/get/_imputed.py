@@ -30,7 +30,7 @@ def imputed(adata: AnnData, genes: str | Sequence[str], *, key: str = "sct") -> 
     A new object, cells x requested genes, in the requested order:
 
     `.X` : float32
-        Expected expression on the log scale of the input.
+        Expected expression, as :func:`scanpy_sct.tl.impute` wrote it.
     `.var_names`
         The names as they were requested.
     `.var["measured"]` : bool

@@ -99,7 +99,9 @@ def apply_imputation(
         if fit.noise is not None:
             values[:] = _with_counts(fit, observed.toarray(), values, pass_of, masks, units[rows])
         if fit.settings.values == "counts":
-            values[:] = np.expm1(values) / units[rows, None]
+            # Of what is not combined with the count, the mean count is known: that of detected genes, times detection.
+            counts = np.expm1(values) if fit.noise is not None else detection * np.expm1(mean)
+            values[:] = counts / units[rows, None]
         return moments
 
     moments = Moments.zeros(len(plan.columns), masks.n_passes)

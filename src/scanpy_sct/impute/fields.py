@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -126,8 +127,22 @@ def make_imputer(
     """
     index, unmeasured = requested_genes(genes, reader, checkpoint.name, reference)
     unmeasured = dict(sorted(unmeasured.items()))
+    _check_memory(reader.n_cells, len(unmeasured))
     task = None if reference is None else plan_reference(reference, reader, np.array(list(unmeasured), dtype=np.int64))
     return Imputer(checkpoint, reader, options, replace(settings, genes=index), task), unmeasured
+
+
+def _check_memory(n_cells: int, n_unmeasured: int) -> None:
+    """Raise a ValueError if the table of unmeasured genes, which is in memory, is larger than the memory."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return
+    needed, memory = 4 * n_cells * n_unmeasured, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        msg = (
+            f"genes: {n_unmeasured} unmeasured genes in {n_cells} cells need {needed / 1e9:.0f} GB of memory, and this "
+            f"machine has {memory / 1e9:.0f} GB; request fewer genes, or some cells at a time."
+        )
+        raise ValueError(msg)
 
 
 def imputed_fields(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from scanpy_sct.sparse_tools import keep_entries
+
 
 @dataclass(frozen=True)
 class CellBlock:
@@ -69,6 +71,19 @@ class CellBlock:
             measured=self.measured[genes],
             hidden=None if self.hidden is None else self.hidden[:, genes],
         )
+
+    def without_genes(self, columns: np.ndarray) -> CellBlock:
+        """Return the cells as if some genes had not been measured."""
+        measured = self.measured.copy()
+        measured[columns] = False
+
+        def without(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+            return keep_entries(matrix, measured[matrix.indices])
+
+        log_values = without(self.log_values)
+        is_same = self.token_values is self.log_values
+        token_values = log_values if is_same else without(self.token_values)
+        return replace(self, log_values=log_values, token_values=token_values, measured=measured)
 
     def hidden_rows(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return which measured entries of some cells the user hides, (rows, genes) bool."""

@@ -114,6 +114,7 @@ def match_genes(
     totals: np.ndarray | None = None,
     is_gene: np.ndarray | None = None,
     ids: np.ndarray | None = None,
+    preferred: np.ndarray | None = None,
 ) -> GeneMatch:
     """Find the columns of a data set that belong to a network's vocabulary.
 
@@ -134,11 +135,13 @@ def match_genes(
     ids
         (n_vars,) Ensembl id of each column from elsewhere, "" where there is none: of several columns of one gene, the
         one with its id is used.
+    preferred
+        Ensembl ids to prefer where a name fits several genes; None: those of the vocabulary.
     """
     original = _as_strings(names).to_numpy(dtype=str)
     usable = np.arange(len(original)) if is_gene is None else np.flatnonzero(is_gene)
     vocabulary = np.asarray(vocabulary, dtype=str)
-    genes = to_ensembl(original[usable], vocabulary=vocabulary)
+    genes = to_ensembl(original[usable], vocabulary=vocabulary if preferred is None else preferred)
     named = np.flatnonzero(vocabulary != "")
     # -1 for ids that the vocabulary lacks; "" is never among those that are named.
     found = pd.Index(vocabulary[named]).get_indexer(genes.ensembl_ids)

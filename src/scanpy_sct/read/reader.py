@@ -57,6 +57,8 @@ class CellReader:
         What to read.
     min_genes
         Fewer matched genes raise an error.
+    preferred
+        Ensembl ids to prefer where a name fits several genes; None: those of the vocabulary.
 
     Attributes
     ----------
@@ -88,6 +90,7 @@ class CellReader:
         options: ReadOptions | None = None,
         *,
         min_genes: int = 50,
+        preferred: np.ndarray | None = None,
     ) -> None:
         options = options or ReadOptions()
         owner = options.owner
@@ -101,7 +104,7 @@ class CellReader:
         not_genes = find_not_genes(adata.var, names, owner)
         self.not_genes = not_genes if not_genes.any() else None
         # Names are checked before the matrix, which may be large and on disk, is read.
-        genes = match_genes(names, vocabulary, is_gene=~not_genes)
+        genes = match_genes(names, vocabulary, is_gene=~not_genes, preferred=preferred)
         check_match(genes, names[~not_genes], vocabulary, adata, options.gene_names, min_genes, owner)
         self.findings.append(symbols_among_ids(genes, adata.var, owner))
         if options.library_key is None:
@@ -113,7 +116,8 @@ class CellReader:
         self._find_facts(token_scale, options)
         if genes.duplicates:
             totals, ids = self._column_totals(), ids_beside(adata.var)
-            genes = match_genes(names, vocabulary, totals=totals, is_gene=~not_genes, ids=ids)
+            more = {"totals": totals, "ids": ids, "preferred": preferred}
+            genes = match_genes(names, vocabulary, is_gene=~not_genes, **more)
         self._set_genes(genes)
         self._find_lacking(adata, options)
         if self.is_in_memory:

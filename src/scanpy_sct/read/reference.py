@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from scanpy_sct.read.columns import check_is_name
+from scanpy_sct.read.columns import as_series, check_is_name
 from scanpy_sct.read.gene_table import iterate_genes
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
@@ -37,6 +38,14 @@ class ReferenceCells:
     vocabulary: np.ndarray
     """(all genes,) Ensembl ids, those of the network first; see :func:`reference_vocabulary`."""
 
+    @property
+    def digest(self) -> str:
+        """Fingerprint of counts and genes."""
+        digest = hashlib.sha256()
+        for array in (self.gene_index, self.counts.data, self.counts.indices, self.counts.indptr):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
     def at(self, gene_index: np.ndarray) -> sparse.csr_matrix:
         """Return the counts of some genes that the reference has, (cells, genes)."""
         return self.counts[:, np.searchsorted(self.gene_index, gene_index)]
@@ -56,7 +65,10 @@ def options_for(reference: AnnData, options: ReadOptions, gene_names: str | None
     check_is_name("reference_gene_names", options.gene_names)
     if options.gene_names is None and gene_names in reference.var:
         options = replace(options, gene_names=gene_names)
-    return options if options.library_key in reference.obs else replace(options, library_key=None)
+    key = options.library_key
+    # What names the samples of the data need not be known of all cells of the reference.
+    is_usable = key in reference.obs and not as_series(reference.obs[key]).isna().any()
+    return options if is_usable else replace(options, library_key=None)
 
 
 def reference_vocabulary(vocabulary: np.ndarray) -> np.ndarray:
@@ -86,12 +98,14 @@ def read_reference(
         The reference cannot be read, see :class:`scanpy_sct.read.reader.CellReader`; it has too few cells; or its
         values are not counts and cannot be turned into counts.
     """
-    vocabulary = reference_vocabulary(vocabulary)
-    reader = CellReader(reference, vocabulary, token_scale, options)
+    # A name that fits several genes is that of the network, as in the data.
+    preferred, vocabulary = vocabulary, reference_vocabulary(vocabulary)
+    reader = CellReader(reference, vocabulary, token_scale, options, preferred=preferred)
     if not reader.holds_counts:
         msg = (
             "reference must hold counts, or log-normalised values (natural logarithm) of counts, and its values are "
-            "neither; pass a layer with counts as `reference_layer=`."
+            "neither; pass a layer with counts as `reference_layer=`. Decimals that are not multiples of one unit "
+            "cannot be turned into counts: round them."
         )
         raise ValueError(msg)
     rows = None

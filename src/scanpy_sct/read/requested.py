@@ -32,7 +32,10 @@ def as_gene_list(genes: str | Iterable[str] | None) -> list[str] | None:
     """
     if genes is None:
         return None
-    genes = [genes] if isinstance(genes, str) else list(genes)
+    genes = [genes] if isinstance(genes, str) else [str(gene) for gene in genes]
+    if ALL in genes and len(genes) > 1:
+        msg = f"genes: {ALL!r} means all genes, and stands alone; leave out the other {len(genes) - 1} names."
+        raise ValueError(msg)
     if not genes:
         msg = "genes is empty; give at least one gene, or None for all measured genes the model knows."
         raise ValueError(msg)
@@ -100,10 +103,14 @@ def _named_genes(genes: list[str], reader: CellReader, model: str, reference: Re
         if reference is None
         else f"neither the model {model!r} nor the reference knows"
     )
+    if reference is not None and not known and not unknown:
+        msg = f"genes: {missing} are measured, and the model {model!r} does not know them: there is nothing to impute."
+        raise KeyError(msg)
     if not known or (unknown and len(genes) <= LONG_LIST):
         raise _unknown_genes(unknown or missing, reader, nobody_knows)
     if unknown:
-        logger.warning("genes: %s are left out: %s them.", unknown, nobody_knows)
+        names = [*unknown[:LONG_LIST], *([f"and {len(unknown) - LONG_LIST} more"] if len(unknown) > LONG_LIST else [])]
+        logger.warning("genes: %s are left out: %s them.", names, nobody_knows)
     for gene in _other_columns(reader).intersection(known.values()):
         logger.warning("genes: the column %r is an antibody or the like; the gene of this name is imputed.", gene)
     kept = [gene for gene in missing if gene in reader.var_names]

@@ -118,9 +118,9 @@ def impute(
         log-normalised counts.
     values
         What is written. `"auto"`: the expected value on the log scale of the input. `"lognorm"`: the expected `log1p`
-        of counts per 10,000, at the depth of the cell. `"counts"`: counts, from the latter and the number of counts of
-        the cell; needs counts, or log-normalised counts. `"lognorm"` and `"counts"` are the same from counts and from
-        log-normalised values of them.
+        of counts per 10,000 (of the measured genes), at the depth of the cell. `"counts"`: expected counts; needs
+        counts, or log-normalised counts. `"lognorm"` and `"counts"` are the same from counts and from log-normalised
+        values of them.
     store_bins
         Also write the most probable bin and its probability.
     key_added
@@ -167,7 +167,8 @@ def impute(
         reference.
     `.obs[key_added + "_similarity"]` : float32
         With a reference: similarity of the cell to the reference, at most 1: cosine between the cell and its 50 nearest
-        neighbours in the space of the shared genes. Low values point to cells of types that the reference lacks.
+        neighbours in the space of the shared genes. Low values point to cells of types that the reference lacks. NaN
+        for cells without counts of shared genes.
     `.layers[key_added + "_bins"]` : uint8, `.layers[key_added + "_confidence"]` : float32
         With `store_bins`: the most probable bin (0: not detected) and its probability, before calibration.
     `.uns[key_added]` : dict
@@ -234,7 +235,8 @@ def impute(
         if out is None:
             return Result(write_imputation, *imputed_fields(imputer, unmeasured))
         rows, keys = imputer.block_rows, ImputationKeys.of(key_added)
-        parts = open_parts(out, checkpoint, reader, rows, options, params, imputed_bytes(imputer))
+        also = {} if cells is None else {"reference": cells.digest}
+        parts = open_parts(out, checkpoint, reader, rows, options, params, imputed_bytes(imputer), also)
         layers = {"layer": keys.values} | ({"bins": keys.bins, "confidence": keys.confidence} if store_bins else {})
         fields, details = imputed_fields(imputer, unmeasured, ImputationStore(parts))
         return Result(write_imputation, fields, details, StoredTables(parts, rows, layers))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scanpy_sct.impute.options import Values
-from scanpy_sct.impute.reference.fit import ReferenceFit
+from scanpy_sct.impute.reference.fit import ReferenceFit, shared_counts
 from scanpy_sct.impute.reference.model import CellsInReference
 from scanpy_sct.read.reader import CellBlock
-from scanpy_sct.read.scale import counts_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class BlockInReference:
     @classmethod
     def of(cls, fit: ReferenceFit, block: CellBlock, units: np.ndarray) -> BlockInReference:
         """Place a block with the genes of the plan."""
-        return cls(fit, fit.model.place(counts_of(block.log_values[:, fit.shared], units)), units)
+        return cls(fit, fit.model.place(*shared_counts(block, fit.shared, units)), units)
 
     def values(self, rows: slice, network: tuple[np.ndarray, np.ndarray], values: Values) -> np.ndarray:
         """Predict the unmeasured genes in some cells, (cells, genes) float32.

@@ -19,7 +19,7 @@ from scanpy_sct.plan.blocks import plan_fit
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.read.reference import ReferenceCells
 from scanpy_sct.read.scale import counts_of
-from scanpy_sct.sparse_tools import keep_entries, row_totals
+from scanpy_sct.sparse_tools import row_totals
 
 if TYPE_CHECKING:
     from scanpy_sct.run.runner import Runner
@@ -142,14 +142,18 @@ class ReferenceFitting:
         self.drawn = plan_fit(block.samples, points, runner.checkpoint.config.bag_size, plan.seed, MAX_CELLS)
         self.block, self.units = block.block(self.drawn.rows), units[self.drawn.rows]
         self.shared = np.searchsorted(plan.genes, task.shared)
-        self.counts = counts_of(self.block.log_values[:, self.shared], self.units)
+        self.counts, self.hidden = shared_counts(self.block, self.shared, self.units)
         totals = row_totals(self.counts)
-        self.usual_total = float(np.median(totals[totals > 0])) if totals.any() else 1.0
+        # Cells without counts say nothing about how often genes are detected.
+        self.filled = np.flatnonzero(totals > 0) if totals.any() else np.arange(len(totals))
+        self.usual_total = float(np.median(totals[self.filled])) if totals.any() else 1.0
 
     def fit(self, network: NetworkPrediction) -> ReferenceFit:
         """Fit weights and trust; ``network`` are the predictions for the plan's genes in all cells of the block."""
         left_out = self._left_out()
-        weights = fit_weights(left_out.sources, left_out.values, left_out.is_visible)
+        weights = SourceWeights.unknown()
+        if left_out is not None:
+            weights = fit_weights(left_out.sources, left_out.values, left_out.is_visible)
         unmeasured = np.flatnonzero(self.plan.is_unmeasured)
         of_network = _positions(self.plan.gene_index[unmeasured], self.task.gene_index)
         has = np.isin(self.task.gene_index, self.task.cells.gene_index)
@@ -166,27 +170,27 @@ class ReferenceFitting:
             gene_weights=GeneWeights(np.zeros((n_genes, 3)), np.zeros(n_genes), np.zeros((n_genes, 2))),
             weights=weights,
             trust=np.full(n_genes, np.nan),
-            level_error=_level_error(left_out),
+            level_error=np.full(2, np.nan) if left_out is None else _level_error(left_out),
         )
         tables = (network.log_odds, network.conditional_mean)
-        of_cells = tuple(table[np.ix_(self.drawn.rows, unmeasured)] for table in tables)
+        of_cells = tuple(table[np.ix_(self.drawn.rows[self.filled], unmeasured)] for table in tables)
         return self._with_genes(fit, of_cells, left_out)
 
     def _with_genes(
-        self, fit: ReferenceFit, network: tuple[np.ndarray, np.ndarray], left_out: _LeftOut
+        self, fit: ReferenceFit, network: tuple[np.ndarray, np.ndarray], left_out: _LeftOut | None
     ) -> ReferenceFit:
-        """Add weights and trust of each gene."""
-        placed = fit.model.place(self.counts)
+        """Add weights and trust of each gene; ``network`` are the predictions for the cells with counts."""
+        placed = self._placed(fit.model, slice(None))
         recovery = np.append(_recovery(fit.model), np.nan)  # the last for genes that the reference does not have
         levels, features = [], []
         for start in range(0, len(fit.kind), GENES_AT_ONCE):
             genes = np.arange(start, min(start + GENES_AT_ONCE, len(fit.kind)))
-            sources = fit.sources(placed, slice(None), network, self.units, genes)
+            sources = fit.sources(placed, slice(None), network, self.units[self.filled], genes)
             levels.append(sources.levels)
             weights = fit.weights.of_genes(fit.kind[genes], levels[-1])
             features.append(_features(sources, weights, recovery[fit.reference_column[genes]]))
         trust, features = fit.trust.copy(), np.concatenate(features)
-        for kind in np.unique(fit.kind):
+        for kind in np.unique(fit.kind) if left_out is not None else ():
             of_kind = np.full(left_out.values.shape[1], kind)
             weights = fit.weights.of_genes(of_kind, left_out.sources.levels)
             known = _features(left_out.sources, weights, left_out.recovery_in_reference)
@@ -198,12 +202,19 @@ class ReferenceFitting:
         gene_weights = fit.weights.of_genes(fit.kind, np.concatenate(levels, axis=1))
         return replace(fit, gene_weights=gene_weights, trust=trust)
 
-    def _left_out(self) -> _LeftOut:
-        """Predict measured genes as if they were not measured."""
+    def _placed(self, model: ReferenceModel, genes: np.ndarray | slice) -> CellsInReference:
+        """Place the cells with counts in a reference with some of the shared genes."""
+        hidden = None if self.hidden is None else self.hidden[self.filled][:, genes]
+        return model.place(self.counts[self.filled][:, genes], hidden)
+
+    def _left_out(self) -> _LeftOut | None:
+        """Predict measured genes as if they were not measured; None if none is detected often enough."""
         rng = np.random.default_rng([self.plan.seed, 11])
         often = np.flatnonzero(self.counts.getnnz(axis=0) >= MIN_DETECTED)
         genes = rng.permutation(often)[:MAX_LEFT_OUT]
-        parts = [self._predict(np.sort(fold)) for fold in np.array_split(genes, N_FOLDS) if len(fold)]
+        if len(genes) < N_FOLDS:
+            return None
+        parts = [self._predict(np.sort(fold)) for fold in np.array_split(genes, N_FOLDS)]
         sources = Sources(*(np.concatenate(tables, axis=1) for tables in zip(*map(_tables, parts), strict=True)))
         joined = (
             np.concatenate([getattr(part, name) for part in parts], axis=-1)
@@ -215,18 +226,19 @@ class ReferenceFitting:
         """Predict some of the shared genes from the others."""
         others = np.setdiff1d(np.arange(len(self.shared)), genes)
         model = self._model(others, self.task.shared[genes])
-        placed = model.place(self.counts[:, others])
+        placed = self._placed(model, others)
         expected = placed.from_neighbors(slice(None)), placed.from_regression(slice(None))
         columns = self.shared[genes]
-        plan = replace(self.plan, measured=_without(self.plan.measured, columns), columns=columns)
-        block = _without_genes(self.block, columns)
+        block = self.block.without_genes(columns)
+        plan = replace(self.plan, measured=block.measured, columns=columns)
         found = predict_block(
             self.runner, block, plan.masks(block), plan, cell_weight=self.cell_weight, bags=self.drawn.bags
         )
+        rows = self.filled
         return _LeftOut(
-            Sources.of((found.log_odds, found.conditional_mean), expected, self.units),
-            self.block.log_values[:, columns].toarray(),
-            ~self.block.hidden_rows()[:, columns],
+            Sources.of((found.log_odds[rows], found.conditional_mean[rows]), expected, self.units[rows]),
+            self.block.log_values[rows][:, columns].toarray(),
+            ~self.block.hidden_rows(rows)[:, columns],
             _recovery(model),
         )
 
@@ -236,6 +248,14 @@ class ReferenceFitting:
         return fit_reference_model(
             cells.at(self.task.shared[shared]), cells.at(predicted), self.usual_total, self.plan.seed
         )
+
+
+def shared_counts(
+    block: CellBlock, shared: np.ndarray, units: np.ndarray
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix | None]:
+    """Return the counts of the shared genes, and which entries are hidden, (cells, shared genes) each."""
+    hidden = None if block.hidden is None else block.hidden[:, shared].astype(np.float32)
+    return counts_of(block.log_values[:, shared], units), hidden
 
 
 def _tables(part: _LeftOut) -> Iterator[np.ndarray]:
@@ -272,22 +292,3 @@ def _positions(genes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.full(len(wanted), -1)
     found = np.minimum(np.searchsorted(genes, wanted), len(genes) - 1)
     return np.where(genes[found] == wanted, found, -1)
-
-
-def _without(measured: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    left = measured.copy()
-    left[columns] = False
-    return left
-
-
-def _without_genes(block: CellBlock, columns: np.ndarray) -> CellBlock:
-    """Return a block as if some genes had not been measured."""
-    measured = _without(block.measured, columns)
-
-    def without(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-        return keep_entries(matrix, measured[matrix.indices])
-
-    is_same = block.token_values is block.log_values
-    values = without(block.log_values)
-    tokens = values if is_same else without(block.token_values)
-    return replace(block, log_values=values, token_values=tokens, measured=measured)

@@ -19,6 +19,8 @@ PRIOR_CELLS = 2.0
 PENALTY = 300.0
 """Ridge penalty of the regression, in units of a cell's squared score; of 1 to 1,000 the best on most of eight pairs of
 data and reference."""
+MIN_VISIBLE = 0.05
+"""Totals are corrected for hidden entries as if at least this part were visible."""
 LOWEST_RATE = 0.1
 """Predictions of the regression are not below this fraction of the gene's mean."""
 
@@ -33,6 +35,8 @@ class ReferenceModel:
     """(reference cells,) counts of the shared genes."""
     usual_total: float
     """Total to which the shared genes of a cell are normalised before logarithms are taken."""
+    parts: np.ndarray
+    """(shared genes,) part of each in the counts of the reference."""
     centre: np.ndarray
     """(shared genes,) mean of the normalised values of the reference."""
     components: np.ndarray
@@ -47,10 +51,22 @@ class ReferenceModel:
         """Counts of each predicted gene per count of the shared genes, (genes,) float64."""
         return np.asarray(self.counts.sum(axis=0, dtype=np.float64)).ravel() / self.totals.sum()
 
-    def place(self, counts: sparse.csr_matrix) -> CellsInReference:
-        """Find the neighbours of cells in the reference, from their counts (cells, shared genes)."""
-        scores = (_normalised(counts, self.usual_total) - self.centre) @ self.components.T
-        return CellsInReference(self, scores, row_totals(counts), self._nearest(scores, N_NEIGHBORS))
+    def place(self, counts: sparse.csr_matrix, hidden: sparse.csr_matrix | None = None) -> CellsInReference:
+        """Find the neighbours of cells in the reference.
+
+        Parameters
+        ----------
+        counts
+            (cells, shared genes).
+        hidden
+            (cells, shared genes) bool: entries that are not known. The total of a cell is corrected for them, by their
+            part of the counts of the reference.
+        """
+        totals = row_totals(counts)
+        if hidden is not None:
+            totals = totals / np.maximum(1 - hidden @ self.parts, MIN_VISIBLE)
+        scores = (_normalised(counts, self.usual_total, totals) - self.centre) @ self.components.T
+        return CellsInReference(self, scores, totals, self._nearest(scores, N_NEIGHBORS))
 
     def own(self, rows: np.ndarray) -> CellsInReference:
         """Find the neighbours of cells of the reference itself, none of which is its own neighbour."""
@@ -120,12 +136,13 @@ def fit_reference_model(
     totals = row_totals(shared)
     kept = totals > 0
     shared, predicted, totals = shared[kept], predicted[kept].astype(np.float32), totals[kept]
-    normalised = _normalised(shared, usual_total)
+    normalised = _normalised(shared, usual_total, totals)
     n_components = min(N_COMPONENTS, min(normalised.shape) - 1)
     pca = PCA(n_components, svd_solver="arpack", random_state=seed)
     scores = pca.fit_transform(normalised)
     coefficients = _regress(scores, predicted, totals)
-    return ReferenceModel(predicted, totals, usual_total, pca.mean_, pca.components_, scores, coefficients)
+    parts = np.asarray(shared.sum(axis=0, dtype=np.float64)).ravel() / totals.sum()
+    return ReferenceModel(predicted, totals, usual_total, parts, pca.mean_, pca.components_, scores, coefficients)
 
 
 def _regress(scores: np.ndarray, counts: sparse.csr_matrix, totals: np.ndarray) -> np.ndarray:
@@ -140,7 +157,7 @@ def _regress(scores: np.ndarray, counts: sparse.csr_matrix, totals: np.ndarray) 
     return np.linalg.solve(information, (counts.T @ design).T / usual)
 
 
-def _normalised(counts: sparse.csr_matrix, total: float) -> np.ndarray:
-    """Return `log1p` of counts normalised to a total, dense (cells, genes)."""
-    factor = total / np.maximum(row_totals(counts), 1e-12)
+def _normalised(counts: sparse.csr_matrix, total: float, totals: np.ndarray) -> np.ndarray:
+    """Return `log1p` of counts normalised from the ``totals`` of the cells to one ``total``, dense (cells, genes)."""
+    factor = total / np.maximum(totals, 1e-12)
     return with_data(counts, np.log1p(counts.data * np.repeat(factor, np.diff(counts.indptr)))).toarray()

@@ -15,8 +15,11 @@ from scanpy_sct.read.reference import ReferenceCells
 
 logger = logging.getLogger(__name__)
 
+MIN_CELLS = 50
 MIN_SHARED = 20
 """Fewest genes that both objects must have measured."""
+MIN_EXPLAINED = 0.02
+"""If the best source explains less of the deviance, none can be judged."""
 OFF = 0.6
 """A source that explains less than this fraction of the best is reported. Of eight pairs, it was 0.43 and 0.49 where a
 source came from another tissue, and 0.9 or more elsewhere."""
@@ -41,7 +44,14 @@ def plan_reference(cells: ReferenceCells, reader: CellReader, unmeasured: np.nda
     if len(shared) < MIN_SHARED:
         msg = (
             f"reference has {len(shared)} of the {len(both)} genes that adata measured; at least {MIN_SHARED} are "
-            "needed. Check its gene names (`reference_gene_names=`)."
+            "needed. Check its gene names (`reference_gene_names=`), and that it detects them."
+        )
+        raise ValueError(msg)
+    n_cells = int((cells.at(shared).getnnz(axis=1) > 0).sum())
+    if n_cells < MIN_CELLS:
+        msg = (
+            f"reference has {n_cells} cells with counts of the {len(shared)} genes that both objects measured; at "
+            f"least {MIN_CELLS} are needed. Pass a deeper reference, or one with more of these genes."
         )
         raise ValueError(msg)
     return ReferenceTask(cells, unmeasured, shared)
@@ -50,8 +60,16 @@ def plan_reference(cells: ReferenceCells, reader: CellReader, unmeasured: np.nda
 def warn_if_off(fit: ReferenceFit) -> None:
     """Log a warning if network or reference predict measured genes that are left out much worse than the other does."""
     explained = dict(zip(KINDS, fit.weights.explained, strict=True))
+    best = max(explained.values())
+    if not best > MIN_EXPLAINED:  # or NaN
+        logger.warning(
+            "Neither the model nor the reference predicts measured genes that are left out (explained deviance: %.2f), "
+            "or too few could be left out: whether they fit these data is not known.",
+            best,
+        )
+        return
     for source, name in (("reference", "reference"), ("network", "model")):
-        if explained[source] < OFF * max(explained.values()):
+        if explained[source] < OFF * best:
             logger.warning(
                 "The %s does not fit these data: of the deviance of measured genes that were left out, it explains "
                 "%.2f, and both sources together %.2f. They are weighted accordingly, but do not trust genes that only "

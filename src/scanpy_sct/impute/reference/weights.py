@@ -96,7 +96,13 @@ class SourceWeights:
     mean: np.ndarray
     """(3 kinds, 2) float64: weights of the conditional means of network and reference."""
     explained: np.ndarray
-    """(3 kinds,) float64: fraction of the deviance of detection that is explained in the genes that were left out."""
+    """(3 kinds,) float64: fraction of the deviance of detection that is explained in the genes that were left out; NaN
+    if there are none."""
+
+    @classmethod
+    def unknown(cls) -> SourceWeights:
+        """Return typical weights, where no gene could be left out."""
+        return cls(PRIOR.copy(), np.array([[0.5, 0.5], [0, 1], [1, 0]]), np.full(len(KINDS), np.nan))
 
     def of_genes(self, kind: np.ndarray, levels: np.ndarray) -> GeneWeights:
         """Return the weights of genes, from their ``kind`` (genes,) and ``levels`` (3, genes)."""
@@ -140,11 +146,16 @@ def fit_weights(sources: Sources, values: np.ndarray, is_visible: np.ndarray) ->
     """
     features = _features(sources)[is_visible]
     detected = values[is_visible] > 0
+    if not len(detected) or detected.all() or not detected.any():
+        return SourceWeights.unknown()
     trusted = min(1.0, values.shape[1] / ENOUGH_GENES)
+    prior = PRIOR.copy()
+    # Few genes still tell whether a source is worth nothing.
+    prior[0] = max(PRIOR, key=lambda weights: _explained(features @ weights, detected))
     weights, explained = np.zeros_like(PRIOR), np.zeros(len(KINDS))
     for kind, used in enumerate(USED):
-        found = _logistic(features[:, used], detected, PRIOR[kind, used])
-        weights[kind, used] = trusted * found + (1 - trusted) * PRIOR[kind, used]
+        found = _logistic(features[:, used], detected, prior[kind, used])
+        weights[kind, used] = trusted * found + (1 - trusted) * prior[kind, used]
         explained[kind] = _explained(features @ weights[kind], detected)
     means = tuple(each[is_visible][detected] for each in (sources.network_mean, sources.reference_mean))
     return SourceWeights(weights, _mean_weights(means, values[is_visible][detected]), explained)
@@ -171,9 +182,9 @@ def _logistic(features: np.ndarray, detected: np.ndarray, start: np.ndarray) -> 
 
 def _explained(log_odds: np.ndarray, detected: np.ndarray) -> float:
     """Return the fraction of the deviance that is explained, compared with one rate for all entries (McFadden's R2)."""
-    rate = np.clip(detected.mean(), 1e-9, 1 - 1e-9) if len(detected) else 0.5
+    rate = detected.mean()
     without = len(detected) * -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
-    return float(1 - (np.logaddexp(0, log_odds).sum() - log_odds[detected].sum()) / max(without, 1e-9))
+    return float(1 - (np.logaddexp(0, log_odds).sum() - log_odds[detected].sum()) / without)
 
 
 def _mean_weights(means: tuple[np.ndarray, np.ndarray], values: np.ndarray) -> np.ndarray:
