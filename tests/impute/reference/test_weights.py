@@ -25,7 +25,7 @@ def simulated(n_genes, n_cells=400, seed=0):
 
 def test_weights_are_found_again():
     sources, values, log_odds = simulated(150)
-    weights = fit_weights(sources, values, np.ones(values.shape, dtype=bool))
+    weights = fit_weights(sources, values, np.ones(values.shape, dtype=bool), np.ones(len(values)))
     np.testing.assert_allclose(weights.detection[0], TRUE, atol=0.07)
     blended, mean = weights.of_genes(np.zeros(150, dtype=int), sources.levels).blend(sources)
     np.testing.assert_allclose(blended, expit(log_odds), atol=0.05)
@@ -35,7 +35,7 @@ def test_weights_are_found_again():
 
 def test_kinds_use_their_own_sources_only():
     sources, values, _ = simulated(150)
-    weights = fit_weights(sources, values, np.ones(values.shape, dtype=bool))
+    weights = fit_weights(sources, values, np.ones(values.shape, dtype=bool), np.ones(len(values)))
     for kind, unused in (("reference", (sources.network, sources.network_mean)), ("network", sources.log_odds[1:])):
         of_kind = weights.of_genes(np.full(150, KINDS.index(kind)), sources.levels)
         before = of_kind.blend(sources)
@@ -50,7 +50,7 @@ def test_few_genes_stay_near_the_prior():
     distance = []
     for n_genes in (10, 150):
         sources, values, _ = simulated(n_genes)
-        weights = fit_weights(sources, values, np.ones(values.shape, dtype=bool))
+        weights = fit_weights(sources, values, np.ones(values.shape, dtype=bool), np.ones(len(values)))
         distance.append(np.abs(weights.detection[0] - PRIOR[0]).max())
     assert distance[0] < 0.2 * distance[1]
 
@@ -59,8 +59,10 @@ def test_hidden_entries_do_not_count():
     sources, values, _ = simulated(120)
     visible = np.random.default_rng(2).random(values.shape) < 0.7
     changed = np.where(visible, values, 9.0)
-    for name in ("detection", "mean", "explained"):
-        one, other = (getattr(fit_weights(sources, each, visible), name) for each in (values, changed))
+    for name in ("detection", "mean", "count", "explained"):
+        one, other = (
+            getattr(fit_weights(sources, each, visible, np.ones(len(values))), name) for each in (values, changed)
+        )
         np.testing.assert_array_equal(one, other)
 
 

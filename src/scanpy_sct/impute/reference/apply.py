@@ -40,7 +40,6 @@ class BlockInReference:
             and the count given that the gene is detected.
         """
         units = self.units[rows]
-        detection, mean = self.fit.gene_weights.blend(self.fit.sources(self.placed, rows, network, units))
-        if values == "counts":
-            return detection * np.expm1(mean) / units[:, None]
-        return detection * mean
+        weights = self.fit.gene_weights
+        detection, mean = weights.blend(self.fit.sources(self.placed, rows, network, units))
+        return weights.counts(detection, mean, units) if values == "counts" else detection * mean

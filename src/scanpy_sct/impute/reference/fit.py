@@ -153,7 +153,8 @@ class ReferenceFitting:
         left_out = self._left_out()
         weights = SourceWeights.unknown()
         if left_out is not None:
-            weights = fit_weights(left_out.sources, left_out.values, left_out.is_visible)
+            units = self.units[self.filled]
+            weights = fit_weights(left_out.sources, left_out.values, left_out.is_visible, units)
         unmeasured = np.flatnonzero(self.plan.is_unmeasured)
         of_network = _positions(self.plan.gene_index[unmeasured], self.task.gene_index)
         has = np.isin(self.task.gene_index, self.task.cells.gene_index)
@@ -167,7 +168,7 @@ class ReferenceFitting:
             network_column=of_network,
             reference_column=of_reference,
             kind=kind,
-            gene_weights=GeneWeights(np.zeros((n_genes, 3)), np.zeros(n_genes), np.zeros((n_genes, 2))),
+            gene_weights=GeneWeights(np.zeros((n_genes, 3)), *np.zeros((3, n_genes))),
             weights=weights,
             trust=np.full(n_genes, np.nan),
             level_error=np.full(2, np.nan) if left_out is None else _level_error(left_out),

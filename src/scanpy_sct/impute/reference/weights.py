@@ -13,7 +13,7 @@ left out, and shared by all genes of a kind: genes that both, only the reference
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -32,6 +32,8 @@ ENOUGH_GENES = 100
 """With fewer genes that were left out, the weights are moved towards `PRIOR` in proportion."""
 PRECISION = 10.0
 MAX_LOG_ODDS = 8.0
+COUNT_FACTORS = (0.5, 2.0)
+"""Smallest and largest factor of expected counts."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class SourceWeights:
     """(3 kinds, 6) float64: a1, a2, b1, b2, b3, c."""
     mean: np.ndarray
     """(3 kinds, 2) float64: weights of the conditional means of network and reference."""
+    count: np.ndarray
+    """(3 kinds,) float64: factor of expected counts, with which their sum is right in the genes that were left out."""
     explained: np.ndarray
     """(3 kinds,) float64: fraction of the deviance of detection that is explained in the genes that were left out; NaN
     if there are none."""
@@ -102,14 +106,16 @@ class SourceWeights:
     @classmethod
     def unknown(cls) -> SourceWeights:
         """Return typical weights, where no gene could be left out."""
-        return cls(PRIOR.copy(), np.array([[0.5, 0.5], [0, 1], [1, 0]]), np.full(len(KINDS), np.nan))
+        return cls(
+            PRIOR.copy(), np.array([[0.5, 0.5], [0, 1], [1, 0]]), np.ones(len(KINDS)), np.full(len(KINDS), np.nan)
+        )
 
     def of_genes(self, kind: np.ndarray, levels: np.ndarray) -> GeneWeights:
         """Return the weights of genes, from their ``kind`` (genes,) and ``levels`` (3, genes)."""
         weights = self.detection[kind]
         slopes = weights[:, 2:5]
         of_levels = weights[:, 0] * levels[0] + weights[:, 1] * levels[1] + weights[:, 5]
-        return GeneWeights(slopes, of_levels - (slopes * levels.T).sum(axis=1), self.mean[kind])
+        return GeneWeights(slopes, of_levels - (slopes * levels.T).sum(axis=1), self.mean[kind], self.count[kind])
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ class GeneWeights:
     """(genes,)."""
     mean: np.ndarray
     """(genes, 2): of the conditional means by network and reference."""
+    count: np.ndarray
+    """(genes,) factor of expected counts."""
 
     def blend(self, sources: Sources) -> tuple[np.ndarray, np.ndarray]:
         """Return detection probability and conditional mean, (cells, genes) float32 each."""
@@ -131,8 +139,12 @@ class GeneWeights:
         of_network, of_reference = self.mean.T.astype(np.float32)
         return probability(log_odds), of_network * sources.network_mean + of_reference * sources.reference_mean
 
+    def counts(self, detection: np.ndarray, mean: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """Return expected counts from what :meth:`blend` returns; ``units`` (cells,) are the values of a count."""
+        return detection * np.expm1(mean) / units[:, None].astype(np.float32) * self.count.astype(np.float32)
 
-def fit_weights(sources: Sources, values: np.ndarray, is_visible: np.ndarray) -> SourceWeights:
+
+def fit_weights(sources: Sources, values: np.ndarray, is_visible: np.ndarray, units: np.ndarray) -> SourceWeights:
     """Estimate the weights on measured genes that were left out.
 
     Parameters
@@ -143,6 +155,8 @@ def fit_weights(sources: Sources, values: np.ndarray, is_visible: np.ndarray) ->
         (cells, genes) measured values on the log scale of the input.
     is_visible
         (cells, genes) bool, False for entries that the user hides.
+    units
+        (cells,) value of a single count.
     """
     features = _features(sources)[is_visible]
     detected = values[is_visible] > 0
@@ -158,7 +172,20 @@ def fit_weights(sources: Sources, values: np.ndarray, is_visible: np.ndarray) ->
         weights[kind, used] = trusted * found + (1 - trusted) * prior[kind, used]
         explained[kind] = _explained(features @ weights[kind], detected)
     means = tuple(each[is_visible][detected] for each in (sources.network_mean, sources.reference_mean))
-    return SourceWeights(weights, _mean_weights(means, values[is_visible][detected]), explained)
+    found = SourceWeights(weights, _mean_weights(means, values[is_visible][detected]), np.ones(len(KINDS)), explained)
+    return replace(found, count=_count_factors(found, sources, np.expm1(values) / units[:, None], is_visible, units))
+
+
+def _count_factors(
+    weights: SourceWeights, sources: Sources, counts: np.ndarray, is_visible: np.ndarray, units: np.ndarray
+) -> np.ndarray:
+    """Compare the sums of measured and expected ``counts`` (cells, genes) for each kind."""
+    total, factors = counts[is_visible].sum(), np.ones(len(KINDS))
+    for kind in range(len(KINDS)):
+        of_genes = weights.of_genes(np.full(counts.shape[1], kind), sources.levels)
+        expected = of_genes.counts(*of_genes.blend(sources), units)[is_visible].sum(dtype=np.float64)
+        factors[kind] = np.clip(total / max(expected, 1e-9), *COUNT_FACTORS)
+    return factors
 
 
 def _features(sources: Sources) -> np.ndarray:
