@@ -118,9 +118,12 @@ Made by `python benchmarks/recovery.py` and `python scripts/write_results_pages.
 
 
 def main() -> None:
-    write("results", results_page(require("imputation.csv.gz", "python benchmarks/imputation.py")))
+    imputation = require("imputation.csv.gz", "python benchmarks/imputation.py")
+    write("results", results_page(imputation))
     write("which_genes", recovery_page(require("recovery.csv", "python benchmarks/recovery.py")))
     write("experiments", folded(experiments_page()))
+    draw_entries(imputation, IMAGES / "entries.png")
+    draw_panels(imputation, IMAGES / "panels.png")
     # docs/speed.md is written by hand; its figure is drawn here.
     runs = json.loads((RESULTS / "scale.json").read_text(encoding="utf-8"))
     draw_scale([row for run in runs for row in run["rows"]], IMAGES / "scale.png")
@@ -132,9 +135,6 @@ def write(name: str, text: str) -> None:
 
 def results_page(imputation: pd.DataFrame) -> str:
     has_panels = imputation["task"].str.startswith("panel_").any()
-    if has_panels:
-        draw_panels(imputation, IMAGES / "panels.png")
-    draw_entries(imputation, IMAGES / "entries.png")
     page = RESULTS_PAGE.format(
         when=when(imputation),
         seed=imputation["seed"].iloc[0],
