@@ -123,12 +123,13 @@ def make_imputer(
 
     Returns
     -------
-    The imputation, and the name of each unmeasured gene, by its index in the vocabulary, increasing.
+    The imputation, and the name of each unmeasured gene, by its index in the vocabulary, in the requested order.
     """
     index, unmeasured = requested_genes(genes, reader, checkpoint.name, reference)
-    unmeasured = dict(sorted(unmeasured.items()))
     _check_memory(reader.n_cells, len(unmeasured))
-    task = None if reference is None else plan_reference(reference, reader, np.array(list(unmeasured), dtype=np.int64))
+    task = (
+        None if reference is None else plan_reference(reference, reader, np.array(sorted(unmeasured), dtype=np.int64))
+    )
     return Imputer(checkpoint, reader, options, replace(settings, genes=index), task), unmeasured
 
 
@@ -169,19 +170,21 @@ def imputed_fields(
         fit, tables, moments = _store(imputer, ArrangeTask(imputer, columns, _is_sparse(columns)), store)
     recovery = moments.correlation()
     warn_if_smoothed(recovery)
-    names = list(unmeasured.values())
+    # Computed in the order of the vocabulary, written in the requested one.
+    names, requested = [unmeasured[index] for index in sorted(unmeasured)], list(unmeasured.values())
     of_unmeasured = tables.pop("unmeasured", None)
     details = _details(fit, imputer)
     if fit.reference is not None:
         warn_if_off(fit.reference)
-        details |= reference_details(fit.reference, names)
+        found = reference_details(fit.reference, names)
+        details |= found | {"unmeasured": found["unmeasured"].loc[requested]}
     similarity = tables.pop("similarity", None)
     fields = {
         **tables,
         "imputed": columns.spread(np.ones(len(imputer.plan.columns), dtype=bool), False),
         "recovery": columns.spread(recovery, np.nan),
         "network_fraction": None if fit.blend is None else columns.spread(fit.blend.network_fraction, np.nan),
-        "unmeasured": pd.DataFrame(of_unmeasured, imputer.reader.obs_names, names) if names else None,
+        "unmeasured": pd.DataFrame(of_unmeasured, imputer.reader.obs_names, names)[requested] if names else None,
         "similarity": None if similarity is None else similarity[:, 0],
     }
     return fields, details
