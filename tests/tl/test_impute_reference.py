@@ -155,7 +155,7 @@ def test_values_of_measured_and_unmeasured_genes_have_one_scale(pbmc, values):
 
 
 def test_genes_are_written_in_the_requested_order(split, compact_checkpoint):
-    genes = list(split[1].var_names[[9, 2, 30, 17]])
+    genes = ["LYZ", GENE, "CST3", "S100A9"]
     forth, back = (
         sct.tl.impute(split[0], each, model=compact_checkpoint, reference=split[2], copy=True)
         for each in (genes, genes[::-1])
