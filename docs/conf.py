@@ -43,7 +43,9 @@ for notebook in (HERE.parent / "tutorials").glob("*.ipynb"):
 # The reference of the command line is made from the commands; docs/cli.md includes it.
 (HERE / "generated").mkdir(exist_ok=True)
 typer_docs = [sys.executable, "-m", "typer", "scanpy_sct.cli.app", "utils", "docs", "--name", "sct"]
-subprocess.run([*typer_docs, "--output", HERE / "generated" / "commands.md"], check=True, stdout=subprocess.DEVNULL)
+typer_docs += ["--output", str(HERE / "generated" / "commands.md")]
+# Sphinx reads this file in its own folder, while PYTHONPATH may be relative to the repository.
+subprocess.run(typer_docs, check=True, stdout=subprocess.DEVNULL, cwd=HERE.parent)
 
 # -- pages and notebooks
 # The first one is what the generated reference pages are written in.
