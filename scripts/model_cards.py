@@ -12,8 +12,8 @@ MINI = """\
 
 A small single-cell transformer that comes with scanpy_sct, for single cells and everything else.
 
-- **Trained on** 27,323 human cells and spots: breast tumours (Spatial Transcriptomics), blood (10x Genomics), a little
-  developing heart, and cells differentiated from stem cells.
+- **Trained on** 37,255 human cells and spots: breast tumours (Spatial Transcriptomics), blood (10x Genomics), brain
+  cortex (Visium), liver, lymphoma, a little lung tumour and developing heart, and cells differentiated from stem cells.
 - **Good for** imputing and embedding cells on a laptop, offline; for genes that a panel lacks; and, with a reference or
   markers, for annotating cells.
 - **Not good for** species other than human; for joining batches, since its embedding hardly mixes chemistries; and for
@@ -34,9 +34,11 @@ one gene in ten in all cells. {annotated} `X_sct` does not replace PCA: compare 
 
 ## Data and licence
 
-27,323 human cells and spots, raw counts: 10,521 spots of HER2-positive breast tumours (patients A-F of Andersson 2021),
-956 spots of a developing heart (Asp 2019), 14,419 blood cells (10x Genomics v1, v2 and 5'; Zheng 2017), 1,427 cells
-differentiated from stem cells (heart, midbrain). {watched} of the cells were held out to watch the training. It
+37,255 human cells and spots, raw counts: 10,521 spots of HER2-positive breast tumours (patients A-F of Andersson 2021),
+3,529 spots of prefrontal cortex (10x Visium), 956 spots of a developing heart (Asp 2019), 15,019 blood cells (10x
+Genomics v1, v2, v3 and 5'; Zheng 2017, Hao 2021), 2,500 cells of liver (He 2020), 2,100 of a MALT lymphoma (10x
+Genomics), 1,203 of lung tumours and blood (Zilionis 2019), and 1,427 cells differentiated from stem cells (heart,
+midbrain). {watched} of the cells were held out to watch the training. It
 was trained on no cell of the data sets below, except for two of the three files of `blood chemistries`; whether the
 blood donors differ from those of pbmc3k is not known.
 {licences}
@@ -50,8 +52,9 @@ blood donors differ from those of pbmc3k is not known.
 `DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: {steps:,} steps of one bag each, of
 {sizes} cells; AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, then half a cosine; the weights are
 a moving average. According to its log the training showed {cells:,} cells and took {hours:.1f} hours on one or two
-cores. The run was begun with 20,000 steps and shortened at step 9,000, where the learning rate dropped to the schedule
-of the shorter run: a new run gives similar weights, not the same.
+cores. The run was begun with 60,000 steps and shortened at step 22,500, where the learning rate dropped to the
+schedule of the shorter run: a new run gives similar weights, not the same. The curve of held-out cells was nearly flat
+at the end.
 
 In each bag {low} to {high} of the entries are masked. In {genes} of the bags a quarter of the genes is masked in all
 cells, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue or similar cells and
@@ -89,6 +92,23 @@ set itself, `sct` is not. scVI was run on three small sections only.
 
 {mixing}
 
+{annotation}## Ablations and experiments
+
+Every network of these tables was trained once, for a short while and with one seed: small differences may be
+noise. The page "Ablations and experiments" of the documentation has more of them.
+
+{ablations}
+
+## Limits
+
+- Few tissues and few cells: those above. How well the network predicts in other tissues was not measured; the weight of
+  its cell embedding is fitted to your data (`cell_weight` in `.uns`).
+- {labels}
+- {levels}
+- {parts}
+"""
+
+ANNOTATION = """\
 ## Annotation
 
 `python benchmarks/annotation.py`: labels from other studies and donors, from the other half of the same data set (means
@@ -98,8 +118,11 @@ and data differ in it. Its rules were chosen on sets of sorted blood and cardiac
 and while looking at some of these data sets: expect a little less elsewhere. The labels of the sections are regions of
 a tissue, not cell types.
 
-{annotation}
+{table}
 
+"""
+
+LABEL_HEAD = """\
 ### A label head
 
 No label head is part of this checkpoint. One that is fitted to the embedding of sorted blood cells is less accurate on
@@ -116,20 +139,6 @@ looking at these data sets.
 
 {outside}
 
-## Ablations and experiments
-
-Every network of these tables was trained once, for a short while and with one seed: small differences may be
-noise. The page "Ablations and experiments" of the documentation has more of them.
-
-{ablations}
-
-## Limits
-
-- Few tissues and few cells: breast tumour sections, blood, some heart. How well the network predicts in other tissues
-  was not measured; the weight of its cell embedding is fitted to your data (`cell_weight` in `.uns`).
-- {labels}
-- {levels}
-- {parts}
 """
 
 BAGS = """\
@@ -153,78 +162,3 @@ What its parts contributed before the bag correction was added, on held-out cell
   the output of attention among cells replaced by its mean, a difference of {by_cells:+.4f}; {alone:.4f} with every cell
   in a bag of its own, a difference of {by_bag:+.4f}. Baselines there: {constant:.4f} by the detection rates in the
   training data, {mean:.4f} by the other cells of the bag, {knn:.4f} by the most similar of them."""
-
-SPATIAL = """\
-# sct-mini-spatial
-
-`sct-mini`, trained further on sections of tissue so that it reads the coordinates of each spot.
-
-- **Trained on** what `sct-mini` was trained on, and again on its 11,477 spots: breast tumours and developing heart
-  (Spatial Transcriptomics).
-- **Good for** sections with coordinates in `.obsm["spatial"]`, which it needs.
-- **Not good for** single cells without coordinates (use `sct-mini`), and for species other than human. Other tissues
-  and platforms were not measured: look at the recovery of each gene.
-- **Licence** of the weights: CC BY 4.0, for any use, also commercial.
-
-{short}
-
-Average precision of "is this entry detected?" on sections that it was not trained on; 15 % of the entries were masked,
-or one gene in ten in all spots. Reading coordinates has changed little so far.
-
-<!-- details -->
-
-## Facts
-
-{facts}
-
-## Data and licence
-
-The training of `sct-mini` was continued on 11,477 spots of its own training data, raw counts: 10,521 spots of
-HER2-positive breast tumours (patients A-F of Andersson 2021) and 956 spots of a developing heart (Asp 2019). The model
-card of `sct-mini` lists the other cells that it was trained on before. {watched} of the spots were held out to
-compare weights. It was trained on no spot of the data sets below.
-{licences}
-
-## Recipe
-
-```bash
-{command}
-```
-
-`DATA` is the folder of the data sets. The settings are in `scripts/recipe.py`: at most {steps:,} steps of one bag of
-{bag} spots each, AdamW, a learning rate of {rate:g} after {warmup:,} steps of warm-up, decay towards the weights of
-`sct-mini`. Held-out spots are predicted every {every:,} steps; the weights that predict them best are kept. Most of
-these spots were part of the training of `sct-mini`, so that they are no measure of new sections. In each bag {low} to
-{high} of the entries are masked. In {genes} of the bags a quarter of the genes is masked in all
-spots, {panel} see only a panel of genes, {thin} are thinned, {near} hold neighbours on the tissue and the
-others any spots.
-
-## How well masked entries are predicted
-
-Reading coordinates has changed little so far. These are sections that neither checkpoint was trained on. 15 % of the
-measured entries are masked in the first two tables, one gene in ten in every spot in the third. All rows see the same
-visible values ({when}). "alone" is the network alone, "blended" is what `sct.tl.impute` makes of it by default: a blend
-with a low-rank reconstruction of the data, which cannot predict genes that are masked everywhere. The other rows
-are baselines; `benchmarks/README.md` describes them.
-
-{tables}
-
-Made by
-
-```bash
-python benchmarks/imputation.py
-{benchmark}
-```
-
-## Limits
-
-- Two tissues: breast tumour and developing heart. The sections above are of the same two studies as those it was
-  trained on. How well it predicts in other tissues was not measured.
-- {labels}
-- {levels}
-- The model card of `sct-mini` shows what its other parts contribute.
-"""
-
-BENCHMARK = """\
-python benchmarks/imputation.py --model sct-mini-spatial --data-sets "her2st G, H" "heart CN73" \\
-    --tasks entries_15 genes --methods sct sct_network --output benchmarks/results/imputation-spatial.csv.gz"""

@@ -17,7 +17,7 @@ from PIL import Image
 import scanpy_sct as sct
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "images" / "readme.png"
-MODEL = "sct-mini-spatial"
+MODEL = "sct-mini"
 GENES = ("KRT8", "CD3E")
 MARKERS = {
     "tumour": ["ERBB2", "KRT8", "KRT18", "EPCAM"],

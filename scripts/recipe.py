@@ -1,4 +1,4 @@
-"""Training data and settings of `sct-mini` and `sct-mini-spatial`."""
+"""Training data and settings of `sct-mini`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 
-from scanpy_sct.train import FinetuneConfig, PretrainConfig
+from scanpy_sct.train import PretrainConfig
 
 LICENSE = "CC BY 4.0"
 # Reads instead of UMI: a hundred times deeper than the other files, and few cells.
@@ -16,22 +16,6 @@ LEFT_OUT = {"cortex_pollen_C1", "lung_progenitor_C1", "pancreas_fetal_CIMseq"}
 PRETRAINING = PretrainConfig(name="sct-mini")
 """The defaults are the recipe of `sct-mini`. `prior_cells`: trained for 8,000 steps with the bag correction, the
 network learnt a prior of 11 cells with random loss of counts, and of 20 without."""
-
-FINETUNING = FinetuneConfig(
-    spatial=True,
-    steps=2000,
-    learning_rate=5e-4,
-    warmup_steps=100,
-    mask_range=(0.1, 0.6),
-    masked_gene_fraction=0.3,
-    panel_fraction=0.2,
-    thin_fraction=0.3,
-    near_fraction=0.9,
-    pull=2.0,
-    validate_every=250,
-)
-SECTIONS = ("her2st_breast_train", "heart_dev_ST_CN74")
-"""Files of tissue sections."""
 
 
 def training_files(data: Path, folder: Path) -> list[Path]:

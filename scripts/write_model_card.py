@@ -1,24 +1,20 @@
-r"""Write the model cards of the packaged checkpoints from what the benchmarks measured.
+"""Write the model card of `sct-mini` from what the benchmarks measured.
 
     python benchmarks/imputation.py && python benchmarks/embedding.py && python benchmarks/annotation.py
     python benchmarks/label_head.py && python benchmarks/bags.py
     python benchmarks/ablations.py && python benchmarks/whitening.py
-    python benchmarks/imputation.py --model sct-mini-spatial --data-sets "her2st G, H" "heart CN73" \
-        --tasks entries_15 genes --methods sct sct_network --output benchmarks/results/imputation-spatial.csv.gz
     python scripts/write_model_card.py
 
-writes the cards of all checkpoints that are there; `python scripts/write_model_card.py sct-mini` that of one. Figures
-are read from benchmarks/results, from the training log, from scripts/recipe.py and from the checkpoint.
+Figures are read from benchmarks/results, the training log, scripts/recipe.py and the checkpoint. Sections
+of annotation, label heads and bags are left out while their results are about other weights.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import pandas as pd
 from conclusions import best_others, of_annotation
 from experiments_page import sections
-from model_cards import BAGS, BENCHMARK, LICENCES, MINI, MIXING, PARTS, SPATIAL
+from model_cards import ANNOTATION, BAGS, LABEL_HEAD, LICENCES, MINI, MIXING, PARTS
 from page_parts import (
     ENTRIES,
     GENES,
@@ -32,11 +28,11 @@ from page_parts import (
     tables,
     when,
 )
-from recipe import FINETUNING, PRETRAINING
+from recipe import PRETRAINING
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import Checkpoint
-from scanpy_sct.train import FinetuneConfig, PretrainConfig
+from scanpy_sct.train import PretrainConfig
 
 FOLDER = ROOT / "src" / "scanpy_sct" / "checkpoints" / "data"
 # Tables on the card of sct-mini.
@@ -44,54 +40,28 @@ SHOWN = {
     ("entries_15", metric)
     for metric in ("average_precision", "gene_pearson", "bin_mcc", "level_mcc", "calibration_error")
 }
-# Task, metric and title of the tables on the card of sct-mini-spatial.
-SECTIONS = (
-    ("entries_15", "average_precision", "Average precision of 'is this entry detected?'"),
-    ("entries_15", "gene_pearson", "Correlation of log values within a gene, mean over genes"),
-    ("genes", "average_precision", "Whole genes masked: average precision"),
-)
-BASELINES = ("gene_mean", "poisson_bag", "spatial_mean", "knn_poisson", "svd", "training_rates")
-WAYS = {"sct_network": "alone", "sct": "blended"}
 # Kind and size of the bags on the card of sct-mini.
 SHOWN_BAGS = {"default 50": "50", "ablated 50": "50, without attention", "random 50": "50, random", "default 1": "1"}
 CHEMISTRIES = "blood chemistries"
-# Weights files with the same numbers as older ones, under new names of the tensors: hash of the file that was measured.
-RENAMED = {
-    "28a0abbac0e268815245b60242a90e1923f678d077bbcb92b3788ce7bdd9cc58": (
-        "f74d53f84c20790bf97dd043c722bba6470f53d810dc8f1c190ddaa757298c51"
-    ),
-    "0332473685781d3a722fc638afe5ee5e12ef7b703a01d757987c415765d3336e": (
-        "7ddbb729189d6c1c58f80c8a676ac81c320e440ebe746644b89a0ea246f47a2b"
-    ),
-}
 
 
 def main() -> None:
-    writers = {"sct-mini": mini_card, "sct-mini-spatial": spatial_card}
-    there = [name for name in writers if (FOLDER / name / "config.json").exists()]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(there)}; all if none is named")
-    names = parser.parse_args().names or there
-    if not set(names) <= set(there):
-        parser.error(f"there is no checkpoint {', '.join(sorted(set(names) - set(there)))} in {FOLDER}")
-    for name in names:
-        card = writers[name](sct.load_model(FOLDER / name))
-        (FOLDER / name / "README.md").write_text(card, encoding="utf-8")
+    checkpoint = sct.load_model(FOLDER / "sct-mini")
+    (FOLDER / "sct-mini" / "README.md").write_text(mini_card(checkpoint), encoding="utf-8")
 
 
 def mini_card(checkpoint: Checkpoint) -> str:
     refuse_other_recipe(checkpoint)
     of_entries = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", checkpoint)
     embedding = of_these_weights("embedding.csv", "python benchmarks/embedding.py", checkpoint)
-    annotation = of_these_weights("annotation.csv", "python benchmarks/annotation.py", checkpoint)
-    label_head = of_these_weights("label_head.csv", "python benchmarks/label_head.py", checkpoint)
-    bags = measured("bags.csv")
-    if bags is not None:
-        bags = of_these_weights("bags.csv", "python benchmarks/bags.py", checkpoint)
+    annotation, label_head, bags = (
+        None if not is_of_these_weights(f"{name}.csv", checkpoint) else measured(f"{name}.csv")
+        for name in ("annotation", "label_head", "bags")
+    )
     last = require("sct-mini-training-log.csv", "scripts/train_sct_mini.py and copy its log").iloc[-1]
     return MINI.format(
         short=short_table(of_entries, of_entries),
-        annotated=of_annotation(annotation),
+        annotated="" if annotation is None else of_annotation(annotation),
         facts=checkpoint.describe(),
         watched=percent(PRETRAINING.validation_fraction),
         licences=LICENCES,
@@ -105,9 +75,7 @@ def mini_card(checkpoint: Checkpoint) -> str:
         bags="" if bags is None else BAGS.format(table=bags_table(bags)),
         embedding=embedding_table(embedding),
         mixing=mixing_sentence(embedding),
-        annotation=annotation_table(annotation),
-        label_head=label_head_table(label_head),
-        outside=outside_table(label_head),
+        annotation=annotation_sections(annotation, label_head),
         ablations="\n\n".join("#" + section for section in sections("ablations", "whitening")),
         labels=labels_sentence(checkpoint),
         levels=bins_sentence(checkpoint),
@@ -115,29 +83,11 @@ def mini_card(checkpoint: Checkpoint) -> str:
     )
 
 
-def spatial_card(checkpoint: Checkpoint) -> str:
-    start = sct.load_model(FOLDER / "sct-mini")
-    of_data = of_these_weights("imputation.csv.gz", "python benchmarks/imputation.py", start)
-    of_spatial = of_these_weights("imputation-spatial.csv.gz", BENCHMARK, checkpoint)
-    config = FINETUNING
-    return SPATIAL.format(
-        short=short_table(of_data, of_spatial),
-        facts=checkpoint.describe(),
-        watched=percent(config.validation_fraction),
-        licences=LICENCES,
-        command=command("train_sct_mini_spatial", "sct-mini-spatial"),
-        steps=config.steps,
-        bag=config.bag_size,
-        rate=config.learning_rate,
-        warmup=config.warmup_steps,
-        every=config.validate_every,
-        **fractions(config),
-        when=when(of_spatial),
-        tables="\n\n".join(sections_table(of_data, of_spatial, *table) for table in SECTIONS),
-        benchmark=BENCHMARK,
-        labels=labels_sentence(checkpoint),
-        levels=bins_sentence(checkpoint),
-    )
+def annotation_sections(annotation: pd.DataFrame | None, label_head: pd.DataFrame | None) -> str:
+    text = "" if annotation is None else ANNOTATION.format(table=annotation_table(annotation))
+    if label_head is not None:
+        text += LABEL_HEAD.format(label_head=label_head_table(label_head), outside=outside_table(label_head))
+    return text
 
 
 def short_table(of_data: pd.DataFrame, of_model: pd.DataFrame) -> str:
@@ -162,16 +112,20 @@ def refuse_other_recipe(checkpoint: Checkpoint) -> None:
             raise SystemExit(msg)
 
 
-def of_these_weights(name: str, making: str, checkpoint: Checkpoint) -> pd.DataFrame:
-    """Read results, and stop where they are about other weights than those of the checkpoint.
-
-    Rows of baselines may come from a cache that was filled with other weights: they do not depend on them.
-    """
-    results = require(name, making)
+def is_of_these_weights(name: str, checkpoint: Checkpoint) -> bool:
+    """Return whether results are about the weights of the checkpoint; rows of other methods do not depend on them."""
+    results = measured(name)
+    if results is None:
+        return False
     of_model = results["method"].str.startswith("sct") if "method" in results else slice(None)
-    used = set(results.loc[of_model, "weights"].dropna())
-    if not used or not used <= {checkpoint.sha256, RENAMED.get(checkpoint.sha256)}:
-        msg = f"benchmarks/results/{name} is about other weights than {checkpoint.name} ({used}): run {making}"
+    return set(results.loc[of_model, "weights"].dropna()) == {checkpoint.sha256}
+
+
+def of_these_weights(name: str, making: str, checkpoint: Checkpoint) -> pd.DataFrame:
+    """Read results, and stop where they are about other weights than those of the checkpoint."""
+    results = require(name, making)
+    if not is_of_these_weights(name, checkpoint):
+        msg = f"benchmarks/results/{name} is about other weights than {checkpoint.name}: run {making}"
         raise SystemExit(msg)
     return results
 
@@ -195,7 +149,7 @@ def command(script: str, name: str) -> str:
     return f"python scripts/{script}.py --data DATA/train --output src/scanpy_sct/checkpoints/data/{name}"
 
 
-def fractions(config: PretrainConfig | FinetuneConfig) -> dict[str, str]:
+def fractions(config: PretrainConfig) -> dict[str, str]:
     low, high = config.mask_range
     return {
         "low": percent(low),
@@ -209,23 +163,6 @@ def fractions(config: PretrainConfig | FinetuneConfig) -> dict[str, str]:
 
 def percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
-
-
-def sections_table(of_data: pd.DataFrame, of_spatial: pd.DataFrame, task: str, metric: str, title: str) -> str:
-    """Baselines and both checkpoints, on the data sets that the spatial one was measured on."""
-    spatial = by_data_set(of_spatial, task, metric)
-    plain = by_data_set(of_data, task, metric)[spatial.columns]
-    baselines = plain.loc[[name for name in BASELINES if name in plain.index]]
-    return marked(pd.concat([baselines, ways(plain, "sct-mini", task), ways(spatial, "sct-mini-spatial", task)]), title)
-
-
-def ways(wide: pd.DataFrame, name: str, task: str) -> pd.DataFrame:
-    """Rows of a checkpoint, named by checkpoint and way of predicting."""
-    if task == "genes":
-        # Nothing to blend: the rows of both ways are the same, and one of them is enough.
-        return wide.loc[[method for method in WAYS if method in wide.index][:1]].rename(lambda _: f"`{name}`")
-    wide = wide.loc[[method for method in WAYS if method in wide.index]]
-    return wide.rename(lambda method: f"`{name}`, {WAYS[method]}")
 
 
 def labels_sentence(checkpoint: Checkpoint) -> str:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -50,14 +48,13 @@ def test_a_section_is_imputed_and_plotted(tmp_path, tiny_checkpoint, pbmc, monke
     monkeypatch.setattr(demo, "UNMEASURED", ("CD14",))
     monkeypatch.setattr(demo, "PLOTTED_ON_TISSUE", ("CD79B", "ERBB2"))
     lines = []
-    models = {"model": tiny_checkpoint, "spatial_model": replace(tiny_checkpoint, name="tiny-spatial")}
-    demo.run_demo(tmp_path, quick=True, section=True, echo=lines.append, **models)
+    demo.run_demo(tmp_path, quick=True, section=True, echo=lines.append, model=tiny_checkpoint)
     assert any("60 spots" in line for line in lines)
     assert (tmp_path / "section.png").stat().st_size > 5000
     imputed = ad.read_h5ad(tmp_path / "section.h5ad")
     assert imputed.shape == section.shape
     assert imputed.uns["sct"]["bags"] == "spatial"
-    assert imputed.uns["sct"]["model"]["name"] == "tiny-spatial"
+    assert imputed.uns["sct"]["model"]["name"] == "tiny"
 
 
 def test_halves_are_even_in_every_label():

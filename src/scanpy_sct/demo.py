@@ -36,7 +36,6 @@ def run_demo(
     *,
     section: bool = False,
     model: str | PathLike[str] | Checkpoint = "sct-mini",
-    spatial_model: str | PathLike[str] | Checkpoint = "sct-mini-spatial",
     echo: Echo | None = None,
 ) -> None:
     """Check, impute, embed and annotate 700 blood cells; report the accuracy, and write results and figures.
@@ -49,8 +48,8 @@ def run_demo(
         Use every third cell of the blood cells only.
     section
         Also impute a section of a breast tumour, which is downloaded once, and write `section.h5ad` and `section.png`.
-    model, spatial_model
-        Checkpoints for the cells and for the section, see :func:`scanpy_sct.load_model`.
+    model
+        Checkpoint, see :func:`scanpy_sct.load_model`.
     echo
         Called with each line of text; `None`: print to the terminal.
     """
@@ -62,7 +61,7 @@ def run_demo(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = sct.load_model(model)
-    tissue = (sct.datasets.her2st(SECTION), sct.load_model(spatial_model)) if section else None
+    tissue = (sct.datasets.her2st(SECTION), checkpoint) if section else None
     adata = sct.datasets.pbmc68k()
     adata = adata[:: QUICK_STEP if quick else 1].copy()
     echo(f"{adata.n_obs} blood cells x {adata.n_vars} genes from scanpy (10x Genomics, Zheng et al. 2017).\n")

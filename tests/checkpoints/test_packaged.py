@@ -7,7 +7,7 @@ import pytest
 import scanpy_sct as sct
 from scanpy_sct.checkpoints.registry import PACKAGED_FOLDER
 
-NAMES = ("sct-mini", "sct-mini-spatial")
+NAMES = ("sct-mini",)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -18,7 +18,7 @@ def test_network_and_tokens(name):
     assert (checkpoint.tokens.binning, checkpoint.config.n_bins) == ("counts", 8)
     assert (checkpoint.genes != "").sum() == 19_937
     assert checkpoint.license == "CC BY 4.0"
-    assert checkpoint.config.reads_coordinates == (name == "sct-mini-spatial")
+    assert not checkpoint.config.reads_coordinates
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,11 +36,6 @@ def test_the_card_is_about_these_weights(name):
     assert sct.load_model(name).sha256 in sct.models.describe(name)
 
 
-def test_both_together_are_small():
+def test_it_is_small():
     files = [file for name in NAMES for file in (PACKAGED_FOLDER / name).iterdir()]
-    assert sum(file.stat().st_size for file in files) <= 24e6
-
-
-def test_coordinates_are_required(pbmc):
-    with pytest.raises(ValueError, match=r"'sct-mini-spatial' reads coordinates from .obsm\['spatial'\].*'sct-mini'"):
-        sct.tl.impute(pbmc.copy(), model="sct-mini-spatial")
+    assert sum(file.stat().st_size for file in files) <= 12e6

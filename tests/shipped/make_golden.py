@@ -85,7 +85,7 @@ def markers(model: str) -> Results:
 CASES: dict[str, Callable[[str], Results]] = {
     case.__name__: case for case in (impute, impute_network, denoise, embed, markers)
 }
-MODELS = ("sct-mini", "sct-mini-spatial")
+MODELS = ("sct-mini",)
 
 
 def measured(adata: AnnData, model: str) -> list[str]:

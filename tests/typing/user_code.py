@@ -39,7 +39,7 @@ def check(adata: AnnData) -> None:
 def impute(adata: AnnData) -> None:
     """Options of the imputation."""
     sct.tl.impute(adata)
-    sct.tl.impute(adata, ["ERBB2", "CD14"], model="sct-mini-spatial", hide="mask", batch_size=4, rng=None)
+    sct.tl.impute(adata, ["ERBB2", "CD14"], model="sct-mini", hide="mask", batch_size=4, rng=None)
     for policy in POLICIES:
         sct.tl.impute(adata, bags=policy)
     sct.tl.impute(adata, bags="nearest")  # type: ignore[arg-type]

@@ -25,10 +25,9 @@ def load_model(model: str | PathLike[str] | Checkpoint = DEFAULT_MODEL, *, revis
     Parameters
     ----------
     model
-        Name of a checkpoint of the package (``"sct-mini"``; ``"sct-mini-spatial"``, which needs coordinates), a folder
-        (ours, or the released layout with `config.json` and `params.joblib`), or a repository of the hub
-        (``"InstaDeepAI/sCellTransformer"``), which is downloaded once and then read from the cache. A loaded checkpoint
-        is returned unchanged.
+        Name of the checkpoint of the package (``"sct-mini"``), a folder (ours, or the released layout with
+        `config.json` and `params.joblib`), or a repository of the hub (``"InstaDeepAI/sCellTransformer"``), which is
+        downloaded once and then read from the cache. A loaded checkpoint is returned unchanged.
     revision
         Branch, tag or full commit hash, for the hub only. By default a commit that is known to work.
 

@@ -16,12 +16,14 @@ class PretrainConfig:
 
     name: str = "sct"
     """Name of the checkpoint."""
-    network: CompactConfig | ReleasedConfig = field(default_factory=partial(CompactConfig, bag_correction=False))
+    network: CompactConfig | ReleasedConfig = field(
+        default_factory=partial(CompactConfig, cell_dim=96, bag_correction=False)
+    )
     """The network to train: compact, or the released architecture from scratch."""
     binning: Binning = "counts"
     """Bins of detected genes, one fewer than `network.n_bins`: `"counts"`, of 1, 2, 3-4, 5-8, ... counts; `"uniform"`,
     of equal width in each cell's log1p range, as in the released network."""
-    steps: int = 15_000
+    steps: int = 40_000
     """Optimiser steps."""
     bags_per_step: int = 1
     """Bags whose gradients are averaged in a step, over all processes; a multiple of their number."""

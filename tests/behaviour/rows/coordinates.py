@@ -158,7 +158,7 @@ def no_coordinates(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "no `obsm['spatial']`, and a model that reads coordinates (`sct-mini-spatial`)",
+    "no `obsm['spatial']`, and a model that reads coordinates",
     "use a model that does without, such as `sct-mini`",
     ValueError,
     "model 'tiny'",
