@@ -78,7 +78,8 @@ def main() -> None:
         for name in options.pairs
         for seed in range(options.seeds)
     )
-    table.assign(**circumstances()).to_csv(options.output, index=False)
+    weights = np.where(table["method"].str.startswith("sct"), sct.load_model(options.model).sha256, "")
+    table.assign(weights=weights, **circumstances()).to_csv(options.output, index=False)
     for metric, part in table.groupby("metric", sort=False):
         wide = part.pivot_table(index="method", columns="pair", values="value", sort=False)
         print(as_markdown(wide.assign(mean=wide.mean(axis=1)), metric, "max"), end="\n\n")

@@ -74,12 +74,12 @@ another technology and disease, on purpose.
 
 {tables}
 
-Tangram, gimVI and SpaGE were not run: they are not installed with the benchmarks.
+Tangram, gimVI and SpaGE were not run.
 """
 
 
-def panels_page(results: pd.DataFrame, image: Path) -> str:
-    """Write the page and draw its figure."""
+def panels_page(results: pd.DataFrame) -> str:
+    """Write the page."""
     wide = {metric: _table(results, metric) for metric in (AP, BY_GENE, PEARSON, NORMALISED)}
     mean = wide[AP].mean(axis=1)
     others = mean.drop([OURS, ALONE])
@@ -87,7 +87,6 @@ def panels_page(results: pd.DataFrame, image: Path) -> str:
     behind = single - wide[AP].loc[OURS]
     trust = results[results["method"] == OURS].groupby("metric")["value"]
     rank, error = (trust.get_group(metric) for metric in (RANK, ERROR))
-    draw_methods(wide[AP], image)
     losses = "No single prediction was better on any pair."
     if behind.max() > 0.0005:
         losses = f"On single pairs, the best single prediction was better by {behind.max():.3f} at most."
@@ -119,8 +118,9 @@ def _table(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     return in_order(_mean(results[results["metric"] == metric]), "method", "pair")
 
 
-def draw_methods(wide: pd.DataFrame, file: Path) -> None:
+def draw_methods(results: pd.DataFrame, file: Path) -> None:
     """Draw one line of points per method, and their mean."""
+    wide = _table(results, AP)
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,11 +1,11 @@
 """Write the pages of the documentation that show figures, from what the benchmarks measured.
 
-    python benchmarks/imputation.py && python benchmarks/recovery.py
+    python benchmarks/imputation.py && python benchmarks/recovery.py && python benchmarks/panels.py
     python scripts/write_results_pages.py
 
-Every figure of docs/results.md, docs/which_genes.md and docs/experiments.md is read from benchmarks/results; the only
-ones typed in are those of experiments that an earlier version measured. The last has a section for each of
-ablations.py, whitening.py, bags.py and depth.py that was run.
+Every figure of docs/results.md, docs/which_genes.md, docs/panels.md and docs/experiments.md is read from
+benchmarks/results; the only ones typed in are those of experiments that an earlier version measured. The last has a
+section for each of ablations.py, whitening.py, bags.py and depth.py that was run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from conclusions import TRUSTED, of_imputation, of_losses, of_recovery
 from experiments_page import experiments_page
 from figures import draw_entries, draw_panels, draw_scale
 from page_parts import ENTRIES, GENES, IMAGES, RESULTS, ROOT, THINNED, folded, require, tables, when
+from panels_page import draw_methods, panels_page
 
 RESULTS_PAGE = """\
 # How good is it?
@@ -121,6 +122,9 @@ def main() -> None:
     imputation = require("imputation.csv.gz", "python benchmarks/imputation.py")
     write("results", results_page(imputation))
     write("which_genes", recovery_page(require("recovery.csv", "python benchmarks/recovery.py")))
+    panels = require("panels.csv", "python benchmarks/panels.py")
+    write("panels", folded(panels_page(panels)))
+    draw_methods(panels, IMAGES / "panels_reference.png")
     write("experiments", folded(experiments_page()))
     draw_entries(imputation, IMAGES / "entries.png")
     draw_panels(imputation, IMAGES / "panels.png")

@@ -35,6 +35,11 @@ def test_trust_is_as_the_script_writes_it(pages):
     assert text == (ROOT / "docs" / "which_genes.md").read_text(encoding="utf-8")
 
 
+def test_panels_are_as_the_script_writes_them(pages):
+    text = pages.folded(pages.panels_page(measured("panels.csv")))
+    assert text == (ROOT / "docs" / "panels.md").read_text(encoding="utf-8")
+
+
 def test_conclusions_follow_the_figures(pages):
     from conclusions import of_imputation, of_losses
 
