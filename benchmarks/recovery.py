@@ -62,13 +62,13 @@ def genes_of(name: str, checkpoint, options: argparse.Namespace) -> pd.DataFrame
         masked = mask_entries(*adata.shape, 0.15, rng=options.seed)
         sct.tl.impute(adata, model=checkpoint, hide=masked, library_key=SAMPLE_KEY, rng=options.seed)
         truth = np.log1p(adata.X.toarray())
-        rows = []
+        found = []
         for gene in np.flatnonzero(adata.var["sct_imputed"]):
             rows = masked[:, gene]
             measured, imputed = truth[rows, gene], adata.layers["sct"][rows, gene]
             if (measured > 0).sum() >= MIN_DETECTED and np.ptp(imputed) > 0:
-                rows.append((adata.var_names[gene], np.corrcoef(measured, imputed)[0, 1], (truth[:, gene] > 0).mean()))
-        table = pd.DataFrame(rows, columns=["gene", "held_out", "detection_rate"])
+                found.append((adata.var_names[gene], np.corrcoef(measured, imputed)[0, 1], (truth[:, gene] > 0).mean()))
+        table = pd.DataFrame(found, columns=["gene", "held_out", "detection_rate"])
         var = adata.var.loc[table["gene"]]
         return table.assign(data_set=name, recovery=var["sct_recovery"].to_numpy(), source=var["sct_source"].to_numpy())
 

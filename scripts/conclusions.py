@@ -12,7 +12,7 @@ OURS = ("sct", "sct_network", "sct_finetuned")
 WITH_LABELS = ("cell_type_mean",)
 TRUSTED = "0.3"
 """From this recovery on, an imputed gene follows the measured one (docs/which_genes.md)."""
-NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven")
+NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def best_others(wide: pd.DataFrame, best: str = "max") -> pd.DataFrame:

@@ -24,7 +24,7 @@ A small single-cell transformer that comes with scanpy_sct, for single cells and
 {short}
 
 Average precision of "is this entry detected?" on data that it was not trained on; 15 % of the entries were masked, or
-one gene in ten in all cells. {annotated} `X_sct` does not replace PCA: compare both on your data.
+one gene in ten in all cells. {annotated}`X_sct` does not replace PCA: compare both on your data.
 
 <!-- details -->
 

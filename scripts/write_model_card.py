@@ -61,7 +61,7 @@ def mini_card(checkpoint: Checkpoint) -> str:
     last = require("sct-mini-training-log.csv", "scripts/train_sct_mini.py and copy its log").iloc[-1]
     return MINI.format(
         short=short_table(of_entries, of_entries),
-        annotated="" if annotation is None else of_annotation(annotation),
+        annotated="" if annotation is None else f"{of_annotation(annotation)} ",
         facts=checkpoint.describe(),
         watched=percent(PRETRAINING.validation_fraction),
         licences=LICENCES,
