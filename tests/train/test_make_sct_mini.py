@@ -25,8 +25,8 @@ def data(tmp_path, genes):
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("pbmc_sorted_mudan", "pbmc_sorted_zheng500"):
-        kind = rng.integers(0, 2, 80)
-        obs = pd.DataFrame(index=[f"cell{number}" for number in range(80)])
+        kind = rng.integers(0, 2, 100)
+        obs = pd.DataFrame(index=[f"cell{number}" for number in range(100)])
         counts = sparse.csr_matrix(rng.poisson(rates[kind]).astype(np.float32))
         ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=genes)).write_h5ad(folder / f"{name}.h5ad")
     return folder
@@ -45,5 +45,5 @@ def test_one_command_makes_the_checkpoint(data, tmp_path, monkeypatch):
     assert set(made.genes) == set(shipped.genes[shipped.genes != ""])
     assert made.label_head is None
     card = (tmp_path / "mini" / "README.md").read_text(encoding="utf-8")
-    for found in ("pbmc_sorted_mudan: 80 cells", "- steps: 2", "CC BY 4.0", "## Limits"):
+    for found in ("pbmc_sorted_mudan: 100 cells", "- steps: 2", "CC BY 4.0", "## Limits"):
         assert found in card
