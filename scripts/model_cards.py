@@ -94,8 +94,9 @@ set itself, `sct` is not. scVI was run on three small sections only.
 
 {annotation}## Ablations and experiments
 
-Every network of these tables was trained once, for a short while and with one seed: small differences may be
-noise. The page "Ablations and experiments" of the documentation has more of them.
+Every network of these tables was trained once, for a short while, with one seed and with the recipe of the first
+edition (64 dimensions, fewer tissues): small differences may be noise. The page "Ablations and experiments" of the
+documentation has more of them.
 
 {ablations}
 
