@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -43,5 +44,11 @@ def test_it_runs(file, request, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sct.settings, "progress", True)  # set back after the test; notebooks switch it off
     names: dict = {}
-    for number, cell in enumerate(cells, start=1):
-        exec(compile(cell, f"{file.name}, cell {number}", "exec"), names)
+    loggers = [logging.getLogger(name) for name in ("scanpy_sct", "spatialdata._logging")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for number, cell in enumerate(cells, start=1):
+            exec(compile(cell, f"{file.name}, cell {number}", "exec"), names)
+    finally:  # notebooks set levels
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
