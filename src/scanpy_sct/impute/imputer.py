@@ -145,7 +145,7 @@ class Imputer:
         return fit, prediction
 
     def _units(self, block: CellBlock) -> np.ndarray | None:
-        """Find the value of a single count in each cell; unused, it also costs nothing."""
+        """Find the value of a single count in each cell; None where it is not needed."""
         if block.units is None and not self.settings.denoise and not self.has_reference:
             return None
         return count_units(block.log_values, self.reader.log_scale) if block.units is None else block.units
