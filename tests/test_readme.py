@@ -48,7 +48,7 @@ def test_links_lead_to_files():
     assert (ROOT / pictures[0]).stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("tag", ["v0.1.0"])
+@pytest.mark.parametrize("tag", ["v0.2.0"])
 def test_a_package_index_gets_absolute_links(tag):
     from absolute_links import with_absolute_links, with_urls
 
