@@ -1,9 +1,9 @@
-"""Make README fit for a package index: absolute links, and the addresses of the repository in pyproject.toml.
+"""Write the addresses of the repository: links of README, pyproject.toml, and the files for lists of packages.
 
     python scripts/absolute_links.py https://github.com/OWNER/REPOSITORY v0.2.0
 
 Where the repository lives is known to the workflow that publishes a release, which runs this before it builds the wheel
-(`.github/workflows/release.yml`). Both files are changed in place.
+(`.github/workflows/release.yml`). All files are changed in place.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LISTED = ("ecosystem/meta.yaml", "recipe/recipe.yaml")
+"""Files with the words REPOSITORY and OWNER in the place of addresses."""
 PLACES = {
     "Source": "",
     "Documentation": "/tree/main/docs",
@@ -43,12 +45,20 @@ def with_urls(project: str, repository: str) -> str:
     return project.replace(heading, heading + lines, 1)
 
 
+def with_addresses(text: str, repository: str) -> str:
+    """Return a text with the address of the repository and the name of its owner in their places."""
+    owner = repository.split("/")[-2]
+    return re.sub(r"\bOWNER\b", owner, re.sub(r"\bREPOSITORY\b", repository, text))
+
+
 def main(repository: str, tag: str) -> None:
-    """Change README.md and pyproject.toml."""
+    """Change the files."""
     readme, project = ROOT / "README.md", ROOT / "pyproject.toml"
     repository = repository.rstrip("/")
     readme.write_text(with_absolute_links(readme.read_text(encoding="utf-8"), repository, tag), encoding="utf-8")
     project.write_text(with_urls(project.read_text(encoding="utf-8"), repository), encoding="utf-8")
+    for path in (ROOT / name for name in LISTED):
+        path.write_text(with_addresses(path.read_text(encoding="utf-8"), repository), encoding="utf-8")
 
 
 if __name__ == "__main__":
