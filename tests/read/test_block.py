@@ -55,3 +55,11 @@ def test_hidden_entries_of_measured_genes(block):
     np.testing.assert_array_equal(nothing.hidden_rows(np.array([0, 2])), np.zeros((2, 4), dtype=bool))
     assert nothing.block(np.array([0])).hidden is None
     assert nothing.at_genes(np.array([0])).hidden is None
+
+
+def test_as_if_genes_had_not_been_measured(block):
+    part = block.without_genes(np.array([0, 3]))
+    assert part.measured.tolist() == [False, True, True, False]
+    np.testing.assert_array_equal(part.log_values.toarray(), [[0, 0, 2, 0], [0, 0, 0, 0], [0, 3, 0, 0]])
+    assert part.token_values is part.log_values
+    assert block.measured.tolist() == [True, True, True, False]

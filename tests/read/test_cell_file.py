@@ -103,6 +103,12 @@ def something_else(good, folder):
         file["weights"] = np.ones(3)
 
 
+def ten_other_things(good, folder):
+    with h5py.File(folder / "x.h5ad", "w") as file:
+        for name in "jihgfedcba":
+            file[name] = np.ones(3)
+
+
 def without_obs(good, folder):
     shutil.copytree(good.with_suffix(".zarr"), folder / "x.zarr")
     shutil.rmtree(folder / "x.zarr" / "obs")
@@ -130,6 +136,7 @@ CASES = {
     mudata: "a MuData",
     spatialdata: r"a SpatialData; give the path of one of its tables, such as .*x\.zarr/tables/table",
     something_else: "lacks obs and var; found weights",
+    ten_other_things: r"lacks obs and var; found a, b, c, d, e, f, g, h\.$",
     without_obs: "lacks obs; found",
     without_a_chunk: "is incomplete: chunks of X are missing",
 }

@@ -36,6 +36,11 @@ def test_ids_of_mouse(n_mouse, n_human, is_mouse):
         check(names_of(n_mouse, n_human, 100 - n_mouse - n_human))
 
 
+def test_less_than_a_tenth_of_human_genes_beside_mouse():
+    with pytest.raises(ValueError, match="mouse Ensembl ids"):
+        check(names_of(100, 10, 0), min_genes=11)  # a tenth of 110 is 11
+
+
 def test_a_tenth_of_human_genes_is_enough_beside_mouse():
     check(names_of(60, 10, 30))
     with pytest.raises(ValueError, match="Only 9 of"):

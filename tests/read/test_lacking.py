@@ -164,6 +164,14 @@ def test_a_gene_that_two_of_three_samples_lack():
     assert not found[0].any()
 
 
+def test_samples_that_lack_a_gene_do_not_dilute_its_rate():
+    detected = np.full((3, 51), 50)
+    detected[:, 50] = 0, 0, 6  # six are expected in each of the others, three if both others counted
+    found = lacking_genes(np.array([100, 100, 100]), detected, [0, 1])
+    assert found[:2, 50].all()
+    assert found.sum() == 2
+
+
 def test_all_cells_are_counted_before_a_gene_is_hidden(joined, monkeypatch):
     adata, second, _ = joined
     # Rows that are looked at first do not show the only count of gene 100 in the second sample.

@@ -6,8 +6,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
+from scanpy_sct.read.genes import load_gene_table
 from scanpy_sct.read.reader import CellReader
+from scanpy_sct.read.reference import ReferenceCells, reference_vocabulary
 from scanpy_sct.read.requested import as_gene_list, requested_genes
 
 ACTB, TP53, PTPRC, GAPDH, CD4 = (
@@ -70,3 +73,22 @@ def test_genes_that_nothing_knows(reader):
     with pytest.raises(KeyError, match="of human genes") as error:
         requested_genes(["qqqqqqqq"], reader, "m")
     assert "Did you mean" not in str(error.value)
+
+
+def test_all_genes_have_the_names_of_the_reference(reader):
+    symbols = load_gene_table()["symbol"]
+    xist, myc = (symbols.index[symbols == name][0] for name in ("XIST", "MYC"))
+    vocabulary = reference_vocabulary(VOCABULARY)
+    index = {name: number for number, name in enumerate(vocabulary)}
+    names = {GAPDH: "GAPD", xist: "xist, which the object measured", myc: "MYC of the reference"}
+    order = sorted(names, key=index.get)
+    reference = ReferenceCells(
+        counts=sparse.csr_matrix((60, 3), dtype=np.float32),
+        gene_index=np.array([index[name] for name in order]),
+        names=np.array([names[name] for name in order], dtype=object),
+        id_type="symbol",
+        vocabulary=vocabulary,
+    )
+    found, unmeasured = requested_genes(["all"], reader, "m", reference)
+    assert found.tolist() == [0, 2, 3, 4, 5]
+    assert unmeasured == {3: "PTPRC", 4: "GAPD", 5: "CD4", index[myc]: "MYC of the reference"}
