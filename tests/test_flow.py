@@ -36,6 +36,7 @@ ALLOWED = {
     "write": {"keys", "storable"},
     "workflow": {"read", "checkpoints", "run", "store", "storable", "write"},
     **dict.fromkeys(PUBLIC, INNER | PUBLIC),
+    "accessor": set(),
     "demo": INNER | PUBLIC,
     "cli": INNER | PUBLIC | {"demo", "files"},
 }
@@ -47,7 +48,7 @@ ALLOWED["train"] = ALLOWED["train"] | {"files"}
 # Names of the package itself that do not carry the name of the part they come from.
 HOME = {"load_model": "checkpoints"}
 # Who may know these packages at all.
-ANNDATA = {"read", "store", "write", "workflow", "annotate", "demo", "files", "cli"} | PUBLIC
+ANNDATA = {"read", "store", "write", "workflow", "annotate", "accessor", "demo", "files", "cli"} | PUBLIC
 TORCH = {"model", "checkpoints", "run", "train"}
 KNOWN_TO = {
     "anndata": ANNDATA,

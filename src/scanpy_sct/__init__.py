@@ -6,6 +6,7 @@ transcriptomics data (2025), https://openreview.net/forum?id=VdX9tL3VXH. Please 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,17 @@ __all__ = [
 _SUBMODULES = frozenset(__all__) - {"load_model", "settings"}
 
 
+def _offer_accessor() -> None:
+    """Register `adata.sct` once anndata is imported, which `import scanpy_sct` alone does not do."""
+    if hasattr(sys.modules.get("anndata"), "register_anndata_namespace"):
+        import_module("scanpy_sct.accessor")
+
+
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return import_module(f"scanpy_sct.{name}")
+        part = import_module(f"scanpy_sct.{name}")
+        _offer_accessor()
+        return part
     if name == "load_model":
         return import_module("scanpy_sct.checkpoints.registry").load_model
     if name == "__version__":
@@ -52,3 +61,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+_offer_accessor()

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import re
+from typing import ClassVar
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.checks import ScaleCheck, check_not_empty
+from scanpy_sct.read.checks import ScaleCheck, check_is_anndata, check_not_empty
 
 
 def matrix(*rows):
@@ -28,6 +32,32 @@ def test_values_of_another_scale_are_named(scale, bad, message):
     assert ScaleCheck("adata.X", scale).check(possible, None) is possible
     not_genes = np.array([True, False])
     assert ScaleCheck("adata.X", scale, not_genes=not_genes).check(cells, None) is cells
+
+
+class MuData:
+    __module__ = "mudata._core.mudata"
+    mod: ClassVar = {"prot": None, "rna": None}
+
+
+class SpatialData:
+    __module__ = "spatialdata._core.spatialdata"
+    tables: ClassVar = {}
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [
+        (MuData(), "found MuData. Pass one of its modalities: `mdata.mod['prot']` or `mdata.mod['rna']`."),
+        (SpatialData(), "found SpatialData. Pass one of its tables: sdata.tables has none."),
+        ("x.h5ad", "found str. Read the file first: `scanpy.read_h5ad('x.h5ad')`."),
+        (np.ones((2, 2)), "Convert cells x genes with `anndata.AnnData(matrix)`, and set its `.var_names`"),
+        (pd.DataFrame(), "Convert cells x genes with `anndata.AnnData(df)`."),
+        ({}, "found dict. Read your data with scanpy first"),
+    ],
+)
+def test_other_objects_are_refused_with_what_to_pass_instead(found, advice):
+    with pytest.raises(TypeError, match="reference must be an AnnData, .*" + re.escape(advice)):
+        check_is_anndata(found, "reference")
 
 
 def test_empty_cells_are_counted():

@@ -345,7 +345,7 @@ def test_wrong_arguments(adata):
         (pd.DataFrame(), r"found DataFrame.*anndata\.AnnData\(df\)"),
         (np.zeros((3, 2)), r"found ndarray.*anndata\.AnnData\(matrix\)"),
         ("cells.h5ad", r"found str.*scanpy\.read_h5ad\('cells\.h5ad'\)"),
-        ({}, "found dict.*MuData"),
+        ({}, "found dict.*with scanpy first"),
     ],
 )
 def test_other_objects(found, hint):

@@ -245,8 +245,8 @@ def test_objects_that_cannot_be_used(cells, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("scanpy_sct.train.label_head.embed_cells", pytest.fail)
     for data, error, message in [
         ([], ValueError, "data is empty"),
-        ("cells.h5ad", TypeError, r"data must be an AnnData, .* found str\. Read files"),
-        ([cells, cells.obs], TypeError, r"data\[1\] must be an AnnData, .* found DataFrame"),
+        ("cells.h5ad", TypeError, r"data must be an AnnData, found str\. Read the file first"),
+        ([cells, cells.obs], TypeError, r"data\[1\] must be an AnnData, found DataFrame"),
     ]:
         with pytest.raises(error, match=message):
             fit_label_head(tiny_checkpoint, data, "bulk_labels")

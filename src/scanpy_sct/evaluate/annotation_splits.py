@@ -11,6 +11,7 @@ from anndata import AnnData
 from scanpy_sct.annotate.labels import MIN_CELLS, check_labels
 from scanpy_sct.evaluate._arguments import check_expression, read_strings
 from scanpy_sct.plan.draw import rank_within_labels
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.matrix import read_matrix
 from scanpy_sct.read.not_genes import find_not_genes
@@ -80,9 +81,7 @@ def plain_copy(
     `.var_names` become those in the column `gene_names`. Where `optional`, the columns of donors and of gene names may
     be missing.
     """
-    if not isinstance(adata, AnnData):
-        msg = f"{argument} must be an AnnData, found {type(adata).__name__}."
-        raise TypeError(msg)
+    check_is_anndata(adata, argument)
     labels = read_strings(adata, labels_key, "labels_key", owner=argument, complete=True)
     obs = pd.DataFrame({LABEL: labels.to_numpy(dtype=str)}, index=adata.obs_names.astype(str))
     if donor_key is not None and not (optional and donor_key not in adata.obs):

@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from scanpy_sct.get.advice import advise_genes, advise_impute
 from scanpy_sct.keys import ImputationKeys
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import as_series
 from scanpy_sct.read.genes import to_ensembl
 from scanpy_sct.storable import storable_name
@@ -35,6 +36,7 @@ def find_imputed(adata: AnnData, genes: str | Sequence[str], key: str) -> Impute
     KeyError
         There is no such result, or one of the genes was not imputed.
     """
+    check_is_anndata(adata)
     keys = ImputationKeys.of(key)
     _check_result(adata, keys)
     names = list(dict.fromkeys([genes] if isinstance(genes, str) else genes))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scanpy_sct.keys import AnnotationKeys
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import as_series
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def label_confidence(
     """
     import matplotlib.pyplot as plt
 
+    check_is_anndata(adata)
     keys = AnnotationKeys.of(key)
     if keys.labels not in adata.obs or keys.score not in adata.obs:
         found = [name for name in adata.obs if f"{name}_score" in adata.obs]

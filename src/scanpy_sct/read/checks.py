@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -16,11 +17,16 @@ from scanpy_sct.read.options import GivenScale
 from scanpy_sct.read.scale import MAX_LOG, Scale, contradicting_entries
 
 
-def check_object(adata: AnnData, owner: str = "adata") -> None:
-    """Raise an error unless ``adata`` is an AnnData with cells and genes; ``owner`` is its name in messages."""
+def check_is_anndata(adata: Any, owner: str = "adata") -> None:
+    """Raise a TypeError unless ``adata`` is an AnnData; ``owner`` is its name in messages."""
     if not isinstance(adata, AnnData):
         msg = f"{owner} must be an AnnData, found {type(adata).__name__}. {_to_anndata(adata)}"
         raise TypeError(msg)
+
+
+def check_object(adata: AnnData, owner: str = "adata") -> None:
+    """Raise an error unless ``adata`` is an AnnData with cells and genes; ``owner`` is its name in messages."""
+    check_is_anndata(adata, owner)
     if adata.n_obs == 0 or adata.n_vars == 0:
         msg = f"{owner} has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
         raise ValueError(msg)
@@ -34,7 +40,17 @@ def _to_anndata(found: Any) -> str:
         return "Convert cells x genes with `anndata.AnnData(df)`."
     if isinstance(found, np.ndarray) or sparse.issparse(found):
         return "Convert cells x genes with `anndata.AnnData(matrix)`, and set its `.var_names` to the gene names."
-    return "From MuData take one modality (`mdata['rna']`), from SpatialData one table (`sdata.tables['table']`)."
+    package = type(found).__module__.partition(".")[0]
+    if package == "mudata":
+        return f"Pass one of its modalities: {_either('mdata.mod', found.mod)}."
+    if package == "spatialdata":
+        return f"Pass one of its tables: {_either('sdata.tables', found.tables)}."
+    return "Read your data with scanpy first, for instance with `scanpy.read_h5ad`."
+
+
+def _either(place: str, names: Iterable[str]) -> str:
+    """Return the code that takes each part of an object."""
+    return " or ".join(f"`{place}[{name!r}]`" for name in names) or f"{place} has none"
 
 
 def check_not_empty(matrix: sparse.csr_matrix, source: str, n_cells: int, layer_argument: str = "layer") -> None:

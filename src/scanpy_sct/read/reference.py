@@ -10,6 +10,7 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import as_series, check_is_name
 from scanpy_sct.read.gene_table import iterate_genes
 from scanpy_sct.read.options import ReadOptions
@@ -59,9 +60,7 @@ def options_for(reference: AnnData, options: ReadOptions, gene_names: str | None
     TypeError
         The reference is not an AnnData.
     """
-    if not isinstance(reference, AnnData):
-        msg = f"reference must be an AnnData, found {type(reference).__name__}."
-        raise TypeError(msg)
+    check_is_anndata(reference, "reference")
     check_is_name("reference_gene_names", options.gene_names)
     if options.gene_names is None and gene_names in reference.var:
         options = replace(options, gene_names=gene_names)

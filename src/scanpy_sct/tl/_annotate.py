@@ -12,6 +12,7 @@ from scanpy_sct.annotate.labels import check_labels, choose_labels, empty_cells
 from scanpy_sct.annotate.marker_genes import read_markers
 from scanpy_sct.annotate.markers import MarkerAnnotator
 from scanpy_sct.annotate.reference import ReferenceAnnotator
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import check_is_name, read_column
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellReader
@@ -205,9 +206,7 @@ def _read_reference(
     reference: AnnData, labels_key: str, checkpoint: Checkpoint, options: ReadOptions, gene_names: str | None
 ) -> ReferenceAnnotator:
     """Read and check the reference; columns that are named for the query are used where it has them, too."""
-    if not isinstance(reference, AnnData):
-        msg = f"reference must be an AnnData, found {type(reference).__name__}."
-        raise TypeError(msg)
+    check_is_anndata(reference, "reference")
     if options.gene_names is None and gene_names in reference.var:
         options = replace(options, gene_names=gene_names)
     if options.library_key not in reference.obs:

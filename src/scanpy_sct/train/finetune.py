@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -19,6 +19,7 @@ from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.files import check_input, read_cells
 from scanpy_sct.model import CompactNetwork, ReleasedNetwork, make_network
 from scanpy_sct.model.compact import BY_GENE
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.device import choose_device
@@ -135,9 +136,8 @@ def finetune(
 
 
 def _as_objects(data: object, hide: object) -> list[Any]:
-    from anndata import AnnData
-
-    objects = [data] if isinstance(data, AnnData | str | PathLike) else list(data)
+    is_list = isinstance(data, Sequence | Iterator) and not isinstance(data, str)
+    objects = list(data) if is_list else [data]
     if not objects:
         msg = "data is empty; give at least one AnnData or file."
         raise ValueError(msg)
@@ -147,6 +147,8 @@ def _as_objects(data: object, hide: object) -> list[Any]:
     for item in objects:
         if isinstance(item, str | PathLike):
             check_input(Path(item))
+        else:
+            check_is_anndata(item, "data")
     return objects
 
 

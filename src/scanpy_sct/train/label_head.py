@@ -16,6 +16,7 @@ from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels, empty_
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import read_column
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.checks import check_computable
@@ -135,19 +136,13 @@ def fit_label_head(
 
 
 def _as_objects(data: object) -> list[AnnData]:
-    from anndata import AnnData
 
     objects = list(data) if isinstance(data, Sequence) and not isinstance(data, str) else [data]
     if not objects:
         msg = "data is empty; give at least one AnnData."
         raise ValueError(msg)
     for number, adata in enumerate(objects):
-        if not isinstance(adata, AnnData):
-            msg = (
-                f"{_name(number, objects)} must be an AnnData, or data a list of them; found {type(adata).__name__}. "
-                "Read files with scanpy.read_h5ad first."
-            )
-            raise TypeError(msg)
+        check_is_anndata(adata, _name(number, objects))
     return objects
 
 

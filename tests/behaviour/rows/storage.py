@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -229,12 +232,40 @@ def data_frame(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "`MuData` or `SpatialData`",
-    "take one modality or table",
+    "`SpatialData`",
+    "names its tables, one of which is to be passed",
+    TypeError,
+    "adata must be an AnnData",
+    "found SpatialData",
+    r"Pass one of its tables: `sdata\.tables\['cells'\]`",
+)
+def spatialdata(scene: Scene) -> None:
+    scene.adata = in_spatialdata(scene)
+
+
+@ROWS.refused(
+    "`MuData`",
+    "names its modalities, one of which is to be passed",
     TypeError,
     "adata must be an AnnData",
     "found MuData",
-    r"mdata\['rna'\].*sdata\.tables\['table'\]",
+    r"Pass one of its modalities: `mdata\.mod\['prot'\]` or `mdata\.mod\['rna'\]`",
 )
 def mudata(scene: Scene) -> None:
-    scene.adata = type("MuData", (), {"__repr__": lambda self: "MuData"})()
+    modalities = {"prot": scene.adata, "rna": scene.adata}
+    scene.adata = type("MuData", (), {"__module__": "mudata", "mod": modalities, "__repr__": lambda self: "MuData"})()
+
+
+@ROWS.same("a table of a `SpatialData`")
+def table_of_spatialdata(scene: Scene) -> None:
+    scene.adata = in_spatialdata(scene).tables["cells"]
+
+
+def in_spatialdata(scene: Scene) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it says about its own packages, and about tables without regions
+        from spatialdata import SpatialData
+
+        made = SpatialData(tables={"cells": scene.adata})
+        repr(made)  # imports more
+    return made
