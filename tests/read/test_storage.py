@@ -210,3 +210,10 @@ def test_bad_values_are_found_when_they_are_read_and_their_rows_named(bad):
         matrix.lazy_rows(np.arange(70, 80)).compute()
     with pytest.raises(ValueError, match=r"rows 77, 90"):
         open_matrix(ad.AnnData(values))
+
+
+def test_as_many_rows_as_there_are_genes_are_not_the_whole_chunk():
+    few = VALUES[:, :4]
+    opened = open_stored(pytest.importorskip("dask.array").from_array(few, chunks=(60, -1)), "adata.X")
+    rows = np.array([50, 2, 7, 9])
+    np.testing.assert_array_equal(opened.rows(rows).toarray(), few[rows])
