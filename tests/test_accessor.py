@@ -42,7 +42,7 @@ def test_a_result_is_written_to_the_object(pbmc):
         "import scanpy_sct, anndata; scanpy_sct.settings; scanpy_sct.get",
     ],
 )
-def test_it_is_there_whatever_is_imported_first(code):
+def test_it_is_there_once_anndata_is_imported(code):
     code += "; from anndata import AnnData; assert hasattr(AnnData, 'sct')"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scanpy_sct.read.cell_file import check_cell_file, naming
+from scanpy_sct.read.cell_file import check_cell_file, in_store, naming
 from scanpy_sct.read.whole import opened, storable_copy
 from scanpy_sct.store import check_storable
 
@@ -203,7 +203,8 @@ def _put(new: Path, path: Path) -> None:
 
 def check_input(path: Path) -> None:
     """Raise an error if a file of cells does not exist, is damaged or holds something else; reads hardly anything."""
-    if path.exists():  # else a missing file with a wrong extension would be said to have a wrong extension
+    # A missing file is named first, and a MuData with what to do; a table in a store needs no extension.
+    if path.exists() and path.suffix != ".h5mu" and not in_store(path):
         _check_suffix(path, CELL_SUFFIXES)
     check_cell_file(path)
 

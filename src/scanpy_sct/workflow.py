@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scanpy_sct.checkpoints.registry import load_model
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import sampled_rows
 from scanpy_sct.read.whole import storable_copy
@@ -79,6 +80,7 @@ def run_workflow(
         Other arguments of the public function, for the record.
     """
     writing = options[-1]
+    check_is_anndata(adata)
     guard(adata, writing)
     if writing.out is None:
         return _run(adata, model, options, compute, params)
@@ -194,6 +196,7 @@ def open_cells(
     adata: AnnData, model: str | PathLike[str] | Checkpoint, options: ReadOptions | None = None
 ) -> tuple[Checkpoint, CellReader]:
     """Load a checkpoint and open an object for it."""
+    check_is_anndata(adata)  # before a checkpoint is downloaded
     checkpoint = load_model(model)
     return checkpoint, CellReader(adata, checkpoint.genes, checkpoint.tokens.scale, options)
 

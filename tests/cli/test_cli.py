@@ -155,6 +155,22 @@ def test_a_store_takes_the_place_of_an_earlier_one(cells, calls, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad", "result.zarr"]
 
 
+@pytest.mark.filterwarnings("ignore")  # of spatialdata and its packages
+@pytest.mark.parametrize("extension", ["h5ad", "zarr"])
+def test_a_table_of_a_spatialdata_store_is_read_where_the_error_says(cells, calls, tmp_path, extension):
+    from spatialdata import SpatialData
+
+    store = tmp_path / "section.zarr"
+    SpatialData(tables={"cells": ad.read_h5ad(cells)}).write(store)
+    message = fail("embed", store, "-o", tmp_path / f"a.{extension}")
+    path = message.replace("\n", "").partition("one of its tables: ")[2].partition(".(")[0].rstrip(".")
+    assert path == str(store / "tables" / "cells")
+    assert "report on 3 cells" in run("check", path)
+    run("embed", path, "-o", tmp_path / f"a.{extension}")
+    assert getattr(ad, f"read_{extension}")(tmp_path / f"a.{extension}").uns["mark"] == "embed"
+    assert "cells.csv has an unknown" in fail("check", cells.rename(tmp_path / "cells.csv"))
+
+
 def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
     monkeypatch.setattr(sct.settings, "block_size", 60)
     path, output = tmp_path / "pbmc.h5ad", tmp_path / "imputed.zarr"

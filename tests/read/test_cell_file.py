@@ -90,11 +90,25 @@ def loom(good, folder):
 
 def mudata(good, folder):
     with h5py.File(folder / "x.h5ad", "w") as file:
-        for name in ("mod/rna", "obs", "var"):
+        for name in ("mod/prot", "mod/rna", "obs", "var"):
             file.create_group(name)
 
 
+def mudata_file(good, folder):
+    mudata(good, folder)
+    (folder / "x.h5ad").rename(folder / "x.h5mu")
+
+
+def mudata_store(good, folder):
+    zarr.open_group(folder / "x.zarr", mode="w").create_group("mod/rna")
+
+
 def spatialdata(good, folder):
+    for name in ("nuclei", "cells"):
+        zarr.open_group(folder / "x.zarr", mode="a").create_group(f"tables/{name}")
+
+
+def spatialdata_without_tables(good, folder):
     zarr.open_group(folder / "x.zarr", mode="w").create_group("tables")
 
 
@@ -133,8 +147,11 @@ CASES = {
     another_folder: "is not a zarr store, or an incomplete one",
     genomics_10x: "a matrix of 10x Genomics; read it with scanpy.read_10x_h5",
     loom: "a loom file",
-    mudata: "a MuData",
-    spatialdata: r"a SpatialData; give the path of one of its tables, such as .*x\.zarr/tables/table",
+    mudata: r"a MuData; write one of its modalities \('prot', 'rna'\).*\.mod\['rna'\]\.write_h5ad\('rna\.h5ad'\)\.$",
+    mudata_file: r"read_h5mu\('.*x\.h5mu'\)\.mod\['rna'\]",
+    mudata_store: r"a MuData; give the path of one of its modalities: .*x\.zarr/mod/rna\.$",
+    spatialdata: r"give the path of one of its tables: .*x\.zarr/tables/cells or .*x\.zarr/tables/nuclei\.$",
+    spatialdata_without_tables: "a SpatialData; it has no tables",
     something_else: "lacks obs and var; found weights",
     ten_other_things: r"lacks obs and var; found a, b, c, d, e, f, g, h\.$",
     without_obs: "lacks obs; found",

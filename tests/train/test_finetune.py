@@ -336,8 +336,10 @@ def test_errors_come_before_computing(compact_checkpoint, cells, hide, tmp_path,
         finetune(model, tmp_path / "nothing.h5ad", SHORT)
     with pytest.raises(KeyError, match="library_key"):
         finetune(model, cells, SHORT, library_key="nothing")
-    with pytest.raises(TypeError, match="must be an AnnData"):
+    with pytest.raises(TypeError, match=r"data must be an AnnData, found csr_matrix"):
         finetune(model, [cells.X], SHORT)
+    with pytest.raises(TypeError, match=r"data\[1\] must be an AnnData, found DataFrame"):
+        finetune(model, {"a": cells, "b": cells.obs}.values(), SHORT)
     (tmp_path / "other.txt").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="will not be replaced"):
         finetune(model, cells, SHORT, tmp_path)

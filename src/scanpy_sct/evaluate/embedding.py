@@ -13,6 +13,7 @@ from scanpy_sct.evaluate._arguments import check_number, read_strings
 from scanpy_sct.evaluate.embedding_methods import EmbeddingInput, check_vectors, stored_embeddings
 from scanpy_sct.evaluate.embedding_metrics import N_FOLDS, Cells
 from scanpy_sct.evaluate.registry import NEEDS, choose, registered
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.samples import read_samples
@@ -132,6 +133,7 @@ def embedding(
     >>> adata = sct.datasets.pbmc68k()
     >>> table = sct.evaluate.embedding(adata, labels_key="bulk_labels", metrics=["knn_accuracy", "kmeans_ari"])
     """
+    check_is_anndata(adata)
     seed = as_seed(rng)
     check_number("n_bootstrap", n_bootstrap)
     if n_clusters is not None:

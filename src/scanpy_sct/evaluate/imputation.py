@@ -15,6 +15,7 @@ from scanpy_sct.evaluate.metrics import measure
 from scanpy_sct.evaluate.registry import choose
 from scanpy_sct.evaluate.source import read_source
 from scanpy_sct.evaluate.tasks import build_task, parse_task
+from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.coordinates import read_coordinates
 from scanpy_sct.read.gene_table import released_vocabulary
 from scanpy_sct.read.options import GivenScale, ReadOptions
@@ -151,6 +152,7 @@ def imputation(
     Log-normalised values were divided by the total of the whole cell, and still reveal it when some are masked; counts
     do not. Prefer counts where that may matter.
     """
+    check_is_anndata(adata)
     tasks = _check_tasks(tasks)
     check_number("n_bootstrap", n_bootstrap)
     seed = _seed(rng)
@@ -159,7 +161,7 @@ def imputation(
         "checkpoint": checkpoint is not None,
         "training_frequencies": checkpoint is not None and training_detection(checkpoint) is not None,
         "labels": labels_key is not None,
-        "coordinates": hasattr(adata, "obsm") and read_coordinates(adata)[0] is not None,
+        "coordinates": read_coordinates(adata)[0] is not None,
     }
     chosen = choose("imputation", methods, lambda need: available.get(need, False))
     source = read_source(

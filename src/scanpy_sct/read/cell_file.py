@@ -22,10 +22,10 @@ FIRST_BYTES = {
 OTHER_CONTENT = {
     ("matrix/barcodes",): "a matrix of 10x Genomics; read it with scanpy.read_10x_h5, and write it as .h5ad",
     ("row_attrs", "col_attrs"): "a loom file; read it with anndata.io.read_loom, and write it as .h5ad",
-    ("mod",): "a MuData; write one of its modalities as .h5ad",
-    ("tables",): "a SpatialData; give the path of one of its tables, such as {path}/tables/table",
 }
 """Names in a file -> what it is."""
+OF_SEVERAL = {"mod": ("MuData", "modalities"), "tables": ("SpatialData", "tables")}
+"""Name of a group of several AnnData -> what has it, and what they are."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def opened_group(path: Path) -> Iterator[Any]:
     if not path.exists():
         msg = f"{path} does not exist; check the path."
         raise FileNotFoundError(msg)
-    if path.suffix == ".zarr":
+    if in_store(path):
         group = _zarr_group(path)
         _check_content(group, path)
         yield group
@@ -67,6 +67,11 @@ def naming(path: Path) -> Iterator[None]:
             raise
         msg = f"{path} has parts that this version of anndata cannot read; update anndata ({error})."
         raise ValueError(msg) from error
+
+
+def in_store(path: Path) -> bool:
+    """Return whether a path is a zarr store or leads into one, such as to a table of a SpatialData."""
+    return any(part.suffix == ".zarr" for part in (path, *path.parents)) and path.suffix not in (".h5ad", ".h5mu")
 
 
 def check_cell_file(path: Path) -> None:
@@ -134,8 +139,13 @@ def _kind_of(path: Path) -> str:
 
 def _check_content(group: Any, path: Path) -> None:
     for names, kind in OTHER_CONTENT.items():
-        if all(name in group for name in names) and ("obs" not in group or names == ("mod",)):
-            msg = f"{path} does not hold an AnnData but {kind.format(path=path)}."
+        if all(name in group for name in names) and "obs" not in group:
+            msg = f"{path} does not hold an AnnData but {kind}."
+            raise ValueError(msg)
+    for name, (holder, parts) in OF_SEVERAL.items():
+        if name in group and (name == "mod" or "obs" not in group):
+            advice = _advise_part(path, name, sorted(group[name]), parts)
+            msg = f"{path} does not hold an AnnData but a {holder}; {advice}."
             raise ValueError(msg)
     missing = [name for name in TABLES if name not in group]
     if missing:
@@ -147,6 +157,18 @@ def _check_content(group: Any, path: Path) -> None:
     if lost:
         msg = f"{path} is incomplete: chunks of {', '.join(lost)} are missing; copy it again."
         raise ValueError(msg)
+
+
+def _advise_part(path: Path, group: str, names: list[str], parts: str) -> str:
+    """Say how to give one of several AnnData in a file."""
+    if not names:
+        return f"it has no {parts}"
+    if in_store(path):
+        return f"give the path of one of its {parts}: {' or '.join(f'{path}/{group}/{name}' for name in names)}"
+    name = "rna" if "rna" in names else names[0]
+    found = ", ".join(map(repr, names))
+    code = f"mudata.read_h5mu({str(path)!r}).mod[{name!r}].write_h5ad({f'{name}.h5ad'!r})"
+    return f"write one of its {parts} ({found}) as .h5ad, in Python: {code}"
 
 
 def _matrices(group: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -136,19 +136,18 @@ def finetune(
 
 
 def _as_objects(data: object, hide: object) -> list[Any]:
-    is_list = isinstance(data, Sequence | Iterator) and not isinstance(data, str)
-    objects = list(data) if is_list else [data]
+    objects = list(data) if isinstance(data, Iterable) and not isinstance(data, str) else [data]
     if not objects:
         msg = "data is empty; give at least one AnnData or file."
         raise ValueError(msg)
     if hide is not None and len(objects) > 1:
         msg = f"hide is for a single object, and data has {len(objects)}; remove the entries beforehand."
         raise ValueError(msg)
-    for item in objects:
+    for number, item in enumerate(objects):
         if isinstance(item, str | PathLike):
             check_input(Path(item))
         else:
-            check_is_anndata(item, "data")
+            check_is_anndata(item, f"data[{number}]" if len(objects) > 1 else "data")
     return objects
 
 

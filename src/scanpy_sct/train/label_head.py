@@ -136,7 +136,6 @@ def fit_label_head(
 
 
 def _as_objects(data: object) -> list[AnnData]:
-
     objects = list(data) if isinstance(data, Sequence) and not isinstance(data, str) else [data]
     if not objects:
         msg = "data is empty; give at least one AnnData."
