@@ -31,7 +31,7 @@ CELLS_AT_ONCE = 512
 TABLES = {"unmeasured", "similarity"}
 """Results that become columns of tables, which are in memory."""
 MAX_SPARSE_FRACTION = 0.25
-"""Up to this fraction of imputed genes a stored layer is sparse: other genes keep their values, mostly zero."""
+"""Up to this fraction of imputed genes the layer is sparse: other genes keep their values, mostly zero."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,8 @@ def imputed_fields(
     Fields, and details for the record.
     """
     columns = _Columns.of(imputer)
-    if store is None:
-        fit, tables, moments = _collect(imputer, ArrangeTask(imputer, columns))
-    else:
-        fit, tables, moments = _store(imputer, ArrangeTask(imputer, columns, _is_sparse(columns)), store)
+    task = ArrangeTask(imputer, columns, _is_sparse(columns))
+    fit, tables, moments = _collect(imputer, task) if store is None else _store(imputer, task, store)
     recovery = moments.correlation()
     warn_if_smoothed(recovery)
     # Computed in the order of the vocabulary, written in the requested one.

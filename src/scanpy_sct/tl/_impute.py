@@ -147,9 +147,8 @@ def impute(
 
     `.layers[key_added]` : float32, (cells, genes)
         Expected expression on the log scale of the input (`log1p` of counts, or the log-normalised values given), or as
-        `values` says. Genes that were not imputed keep their measured values (NaN where they are hidden). With `out` or
-        on a dask cluster it is a dask array, of CSR chunks if `out` is given and at most a quarter of the genes is
-        imputed.
+        `values` says. Genes that were not imputed keep their measured values (NaN where they are hidden). If at most a
+        quarter of the genes is imputed, it is a CSR matrix. With `out` or on a dask cluster it is a dask array.
     `.var[key_added + "_imputed"]` : bool
         Whether the gene was imputed.
     `.var[key_added + "_recovery"]` : float64

@@ -101,6 +101,8 @@ def _denoise(observed: Observed, model: Checkpoint, *, blend: bool, bags: str) -
     options = {"library_key": observed.library_key, "bags": bags, "blend": blend, "rng": observed.seed}
     impute(cells, model=model, scale=observed.scale, values="counts", denoise=True, **options)
     values = cells.layers["sct"]
+    if sparse.issparse(values):  # few of the genes are known to the model
+        values = values.toarray()
     return observed.at_targets(lambda rows: values[rows][:, observed.columns])
 
 
