@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import anndata as ad
@@ -52,8 +53,8 @@ def test_an_interrupt_keeps_the_earlier_file(path, monkeypatch):
     files.write_cells(cells(1), path)
     written = getattr(ad.AnnData, f"write_{path.suffix[1:]}")
 
-    def interrupted(self, target):
-        written(self, target)
+    def interrupted(self, target, **options):
+        written(self, target, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ad.AnnData, f"write_{path.suffix[1:]}", interrupted)
@@ -93,7 +94,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_names_the_output(path, monkeypatch):
-    def full(self, target):
+    def full(self, target, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(ad.AnnData, f"write_{path.suffix[1:]}", full)
@@ -104,11 +105,17 @@ def test_a_full_disk_names_the_output(path, monkeypatch):
 def test_a_disk_without_enough_space_is_found_before_computing(tmp_path, monkeypatch):
     files.write_cells(cells(1), tmp_path / "cells.h5ad")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=20))
-    with pytest.raises(OSError, match=r"result\.h5ad needs at least"):
+    with pytest.raises(OSError, match=r"result\.h5ad needs about"):
         with files.cells_for(tmp_path / "cells.h5ad", tmp_path / "result.h5ad", ("layers", "sct")):
             pytest.fail("began")
     with files.cells_for(tmp_path / "cells.h5ad", tmp_path / "result.h5ad", ("obsm", "X_sct")):
         pass
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 * 1000))
+    ad.AnnData(np.ones((3, 1000), dtype=np.float32)).write_h5ad(tmp_path / "more.h5ad")
+    for n_genes, fits in ((None, False), (1000, False), (100, True)):
+        with pytest.raises(OSError, match="needs about") if not fits else nullcontext():
+            with files.cells_for(tmp_path / "more.h5ad", tmp_path / "result.h5ad", ("layers", "sct"), n_genes):
+                pass
 
 
 def test_damage_that_is_found_while_computing_is_named(tmp_path):

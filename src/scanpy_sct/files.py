@@ -11,11 +11,9 @@ import tempfile
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scanpy_sct.read.cell_file import check_cell_file, in_store, naming
-from scanpy_sct.read.whole import opened, storable_copy
-from scanpy_sct.store import check_storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CELL_SUFFIXES = (".h5ad", ".zarr")
+Compression = Literal["gzip", "none"]
+"""Of h5ad files."""
 
 
 def read_cells(path: Path) -> AnnData:
@@ -38,7 +38,9 @@ def read_cells(path: Path) -> AnnData:
 
 
 @contextmanager
-def cells_for(path: Path, output: Path | None = None, added: tuple[str, str] | None = None) -> Iterator[AnnData]:
+def cells_for(
+    path: Path, output: Path | None = None, added: tuple[str, str] | None = None, n_genes: int | None = None
+) -> Iterator[AnnData]:
     """Open the input of a command: in memory if the output is h5ad, else lazily, to stream it to the output.
 
     Parameters
@@ -49,6 +51,8 @@ def cells_for(path: Path, output: Path | None = None, added: tuple[str, str] | N
         The output; None: nothing is written.
     added
         Field of the object and name of the result that is written there.
+    n_genes
+        Number of genes of a result in the layers; None: all.
 
     Raises
     ------
@@ -57,37 +61,46 @@ def cells_for(path: Path, output: Path | None = None, added: tuple[str, str] | N
     OSError
         The input does not exist, or the disk of the output is full.
     """
+    from scanpy_sct.read.whole import opened
+
     check_input(path)
     if output is None:
         with opened(path) as adata:
             yield adata
     elif output.suffix == ".zarr":
         with opened(path) as adata, _naming_damage(path):
-            _check_result(adata, output, added)
+            _check_result(adata, output, added, n_genes)
             yield adata
     else:
         adata = read_cells(path)
-        _check_result(adata, output, added)
+        _check_result(adata, output, added, n_genes)
         yield adata
 
 
-def _check_result(adata: AnnData, output: Path, added: tuple[str, str] | None) -> None:
+def _check_result(adata: AnnData, output: Path, added: tuple[str, str] | None, n_genes: int | None) -> None:
     """Raise an error if the object could not be written, or the result would not fit on the disk."""
+    from scanpy_sct.read.whole import storable_copy
+    from scanpy_sct.store import check_storable
+
     folder = output.absolute().parent
     with storing(output):
         check_storable(storable_copy(adata), output.suffix, folder, str(output), dict([added] if added else []))
-    needed = 4 * adata.n_obs * adata.n_vars if added and added[0] == "layers" and output.suffix == ".h5ad" else 0
+    per_cell = 4 * adata.n_vars if n_genes is None else min(4 * adata.n_vars, 8 * n_genes)  # few genes: sparse
+    needed = adata.n_obs * per_cell if added and added[0] == "layers" and output.suffix == ".h5ad" else 0
     free = shutil.disk_usage(folder).free
     if needed > free:
         msg = (
-            f"{output} needs at least {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left. Free some, "
-            "choose another disk, or ask for fewer genes with an output that ends in .zarr, which is compressed."
+            f"{output} needs about {needed / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB left. Free some, "
+            "choose another disk, or ask for fewer genes."
         )
         raise OSError(errno.ENOSPC, msg)
 
 
 def output_notes(adata: AnnData) -> Iterator[str]:
     """Say, for each format, what of an object an output could not hold."""
+    from scanpy_sct.read.whole import storable_copy
+    from scanpy_sct.store import check_storable
+
     with tempfile.TemporaryDirectory() as folder:
         for suffix in CELL_SUFFIXES:
             try:
@@ -171,14 +184,14 @@ def _check_replaceable(path: Path, others: Sequence[Path]) -> None:
         raise FileExistsError(msg)
 
 
-def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False) -> None:
-    """Write an h5ad or zarr file; if that fails, an earlier file is kept."""
+def write_cells(adata: AnnData, path: Path, *, overwrite: bool = False, compression: Compression = "gzip") -> None:
+    """Write an h5ad or zarr file; if that fails, an earlier file is kept. zarr files are always compressed."""
     check_output(path, overwrite=overwrite)
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with storing(path):
             if path.suffix == ".h5ad":
-                adata.write_h5ad(new)
+                adata.write_h5ad(new, compression=None if compression == "none" else compression)
             else:
                 adata.write_zarr(new)
             _put(new, path)

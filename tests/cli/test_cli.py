@@ -171,6 +171,17 @@ def test_a_table_of_a_spatialdata_store_is_read_where_the_error_says(cells, call
     assert "cells.csv has an unknown" in fail("check", cells.rename(tmp_path / "cells.csv"))
 
 
+def test_h5ad_is_compressed_unless_it_is_asked_not_to_be(calls, tmp_path):
+    path = tmp_path / "cells.h5ad"
+    ad.AnnData(np.zeros((200, 300), dtype=np.float32)).write_h5ad(path)
+    for function in ("impute", "embed"):
+        run(function, path, "-o", tmp_path / "small.h5ad", "--overwrite")
+        run(function, path, "-o", tmp_path / "large.h5ad", "--overwrite", "--compression", "none")
+        small, large = ((tmp_path / f"{name}.h5ad").stat().st_size for name in ("small", "large"))
+        assert small < large / 2
+        assert ad.read_h5ad(tmp_path / "small.h5ad").X.shape == (200, 300)
+
+
 def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
     monkeypatch.setattr(sct.settings, "block_size", 60)
     path, output = tmp_path / "pbmc.h5ad", tmp_path / "imputed.zarr"
@@ -179,7 +190,7 @@ def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
     found = ad.read_zarr(output)
     expected = ad.read_h5ad(path)
     sct.tl.impute(expected, ["CD3E", "CD8A"])
-    np.testing.assert_allclose(found.layers["sct"].toarray(), expected.layers["sct"], atol=1e-6)
+    np.testing.assert_allclose(found.layers["sct"].toarray(), expected.layers["sct"].toarray(), atol=1e-6)
     np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
     assert found.obs["bulk_labels"].equals(expected.obs["bulk_labels"])
 
@@ -359,6 +370,19 @@ def test_a_missing_input_is_reported_before_anything_slow_is_imported(monkeypatc
     assert found.returncode == 1
     assert "nofile.h5ad does not exist" in found.stderr
     assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("sct imp", "impute"), ("sct impute --lib", "--library-key")])
+def test_the_shell_completes_without_importing_what_computes(typed, offered):
+    import os
+    import subprocess
+    import sys
+
+    code = "import sys; sys.argv = ['sct']\nfrom scanpy_sct.cli import main\ntry:\n    main()\nfinally:\n"
+    code += "    print({'anndata', 'pandas', 'sklearn', 'torch'} & set(sys.modules))"
+    words = {"_SCT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **words})
+    assert found.stdout.split() == [offered, "set()"], found.stderr
 
 
 def test_summaries_of_imputation(blood, tmp_path):

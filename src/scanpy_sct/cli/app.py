@@ -130,6 +130,7 @@ def impute(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = "auto",
     rng: options.Rng = 0,
+    compression: options.Compression = "gzip",
     summary: options.Summary = False,
     json: options.Json = False,
     overwrite: options.Overwrite = False,
@@ -142,14 +143,16 @@ def impute(
     files.check_output(output, overwrite=overwrite, others=[] if reference is None else [reference])
     if reference is not None:
         files.check_input(reference)
+    names = options.as_names(genes)
+    n_genes = None if names is None or names == ["all"] else len(names)
     with (
-        files.cells_for(cells, output, ("layers", key_added)) as adata,
+        files.cells_for(cells, output, ("layers", key_added), n_genes) as adata,
         files.store_for(output) as out,
         warnings_noted() as warnings,
     ):
         sct.tl.impute(
             adata,
-            options.as_names(genes),
+            names,
             reference=None if reference is None else files.read_cells(reference),
             reference_layer=reference_layer,
             reference_gene_names=reference_gene_names,
@@ -174,7 +177,7 @@ def impute(
             out=out,
         )
         if out is None:
-            files.write_cells(adata, output, overwrite=overwrite)
+            files.write_cells(adata, output, overwrite=overwrite, compression=compression)
         _report(adata, "impute", key_added, output, warnings, summary=summary, json=json)
 
 
@@ -193,6 +196,7 @@ def embed(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = "auto",
     rng: options.Rng = 0,
+    compression: options.Compression = "gzip",
     summary: options.Summary = False,
     json: options.Json = False,
     overwrite: options.Overwrite = False,
@@ -214,7 +218,7 @@ def embed(
             batch_size=options.as_batch_size(batch_size),
             rng=rng,
         )
-        files.write_cells(adata, output, overwrite=overwrite)
+        files.write_cells(adata, output, overwrite=overwrite, compression=compression)
         _report(adata, "embed", key_added, output, warnings, summary=summary, json=json)
 
 
@@ -245,6 +249,7 @@ def annotate(
     batch_size: options.BatchSize = "auto",
     rng: options.Rng = 0,
     obs_csv: Annotated[Path | None, typer.Option(help="Also write labels, scores and novelty to this CSV.")] = None,
+    compression: options.Compression = "gzip",
     summary: options.Summary = False,
     json: options.Json = False,
     overwrite: options.Overwrite = False,
@@ -279,7 +284,7 @@ def annotate(
             batch_size=options.as_batch_size(batch_size),
             rng=rng,
         )
-        files.write_cells(adata, output, overwrite=overwrite)
+        files.write_cells(adata, output, overwrite=overwrite, compression=compression)
         if obs_csv is not None:
             keys = AnnotationKeys.of(key_added)
             # A label head that does not know its home gives no novelty.

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from scanpy_sct import files
 from scanpy_sct.read.options import GivenScale
 from scanpy_sct.run import options
 
@@ -19,6 +20,9 @@ def flag(*names: str, help: str) -> Any:
 Input = Annotated[Path, typer.Argument(help="Cells x genes, .h5ad or .zarr.", metavar="CELLS")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File of the result, .h5ad or .zarr.")]
 Overwrite = Annotated[bool, flag("--overwrite", help="Replace the output if it exists, even the input.")]
+Compression = Annotated[
+    files.Compression, typer.Option(help="Of an output that ends in .h5ad; .zarr is always compressed.")
+]
 Summary = Annotated[bool, flag("--summary", help="Write a summary beside the output, as .summary.json and .tsv.")]
 Json = Annotated[bool, flag("--json", help="Print the summary as JSON.")]
 Model = Annotated[str, typer.Option(help="Name of a checkpoint, a folder, or OWNER/NAME on the Hugging Face hub.")]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanpy_sct.keys import AnnotationKeys, ImputationKeys
-from scanpy_sct.read.columns import as_series
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,6 +49,8 @@ def summarise(adata: AnnData, function: str, key: str) -> dict[str, Any]:
 
 
 def _of_imputation(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
+    from scanpy_sct.read.columns import as_series
+
     keys = ImputationKeys.of(key)
     recovery = as_series(adata.var[keys.recovery]).to_numpy(dtype=float)
     known = recovery[np.isfinite(recovery)]
@@ -73,6 +74,8 @@ def _of_embedding(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
 
 
 def _of_annotation(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
+    from scanpy_sct.read.columns import as_series
+
     keys = AnnotationKeys.of(key)
     labels = as_series(adata.obs[keys.labels]).astype(str)
     return {
