@@ -69,6 +69,8 @@ def results(adata: AnnData) -> None:
     sct.get.imputed(adata, ["ERBB2"], key="sct")
     sct.pl.recovery(adata, n_genes=3).set_title("recovery")
     sct.pl.label_confidence(adata).set_title("labels")
+    sct.pl.confusion(adata, "cell_type").set_title("labels")
+    sct.pl.marker_dots(adata, {"B": ["CD79A"], "T": ["CD3D"]}, vmax=3)[0].set_title("markers")
     sct.pl.imputed(adata, "ERBB2", basis="spatial", vmax=3)
     sct.get.imputed(adata, 3)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scanpy_sct.keys import AnnotationKeys
+from scanpy_sct.pl._common import check_annotation
 from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import as_series
 
@@ -52,11 +53,7 @@ def label_confidence(
 
     check_is_anndata(adata)
     keys = AnnotationKeys.of(key)
-    if keys.labels not in adata.obs or keys.score not in adata.obs:
-        found = [name for name in adata.obs if f"{name}_score" in adata.obs]
-        available = f"; available: {', '.join(map(repr, found))}" if found else ""
-        msg = f"key={key!r} is not an annotation of this object{available}; run sct.tl.annotate(adata, ...) first."
-        raise KeyError(msg)
+    check_annotation(adata, key, keys.labels, keys.score)
     label, score = (as_series(adata.obs[name]) for name in (keys.labels, keys.score))
     table = pd.DataFrame({"label": label.astype(object), "score": score}).dropna()
     scores = table.groupby("label")["score"]
