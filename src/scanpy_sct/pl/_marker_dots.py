@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scanpy_sct.annotate.labels import UNKNOWN
 from scanpy_sct.annotate.marker_names import read_marker_names, symbols_of
 from scanpy_sct.annotate.marker_table import Markers, marker_table
 from scanpy_sct.get import imputed as get_imputed
@@ -103,7 +102,7 @@ def marker_dots(
     labels, names = read_labels(column)
     genes = _find_genes(adata, markers, key, with_unmeasured=imputed is not None)
     first = list(dict.fromkeys(genes["label"]))
-    order = sorted(names, key=lambda name: (name == UNKNOWN, first.index(name) if name in first else len(first)))
+    order = sorted(names, key=lambda name: first.index(name) if name in first else len(first))
     cells = np.flatnonzero([label is not None for label in labels])
     obs = pd.DataFrame({column.name: pd.Categorical(labels[cells], order)}, index=adata.obs_names[cells].astype(str))
     each = genes.drop_duplicates("shown")
