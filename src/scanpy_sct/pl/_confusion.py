@@ -69,8 +69,9 @@ def confusion(
     --------
     >>> import scanpy_sct as sct
     >>> adata = sct.datasets.pbmc68k()
-    >>> sct.tl.annotate(adata, reference=adata, labels_key="bulk_labels")
-    >>> ax = sct.pl.confusion(adata, "bulk_labels")
+    >>> reference, query = adata[::2].copy(), adata[1::2].copy()
+    >>> sct.tl.annotate(query, reference=reference, labels_key="bulk_labels")
+    >>> ax = sct.pl.confusion(query, "bulk_labels")
     """
     import matplotlib.pyplot as plt
 
