@@ -6,6 +6,7 @@ from scipy import sparse
 
 from scanpy_sct.read.found_scale import (
     MAX_STEPS,
+    _agreement,
     _are_fractions,
     _are_mostly_integers,
     _to_integers,
@@ -154,6 +155,12 @@ def test_cells_of_one_value_each_may_be_logarithms():
 def test_multiples_of_a_unit_may_be_rounded():
     values = 0.9 * COUNTS * np.random.default_rng(5).uniform(0.995, 1.005, COUNTS.shape)
     assert scale_of(values) == ("linear", False)
+
+
+@pytest.mark.parametrize(("n_multiples", "agreement"), [(4, 0.8), (3, 0)])
+def test_four_of_five_values_that_can_show_a_unit_must_show_it(n_multiples, agreement):
+    can_show = [2.0] * n_multiples + [2.5] * (5 - n_multiples)
+    assert _agreement(as_matrix(np.array([[1.0] * 500 + can_show]))) == agreement
 
 
 def test_values_that_hardly_differ_in_a_cell_are_no_multiples_of_a_unit():

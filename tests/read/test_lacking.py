@@ -209,11 +209,11 @@ def test_two_kinds_of_few_cells():
 
 
 def test_relative_depth_comes_from_genes_that_both_detect_often():
-    others = np.array([10, 10, 500, 600, 700, 0, 0, 0, 0])
+    others = np.array([10, 10, 10, 500, 600, 700, 0, 0, 0, 0])
     # Half as deep where genes are detected often, and something else in rare genes and in those of one side only.
     rate = -np.log1p(-others / 1000) / 2
     here = np.rint(1000 * -np.expm1(-rate)).astype(int)
-    here[:2], here[5:] = 200, 300
+    here[:3], here[6:] = 200, 300
     assert _relative_depth(here, 1000, others, 1000) == pytest.approx(0.5, abs=0.01)
     assert _relative_depth(here * 0, 1000, others, 1000) == 0
 

@@ -83,6 +83,13 @@ def test_smoothed_values_are_small_beside_the_others_of_their_cell():
         assert len(found(np.where(small, 0.1, values), "linear")) == n_remarks
 
 
+@pytest.mark.parametrize(("small", "is_remarked"), [(0.99, True), (1.0, False)])
+def test_a_fiftieth_of_the_median_is_not_small(small, is_remarked):
+    values = np.full((150, 60), 50.0)
+    values[np.random.default_rng(0).random(values.shape) < 0.05] = small
+    assert bool(found(values, "linear")) == is_remarked
+
+
 def test_nothing_is_said_about_measured_values():
     deep = RNG.poisson(30 * RNG.gamma(2, 1, 100) * RNG.lognormal(0, 0.4, (150, 1))).astype(float)
     for values in (COUNTS, deep, COUNTS[:, :30], RNG.poisson(0.02, (150, 100)).astype(float)):
