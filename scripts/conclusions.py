@@ -7,11 +7,11 @@ import textwrap
 import pandas as pd
 from page_parts import by_data_set
 
+from scanpy_sct.impute.recovery import TRUSTED
+
 # `sct_finetuned` is `sct` after more training, `cell_type_mean` is told the labels: neither is another method.
 OURS = ("sct", "sct_network", "sct_finetuned")
 WITH_LABELS = ("cell_type_mean",)
-TRUSTED = "0.3"
-"""From this recovery on, an imputed gene follows the measured one (docs/which_genes.md)."""
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 from page_parts import in_order, marked, plain, when
 
+from scanpy_sct.impute.recovery import TRUSTED
+
 AP, BY_GENE = "average precision, all entries", "average precision, mean over genes"
 PEARSON, NORMALISED = "gene Pearson, log counts", "gene Pearson, log-normalised"
 RANK, ERROR = "trust: rank correlation with the true correlation", "trust: mean absolute error"
@@ -49,7 +51,7 @@ the reference, how much the prediction varies) then gives the **trust** of the o
 prediction and measurement. Over the genes of a pair, trust and true correlation had a rank correlation of {ranks}, and
 the trust was wrong by {errors} on average.
 
-- A trust of 0.3 or more: the map of the gene is worth a look.
+- A trust of {trusted} or more: the map of the gene is worth a look.
 - Below: compare regions or cell types, not single cells. Genes whose source is `"network"` were in no reference.
 - Trust says nothing about a cell type that the reference lacks. Look at `.obs["sct_similarity"]` for that.
 
@@ -93,6 +95,7 @@ def panels_page(results: pd.DataFrame) -> str:
     titles = ((AP, "Average precision"), (BY_GENE, "Average precision, mean over genes"))
     titles += ((PEARSON, "Correlation within a gene, log counts"), (NORMALISED, "The same, log-normalised values"))
     return PAGE.format(
+        trusted=TRUSTED,
         ours=mean[OURS],
         best=others.max(),
         name=others.idxmax(),

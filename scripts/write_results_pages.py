@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 
 import pandas as pd
-from conclusions import TRUSTED, of_imputation, of_losses, of_recovery
+from conclusions import of_imputation, of_losses, of_recovery
 from experiments_page import experiments_page
 from figures import draw_entries, draw_panels, draw_scale
 from page_parts import ENTRIES, GENES, IMAGES, RESULTS, ROOT, THINNED, folded, require, tables, when
 from panels_page import draw_methods, panels_page
+
+from scanpy_sct.impute.recovery import RIGHT_ON_AVERAGE, TRUSTED
 
 RESULTS_PAGE = """\
 # How good is it?
@@ -84,7 +86,7 @@ RECOVERY_PAGE = """\
 ```python
 sct.tl.impute(adata)
 sct.pl.recovery(adata)
-trusted = adata.var_names[adata.var["sct_recovery"] > {trusted}]
+trusted = adata.var_names[adata.var["sct_recovery"] >= {trusted}]
 ```
 
 ![recovery beside the correlation on held-out entries, one panel per data set](images/recovery.png)
@@ -97,8 +99,8 @@ recovery comes from all other entries. {ranks}.
 How to use it:
 
 - **Above {trusted}** the imputed gene follows the measured one.
-- **0.1 to {trusted}**: right on average, not in single cells. Look at such genes over regions or cell types.
-- **Below 0.1** the imputed values hardly contain more than the mean of the gene and the depth of the cell. Most rare
+- **{low} to {trusted}**: right on average, not in single cells. Look at such genes over regions or cell types.
+- **Below {low}** the imputed values hardly contain more than the mean of the gene and the depth of the cell. Most rare
   genes are here, whatever the method: look at `.var["sct_recovery"]` before you plot one of them.
 
 A low recovery may also mean that there was little to recover: single counts of a gene that varies at random cannot be
@@ -164,6 +166,7 @@ def recovery_page(recovery: pd.DataFrame) -> str:
     return RECOVERY_PAGE.format(
         conclusion=of_recovery(recovery),
         trusted=TRUSTED,
+        low=RIGHT_ON_AVERAGE,
         ranks=f"The rank correlation of both over the genes is {ranks}",
         min_detected=MIN_DETECTED,
         table="\n".join(lines),

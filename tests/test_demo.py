@@ -4,17 +4,22 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from sklearn.metrics import average_precision_score
 
 import scanpy_sct as sct
 from scanpy_sct import demo
+from scanpy_sct.impute.recovery import TRUSTED
 
 
 def test_results_and_figures_are_written(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
     small = pbmc[::2, pbmc.var_names != "CD79B"].copy()
     monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: small)
-    monkeypatch.setattr(demo, "UNMEASURED", ("CD79B", "CD14"))  # of these the tiny network knows CD79B
-    lines = []
+    monkeypatch.setattr(
+        demo, "UNMEASURED", {"CD79B": "B cells", "CD14": "monocytes"}
+    )  # of these the tiny network knows CD79B
+    lines, figures = [], []
+    monkeypatch.setattr("matplotlib.pyplot.close", figures.append)
     demo.run_demo(tmp_path / "a" / "demo", quick=True, model=tiny_checkpoint, echo=lines.append)
 
     names = ["demo.h5ad", "imputed.png", "labels.png", "recovery.png"]
@@ -37,6 +42,28 @@ def test_results_and_figures_are_written(tmp_path, tiny_checkpoint, pbmc, monkey
     assert "sct" in adata.layers
     second = demo.is_second_half(adata.obs["bulk_labels"])
     np.testing.assert_array_equal(adata.obs["sct_label"].notna(), second)
+    check_pictures(*figures, adata)
+
+
+def check_pictures(genes, recovery, labels, adata):
+    """Pictures say without the text of the demonstration what they show."""
+    texts = [{text.get_text() for text in figure.findobj(Text)} for figure in (genes, recovery, labels)]
+    assert any("correlation of imputed with measured values" in text for text in texts[0])
+    observed, imputed = genes.axes[:2]
+    value = adata.var.loc["MS4A1", "sct_recovery"]
+    assert (observed.get_title(), imputed.get_title()) == (
+        "MS4A1, observed\n(marks B cells)",
+        f"MS4A1, imputed\n(recovery {value:.2f})",
+    )
+    assert observed.collections[0].get_clim() == imputed.collections[0].get_clim()
+    assert "expression, log scale" in texts[0]
+    known = adata.var["sct_recovery"].dropna()
+    assert any(f"{(known >= TRUSTED).sum()} of {len(known)} genes can be trusted" in text for text in texts[1])
+    assert "MS4A1" in texts[1]
+    found = adata.obs.dropna(subset="sct_label")
+    accuracy = np.mean(found["sct_label"].astype(str) == found["bulk_labels"].astype(str))
+    assert any(f"accuracy {accuracy:.2f}" in text for text in texts[2])
+    assert {"published labels", "labels by sct.tl.annotate", "probability of the label", "unknown"} <= texts[2]
 
 
 def test_a_section_is_imputed_and_plotted(tmp_path, tiny_checkpoint, pbmc, monkeypatch):
@@ -45,8 +72,8 @@ def test_a_section_is_imputed_and_plotted(tmp_path, tiny_checkpoint, pbmc, monke
     section.obsm["spatial"] = np.stack(np.divmod(np.arange(60), 10), axis=1).astype(float)
     monkeypatch.setattr(sct.datasets, "pbmc68k", lambda: pbmc[::2].copy())
     monkeypatch.setattr(sct.datasets, "her2st", {demo.SECTION: section}.__getitem__)
-    monkeypatch.setattr(demo, "UNMEASURED", ("CD14",))
-    monkeypatch.setattr(demo, "PLOTTED_ON_TISSUE", ("CD79B", "ERBB2"))
+    monkeypatch.setattr(demo, "UNMEASURED", {"CD14": "monocytes"})
+    monkeypatch.setattr(demo, "PLOTTED_ON_TISSUE", {"CD79B": "B cells", "ERBB2": "tumour"})
     lines = []
     demo.run_demo(tmp_path, quick=True, section=True, echo=lines.append, model=tiny_checkpoint)
     assert any("60 spots" in line for line in lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +12,27 @@ import numpy as np
 import pandas as pd
 
 import scanpy_sct as sct
+from scanpy_sct.impute.recovery import TRUSTED
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
-UNMEASURED = ("CD14", "CD19", "CD68", "SELL", "KLRD1")
-"""Genes of blood cells that the data lack."""
-PLOTTED = ("CD3E", "MS4A1")
+UNMEASURED = {
+    "CD14": "monocytes",
+    "CD19": "B cells",
+    "CD68": "monocytes and dendritic cells",
+    "SELL": "naive T cells",
+    "KLRD1": "NK cells",
+}
+"""Genes of blood cells that the data lack, and the cells that they mark."""
+PLOTTED = {"CD3E": "T cells", "MS4A1": "B cells"}
 LABELS = "bulk_labels"
 SECTION = "G2"
-PLOTTED_ON_TISSUE = ("ERBB2", "COL1A1")
+PLOTTED_ON_TISSUE = {"ERBB2": "HER2-positive tumour", "COL1A1": "connective tissue"}
 QUICK_STEP = 3
 
 Echo = Callable[[str], None]
@@ -87,7 +95,7 @@ def _impute(adata: AnnData, checkpoint: Checkpoint, echo: Echo) -> list[str]:
 
     # With genes=, only the requested genes are imputed, so the measured ones are requested as well.
     measured = adata.var_names[match_genes(adata.var_names, checkpoint.genes).columns].tolist()
-    ids = to_ensembl(UNMEASURED).ensembl_ids
+    ids = to_ensembl(list(UNMEASURED)).ensembl_ids
     unmeasured = [gene for gene, known in zip(UNMEASURED, np.isin(ids, checkpoint.genes), strict=True) if known]
     echo(f"sct.tl.impute(adata, genes=[... the {len(measured)} measured, and {', '.join(unmeasured)}])")
     sct.tl.impute(adata, measured + unmeasured, model=checkpoint)
@@ -100,7 +108,9 @@ def _report_recovery(adata: AnnData, echo: Echo) -> None:
     echo("Every value was predicted while it was masked. Average precision of 'is this gene detected in this cell?':")
     _list(detection_scores(adata), echo)
     recovery = adata.var["sct_recovery"].dropna().sort_values(ascending=False)
-    echo(f"Correlation of measured with imputed values, median of {len(recovery)} genes: {recovery.median():.2f}")
+    median, n_trusted = recovery.median(), (recovery >= TRUSTED).sum()
+    echo(f"Correlation of measured with imputed values (recovery), median of {len(recovery)} genes: {median:.2f}")
+    echo(f"Genes that can be trusted (recovery of {TRUSTED} or more): {n_trusted}")
     echo(f"Best recovered: {', '.join(f'{gene} {value:.2f}' for gene, value in recovery.head(6).items())}\n")
 
 
@@ -159,7 +169,7 @@ def _impute_section(adata: AnnData, checkpoint: Checkpoint, folder: Path, echo: 
     _report_recovery(adata, echo)
     adata.write_h5ad(folder / "section.h5ad")
     plotted = [gene for gene in PLOTTED_ON_TISSUE if gene in adata.var_names[adata.var["sct_imputed"]]]
-    figure = sct.pl.imputed(adata, plotted, basis="spatial")[0, 0].figure
+    figure = _plot_genes(adata, plotted, PLOTTED_ON_TISSUE, "spatial")
     figure.savefig(folder / "section.png", dpi=120, bbox_inches="tight")
     plt.close(figure)
     return ["section.h5ad", "section.png"]
@@ -181,8 +191,8 @@ def _plot(adata: AnnData, query: AnnData, genes: Sequence[str], folder: Path) ->
 
     known = [gene for gene in genes if gene not in adata.var_names or adata.var.loc[gene, "sct_imputed"]]
     figures = {
-        "imputed.png": sct.pl.imputed(adata, known, basis="umap")[0, 0].figure,
-        "recovery.png": sct.pl.recovery(adata).figure,
+        "imputed.png": _plot_genes(adata, known, {**PLOTTED, **UNMEASURED}, "umap"),
+        "recovery.png": _plot_recovery(adata, [gene for gene in known if gene in adata.var_names]),
         "labels.png": _plot_labels(query),
     }
     for name, figure in figures.items():
@@ -191,20 +201,70 @@ def _plot(adata: AnnData, query: AnnData, genes: Sequence[str], folder: Path) ->
     return list(figures)
 
 
+def _plot_genes(adata: AnnData, genes: Sequence[str], marked: Mapping[str, str], basis: str) -> Figure:
+    """Plot genes observed and imputed on one scale; titles name what each gene marks."""
+    axes = sct.pl.imputed(adata, genes, basis=basis, shared_scale=True)
+    for gene, ax in zip(genes, axes[:, 0], strict=True):
+        ax.set_title(f"{ax.get_title()}\n(marks {marked[gene]})")
+    units = "spots" if basis == "spatial" else "cells"
+    unmeasured = "" if set(genes) <= set(adata.var_names) else "; not known for genes that were not measured"
+    lines = (
+        f"Expression in {adata.n_obs:,} {units}, observed and imputed; one scale for each gene",
+        "Recovery: correlation of imputed with measured values, each masked when it was predicted",
+        f"({TRUSTED} or more: the gene can be trusted{unmeasured})",
+    )
+    figure = axes[0, 0].figure
+    figure.suptitle("\n".join(lines), fontsize=10)
+    return figure
+
+
+def _plot_recovery(adata: AnnData, genes: Sequence[str]) -> Figure:
+    """Plot the recovery of all genes, with the names of the plotted ones and of the three best."""
+    import matplotlib.pyplot as plt
+
+    recovery = adata.var["sct_recovery"].dropna()
+    figure, ax = plt.subplots(figsize=(7.0, 5.0), layout="constrained")
+    sct.pl.recovery(adata, genes=list(dict.fromkeys([*genes, *recovery.nlargest(3).index])), ax=ax)
+    ax.axhline(TRUSTED, color="tab:blue", linewidth=1, linestyle=":")
+    n_trusted = (recovery >= TRUSTED).sum()
+    ax.set_title(
+        f"{n_trusted} of {len(recovery)} genes can be trusted: imputed values follow measured ones\n"
+        f"(their correlation, the recovery, is {TRUSTED} or more: dotted line)",
+        fontsize=10,
+    )
+    return figure
+
+
 def _plot_labels(query: AnnData) -> Figure:
-    """Plot true labels, predicted labels and their probabilities side by side."""
+    """Plot known labels, predicted ones and their probabilities, and which labels are confused."""
     import matplotlib.pyplot as plt
     import scanpy as sc
+
+    # Rows are aligned each for itself, since long labels would tear the other apart.
+    figure = plt.figure(figsize=(16, 11.5), layout="constrained")
+    parts = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.5]))
+    axes = parts[0].subplot_mosaic([["known", "found", "probability"]])
+    axes |= parts[1].subplot_mosaic([["confusion", "scores"]], width_ratios=[1.4, 1])
+    categories = query.obs[LABELS].cat.categories
+    palette = dict(zip(categories, query.uns[f"{LABELS}_colors"], strict=True)) | {"unknown": "lightgrey"}
+    shared = {"show": False, "size": 60}
+    sc.pl.umap(query, color=LABELS, ax=axes["known"], palette=palette, legend_loc="none", **shared)
+    sc.pl.umap(query, color="sct_label", ax=axes["found"], palette=palette, legend_loc="none", **shared)
+    sc.pl.umap(query, color="sct_label_score", ax=axes["probability"], vmin=0, vmax=1, **shared)
+    axes["known"].set_title("published labels")
+    axes["found"].set_title("labels by sct.tl.annotate")
+    axes["probability"].set_title("probability of the label")
+    _add_legend(axes["known"], {label: palette[label] for label in (*categories, "unknown")})
+    sct.pl.confusion(query, LABELS, ax=axes["confusion"])
+    axes["confusion"].set(xlabel="labels by sct.tl.annotate", ylabel="published labels")
+    sct.pl.label_confidence(query, ax=axes["scores"])
+    axes["scores"].set_title('probability of each label\n(left of the dotted line: "unknown")')
+    return figure
+
+
+def _add_legend(ax: Axes, colors: Mapping[str, str]) -> None:
+    """Write the colours of labels to the left of the axes."""
     from matplotlib.lines import Line2D
 
-    figure, axes = plt.subplots(1, 3, figsize=(16, 4.2), layout="constrained", width_ratios=[1, 1, 0.7])
-    given = query.obs[LABELS]
-    palette = dict(zip(given.cat.categories, query.uns[f"{LABELS}_colors"], strict=True)) | {"unknown": "lightgrey"}
-    shared = {"palette": palette, "show": False, "size": 40, "legend_loc": "none"}
-    sc.pl.umap(query, color=LABELS, ax=axes[0], title="true labels", **shared)
-    sc.pl.umap(query, color="sct_label", ax=axes[1], title="predicted labels", **shared)
-    shown = [*given.cat.categories, *(["unknown"] if "unknown" in set(query.obs["sct_label"]) else [])]
-    dots = [Line2D([], [], marker="o", linestyle="", color=palette[label], label=label) for label in shown]
-    axes[1].legend(handles=dots, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    sct.pl.label_confidence(query, ax=axes[2])
-    return figure
+    dots = [Line2D([], [], marker="o", linestyle="", color=color, label=label) for label, color in colors.items()]
+    ax.legend(handles=dots, loc="center right", bbox_to_anchor=(-0.08, 0.5), frameon=False, fontsize=9)

@@ -255,7 +255,10 @@ def read_markers(path: Path, is_gene: Callable[[str], bool]) -> dict[str, Any] |
     in_lines = [any(map(is_gene, table[name].dropna().astype(str).head(5))) for name in table] if any(in_header) else []
     if in_header != in_lines or all(in_header):
         return table
-    logger.warning("%s has no header line; its first line is read as a type and a gene.", path)
+    logger.warning(
+        "%s has no header line, so its first line is read as a type and a gene; add the line 'type,gene' to be sure.",
+        path,
+    )
     table = pd.read_csv(path, sep=separator, header=None)
     if sum(in_header) > 1:  # a type and several genes in each line
         return table.set_index(in_header.index(False))

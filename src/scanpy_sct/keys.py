@@ -53,7 +53,7 @@ class AnnotationKeys:
 def checked_key(key: str) -> str:
     """Return the name of a result, or raise an error if a file cannot store it."""
     if not isinstance(key, str):
-        msg = f"key_added={key!r} is not a string."
+        msg = f"key_added={key!r} must be a string, found {type(key).__name__}."
         raise TypeError(msg)
     if key in ("", ".", "..", "_index") or "/" in key:
         msg = f"key_added={key!r} cannot be stored in a file; use one or more letters or digits without '/'."

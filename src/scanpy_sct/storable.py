@@ -48,7 +48,10 @@ def storable(value: Any) -> Any:
             return {storable_name(name): storable(item) for name, item in value.items()}
         case list() | tuple() | set() | frozenset() | pd.Index() | pd.Series():
             return _storable_list(value)
-    msg = f"A parameter of type {type(value).__name__} cannot be stored in a file: {value!r}."
+    msg = (
+        f"A parameter of type {type(value).__name__} cannot be stored in a file: {value!r}. Use numbers, strings, "
+        "lists, dicts or arrays."
+    )
     raise TypeError(msg)
 
 

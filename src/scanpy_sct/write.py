@@ -59,12 +59,15 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
                 raise ValueError(msg)
     if getattr(adata, "isbacked", False) and (options.copy or adata.is_view):
         what = "copy=True" if options.copy else "adata is a view"
-        msg = f"{what}, and the matrix of adata is on disk (backed); give adata.to_memory()."
+        msg = f"{what}, and the matrix of adata is on disk (backed); pass adata.to_memory()."
         raise ValueError(msg)
     obs = getattr(adata, "obs", None)
     if getattr(obs, "true_index_dim", None) != getattr(obs, "index_dim", None):
         # anndata could not load the tables that would be written.
-        msg = "adata was opened without the names of its cells (load_annotation_index=False); open it with them."
+        msg = (
+            "adata was opened without the names of its cells (load_annotation_index=False); open it with "
+            "load_annotation_index=True."
+        )
         raise ValueError(msg)
 
 
@@ -239,7 +242,7 @@ def _table(adata: AnnData, name: str, value: pd.DataFrame | None) -> pd.DataFram
     _checked_rows(adata, name, value)
     columns = value.columns.map(storable_name)
     if not columns.is_unique:
-        msg = f"{name} has columns of the same name: {sorted(set(columns[columns.duplicated()]))}."
+        msg = f"{name} has columns of the same name: {sorted(set(columns[columns.duplicated()]))}; rename them."
         raise ValueError(msg)
     return value.set_axis(columns, axis="columns").astype(np.float32)
 

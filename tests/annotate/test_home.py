@@ -157,7 +157,7 @@ def test_too_few_shared_genes_raise_an_error(home, names, open_cells):
     reader = open_cells(cells_of(names, np.zeros(5, dtype=int), 800))
     hidden = replace(home, profiles=np.where(np.arange(home.profiles.shape[1]) < 60, np.nan, home.profiles))
     few = reader.with_genes(reader.genes.gene_index[:40])
-    message = r"shares 40 genes .* head of 'tiny' .* at least 50 are needed. Pass reference="
+    message = r"shares 40 genes .* head of 'tiny' .* at least 50 are needed. Check the gene names, or pass reference="
     with pytest.raises(ValueError, match=message):
         check_shared(home, few, "tiny")
     assert len(check_shared(hidden, reader, "tiny")) < len(check_shared(home, reader, "tiny"))

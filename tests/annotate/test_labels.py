@@ -81,7 +81,7 @@ def test_texts_that_mean_no_label(text):
     assert has_no_label(pd.Series(["a", text, None])).tolist() == [False, True, True]
     with pytest.raises(ValueError, match=f"4 of 10 cells have no label .{text!r}: 4"):
         check_labels(["a"] * 3 + ["b"] * 3 + [text] * 4, "labels", np.ones(10, dtype=bool))
-    with pytest.raises(ValueError, match="means that there is no label"):
+    with pytest.raises(ValueError, match='is read as "no label"'):
         check_label_names(["a", text], "markers")
 
 

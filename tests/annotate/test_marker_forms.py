@@ -123,9 +123,9 @@ def test_another_column_that_may_hold_the_types_is_named(caplog):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (pd.DataFrame({"gene": ["CD79A"]}), "a table needs two: type and gene"),
+        (pd.DataFrame({"gene": ["CD79A"]}), "give a table with two columns, type and gene"),
         (pd.DataFrame({"type;gene": ["B;CD79A"]}), "separated by another character"),
-        (pd.DataFrame(), "a table needs two"),
+        (pd.DataFrame(), "give a table with two columns"),
         (pd.DataFrame({"a": ["x", "y"], "b": ["z", "w"]}), "none of them holds mostly genes"),
         (pd.DataFrame([["CD79A", "CD3E"]], columns=["B", "B"]), "several columns 'B'"),
         (pd.DataFrame({"B": ["CD79AA", "MS44A1", "MS4A1"], "T": MARKERS["T"]}), "not known: CD79AA, MS44A1"),

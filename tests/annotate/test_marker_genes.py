@@ -60,7 +60,7 @@ def test_one_warning_lists_what_is_not_used_with_candidates(read, caplog):
     assert "T: NOV (may be PLXNA1 or CCN3" in warning
     assert "TCR (TRAC, TRBC1, TRBC2, not in the model)" in warning
     assert found.details["unused"] == ["B: CD79AA, MS44A1", "T: NOV, TCR", "Strange: NOSUCHGENE"]
-    assert "left out types without a gene that the model knows: Strange" in caplog.text
+    assert "types without a gene that the model knows are left out: Strange" in caplog.text
     assert list(found.genes) == ["B", "Myeloid", "NK", "T"]
 
 
@@ -109,7 +109,7 @@ def test_long_lists_are_cut(read, caplog):
         ({"B": ["CD20"], "B cell": ["MS4A1"]}, "all types .* have the same genes"),
         ({"B": ["CD79A", "CD3E-"], "NK": ["NKG7"]}, r"CD3E- \(of B\) are markers that cells lack"),
         ({"unknown": ["CD79A"], "NK": ["NKG7"]}, "'unknown' is reserved"),
-        ({"nan": ["CD79A"], "NK": ["NKG7"]}, "'nan' means that there is no label"),
+        ({"nan": ["CD79A"], "NK": ["NKG7"]}, "'nan' is read as \"no label\""),
         ({"a/b": ["CD79A"], "a|b": ["CD3D"]}, "would become the same in a file"),
     ],
 )

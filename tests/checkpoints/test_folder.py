@@ -231,7 +231,7 @@ def test_missing_unknown_and_misshapen_weights_are_named(saved):
         ({"label_head": {"labels": ["a"], "temperature": 1.0, "home": {"sources": []}}}, "home .* missing: n_cells"),
         (
             {"label_head": {"labels": list("abc"), "temperature": 1.0, "home": {"sources": [1], "n_cells": [1, 1, 1]}}},
-            "strings and positive integers",
+            "must be strings, and its numbers of cells positive integers",
         ),
         ({"label_head": {"labels": ["a", "b", "c"]}}, "label_head in .* missing: temperature"),
     ],

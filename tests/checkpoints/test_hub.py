@@ -128,7 +128,7 @@ def test_offline_without_cache(stand_in):
 @pytest.mark.parametrize(
     ("repository", "revision", "message"),
     [
-        ("no/such-repository", None, "no such repository"),
+        ("no/such-repository", None, "there is no such repository"),
         (RELEASED, "no-such-revision", "no-such-revision.*full commit hash"),
         ("someone/empty", None, "has no jax_params/config.json"),
     ],

@@ -38,7 +38,7 @@ def test_describe_downloads_nothing(monkeypatch):
     monkeypatch.setattr(hub, "fetch", None)
     with pytest.raises(ValueError, match=r"has not been downloaded.*models\.download"):
         models.describe("someone/else")
-    with pytest.raises(ValueError, match="neither a known model"):
+    with pytest.raises(ValueError, match="is not known; use the name of a model"):
         models.describe("sct-maxi")
 
 

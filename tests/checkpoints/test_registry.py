@@ -36,7 +36,7 @@ def test_a_loaded_checkpoint_is_returned(tiny):
 def test_unknown_names_list_the_known(packaged):
     with pytest.raises(ValueError, match=r"'sct-maxi'.*sct-mini, InstaDeepAI/sCellTransformer"):
         load_model("sct-maxi")
-    with pytest.raises(ValueError, match="neither a known model"):
+    with pytest.raises(ValueError, match="is not known; use the name of a model"):
         load_model("./no/such/folder")
 
 

@@ -212,7 +212,7 @@ def test_options_of_the_compact_network_have_no_place_in_the_released_layout(par
 def test_other_content_is_refused(tmp_path, parts):
     with pytest.raises(ValueError, match=r"params\.joblib"):
         read_released(tmp_path)
-    with pytest.raises(ValueError, match="is it an sCT network"):
+    with pytest.raises(ValueError, match="not an sCT network; use another"):
         read_released(parts[2]({"some/module": {"w": np.ones(3)}}))
 
 

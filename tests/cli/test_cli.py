@@ -294,7 +294,7 @@ def test_version_and_quiet(cells, calls, monkeypatch):
 def test_models(tmp_path):
     assert "InstaDeepAI/sCellTransformer" in run("models", "list")
     assert "CC BY-NC-SA 4.0" in run("models", "describe", "InstaDeepAI/sCellTransformer")
-    assert "neither a known model" in fail("models", "download", "nothing-of-that-name")
+    assert "use the name of a model" in fail("models", "download", "nothing-of-that-name")
 
 
 def test_pretrain_takes_settings_from_a_file(tmp_path, monkeypatch):

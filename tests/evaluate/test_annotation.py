@@ -246,7 +246,7 @@ def test_cells_that_are_not_learnt_from_may_have_any_labels(cells):
     with pytest.raises(ValueError, match=r"adata\.obs\['bulk_labels'\] \(labels_key\) is missing for 3 of 40"):
         annotation(query, "bulk_labels", reference=reference, **options)
     query.obs["bulk_labels"] = query.obs["bulk_labels"].astype(str)
-    with pytest.raises(ValueError, match=r"is missing for 3 of 40 cells \('[a-zA-Z]+': 3\); leave them out"):
+    with pytest.raises(ValueError, match=r"is missing for 3 of 40 cells \('[a-zA-Z]+': 3\); remove these cells"):
         annotation(query, "bulk_labels", reference=reference, **options)
 
 

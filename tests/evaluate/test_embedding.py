@@ -335,7 +335,7 @@ def test_what_is_not_one_vector_a_cell_is_refused(adata):
     with pytest.raises(ValueError, match=r"Method 'holes' .* NaN or infinite values for 2 of 120 cells"):
         embedding(adata, methods=[must_not_run, "holes"], **arguments)
     adata.obsm["words"] = pd.DataFrame({"word": ["x"] * N_CELLS}, index=adata.obs_names)
-    with pytest.raises(TypeError, match=r"Method 'words' .* did not return numbers"):
+    with pytest.raises(TypeError, match=r"Method 'words' .* must return numbers"):
         embedding(adata, methods=[must_not_run, "words"], **arguments)
 
 
@@ -347,7 +347,7 @@ def test_what_is_not_one_vector_a_cell_is_refused(adata):
         ({"library_key": "type"}, KeyError, "library_key='type' is not a column"),
         ({"labels_key": "unique"}, ValueError, "labels_key='unique' must name a column with at least two labels of 5"),
         ({"batch_key": "one"}, ValueError, r"\(batch_key\) has one batch only; leave"),
-        ({"batch_key": "holes"}, ValueError, r"\(batch_key\) is missing for 3 of 120 cells; leave"),
+        ({"batch_key": "holes"}, ValueError, r"\(batch_key\) is missing for 3 of 120 cells; remove these cells"),
         ({"metrics": "knn"}, ValueError, "`metrics` must be some of knn_accuracy, .*; found 'knn'"),
         ({"metrics": []}, ValueError, "`metrics` must be .*; found none"),
         ({"metrics": "knn_accuracy"}, ValueError, "'knn_accuracy' of `metrics` needs labels: name .*labels_key"),

@@ -291,7 +291,7 @@ def test_other_objects_are_refused(adata):
 
 
 def test_answers_that_are_not_complete_are_refused(adata):
-    with pytest.raises(ValueError, match="have no prediction"):
+    with pytest.raises(ValueError, match="must be finite"):
         imputation(adata, methods=lambda observed: np.full(observed.n_targets, np.nan), model=None)
 
 

@@ -165,7 +165,7 @@ def test_perfect_guesses_get_perfect_scores(task):
 
 
 def test_missing_predictions_are_refused(task):
-    with pytest.raises(ValueError, match="have no prediction"):
+    with pytest.raises(ValueError, match="must be finite"):
         measure(task, np.full(len(task.truth), np.nan))
 
 

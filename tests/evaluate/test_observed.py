@@ -115,7 +115,7 @@ def test_missing_predictions_are_refused(observed, part):
     good = np.full(observed.n_targets, 0.5)
     bad = good.copy()
     bad[[3, 5]] = np.nan, np.inf
-    with pytest.raises(ValueError, match=f"2 of {observed.n_targets}.*have no prediction.*`{part}`"):
+    with pytest.raises(ValueError, match=f"`{part}` must be finite.*2 of {observed.n_targets}"):
         complete(observed, Prediction(**{"count": good, part: bad}))
 
 

@@ -1,11 +1,47 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 
-from scanpy_sct.impute.recovery import Moments, warn_if_smoothed
+from scanpy_sct.impute.recovery import RIGHT_ON_AVERAGE, TRUSTED, Moments, warn_if_smoothed
 from scanpy_sct.plan.passes import NOT_MASKED
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_limits_of_trust_are_those_that_the_benchmark_found():
+    table = pd.read_csv(ROOT / "benchmarks" / "results" / "recovery.csv")
+    just_above = table[table["recovery"].str.startswith(f"{TRUSTED} to ")]
+    assert len(just_above) == 4
+    assert just_above["tenth"].min() >= 0.255
+    below = table["recovery"].isin(["below 0.05", f"0.05 to {RIGHT_ON_AVERAGE}"]) & (table["n_genes"] > 0)
+    assert below.any()
+    assert table.loc[below, "median"].max() < 0.145
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("docs/which_genes.md", f'adata.var["sct_recovery"] >= {TRUSTED}]'),
+        ("docs/which_genes.md", f"**Those whose recovery is above {TRUSTED}."),
+        ("docs/which_genes.md", f"- **Above {TRUSTED}** "),
+        ("docs/which_genes.md", f"- **{RIGHT_ON_AVERAGE} to {TRUSTED}**"),
+        ("docs/which_genes.md", f"- **Below {RIGHT_ON_AVERAGE}** "),
+        ("docs/panels.md", f"- A trust of {TRUSTED} or more"),
+        ("docs/faq.md", f"Above {TRUSTED}, the imputed gene"),
+        ("docs/faq.md", f"from {RIGHT_ON_AVERAGE} to {TRUSTED}\n"),
+        ("docs/faq.md", f"below {RIGHT_ON_AVERAGE} do not interpret it"),
+        ("docs/quickstart.md", f"Above {TRUSTED}, an imputed gene"),
+        ("src/scanpy_sct/pl/_recovery.py", f"(recovery of {TRUSTED} or more)"),
+        ("src/scanpy_sct/pl/_recovery.py", f"({RIGHT_ON_AVERAGE} to {TRUSTED}:"),
+    ],
+)
+def test_pages_name_these_limits(file, words):
+    assert words in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_correlation_within_passes_whatever_the_blocks():
@@ -44,4 +80,4 @@ def test_a_recovery_too_good_for_measured_values_is_reported(caplog):
     warn_if_smoothed(smoothed[:10])
     assert not caplog.records
     warn_if_smoothed(smoothed)
-    assert "smoothed or imputed before" in caplog.text
+    assert "smoothed or imputed already" in caplog.text

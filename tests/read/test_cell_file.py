@@ -153,7 +153,7 @@ CASES = {
     spatialdata: r"give the path of one of its tables: .*x\.zarr/tables/cells or .*x\.zarr/tables/nuclei\.$",
     spatialdata_without_tables: "a SpatialData; it has no tables",
     something_else: "lacks obs and var; found weights",
-    ten_other_things: r"lacks obs and var; found a, b, c, d, e, f, g, h\.$",
+    ten_other_things: r"lacks obs and var; found a, b, c, d, e, f, g, h\. Write it again",
     without_obs: "lacks obs; found",
     without_a_chunk: "is incomplete: chunks of X are missing",
 }

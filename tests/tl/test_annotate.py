@@ -234,7 +234,7 @@ def test_label_head(query, tiny_checkpoint):
         ({"markers": {"B": ["NOSUCHGENE"], "NK": ["NKG7"]}}, ValueError, "1 of 2 types"),
         ({"markers": {"unknown": ["CD79A"], "NK": ["NKG7"]}}, ValueError, "'unknown' is reserved"),
         ({"markers": {"a/b": ["CD79A"], "a|b": ["CD3D"]}}, ValueError, "would become the same"),
-        ({"markers": pd.DataFrame({"gene": ["CD79A"]})}, ValueError, "a table needs two"),
+        ({"markers": pd.DataFrame({"gene": ["CD79A"]})}, ValueError, "give a table with two columns"),
         ({"markers": MARKERS, "threshold": 1.5}, ValueError, r"threshold=1\.5"),
         ({"markers": MARKERS, "key_added": "a/b"}, ValueError, "key_added"),
         ({"markers": MARKERS, "rng": -1}, ValueError, "rng=-1"),

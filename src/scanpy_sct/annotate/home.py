@@ -102,7 +102,8 @@ def check_shared(home: LabelHome, cells: CellReader, model: str) -> np.ndarray:
     if len(shared) < MIN_SHARED_GENES:
         msg = (
             f"adata shares {len(shared)} genes with the cells that the label head of {model!r} was fitted to; at least "
-            f"{MIN_SHARED_GENES} are needed. Pass reference= and labels_key= (labelled cells) or markers= instead."
+            f"{MIN_SHARED_GENES} are needed. Check the gene names, or pass reference= and labels_key= (labelled cells) "
+            "or markers= instead."
         )
         raise ValueError(msg)
     return shared

@@ -63,7 +63,10 @@ def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
     """Return the probability of each label, (n_cells, n_labels) float64, from ``features`` (n_cells, n_features)."""
     n_features = head.weight.shape[1]
     if features.shape[1] != n_features:
-        msg = f"The label head reads {n_features} features of a cell; found {features.shape[1]}."
+        msg = (
+            f"The label head reads {n_features} features of a cell; found {features.shape[1]}. Use it with the network "
+            "that it was fitted for."
+        )
         raise ValueError(msg)
     scaled = (features.astype(np.float64) - head.feature_mean) / head.feature_scale
     return softmax((scaled @ head.weight.T + head.bias) / head.temperature, axis=1)

@@ -114,10 +114,18 @@ def check_labels(
     rare = different[counts < MIN_CELLS]
     if len(different) - len(rare) < 2:
         found = ", ".join(f"{label} ({count})" for label, count in zip(different[:10], counts[:10], strict=True))
-        msg = f"{source}: at least two labels with {MIN_CELLS} or more cells with counts are needed; found {found}."
+        msg = (
+            f"{source}: at least two labels with {MIN_CELLS} or more cells with counts are needed; found {found}. Add "
+            "cells of the rare labels, merge labels, or choose another column."
+        )
         raise ValueError(msg)
     if len(rare):
-        logger.warning("%s: left out labels with fewer than %d cells: %s.", source, MIN_CELLS, ", ".join(rare))
+        logger.warning(
+            "%s: labels with fewer than %d cells are left out, and no cell gets them: %s.",
+            source,
+            MIN_CELLS,
+            ", ".join(rare),
+        )
     return labels, usable & ~np.isin(labels, rare)
 
 
@@ -148,7 +156,7 @@ def check_label_names(labels: Sequence[str], source: str) -> None:
     """
     nameless = [str(label) for label in labels if _plain(label) in NO_LABEL]
     if nameless:
-        msg = f"{source}: {nameless[0]!r} means that there is no label; rename it, or remove it."
+        msg = f'{source}: {nameless[0]!r} is read as "no label"; rename it, or remove it.'
         raise ValueError(msg)
     reserved = [str(label) for label in labels if _plain(label) == UNKNOWN]
     if reserved:

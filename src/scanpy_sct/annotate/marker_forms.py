@@ -105,7 +105,10 @@ def _human_rows(table: pd.DataFrame) -> pd.DataFrame:
     values = table[species[0]]
     is_human = values.isna() | values.astype(str).str.contains(HUMAN)
     if not is_human.any():
-        msg = f"markers: no row is for humans; the column {species[0]!r} holds {_some(values.unique())}."
+        msg = (
+            f"markers: no row is for humans; the column {species[0]!r} holds {_some(values.unique())}. Give markers of "
+            "human cells; if they are, remove this column."
+        )
         raise ValueError(msg)
     return table[is_human].drop(columns=species[0])
 
@@ -263,7 +266,7 @@ def _no_genes(table: pd.DataFrame, fractions: dict[str, float]) -> str:
         also = " Numbers other than 0 and 1, such as weights, are not used." if len(numbers) > 1 else ""
         if any(separator in str(name) for name in table for separator in ";\t,"):
             also = " Its values seem to be separated by another character: pass sep= to pandas.read_csv."
-        return f"{found}; a table needs two: type and gene.{also}"
+        return f"{found}; give a table with two columns, type and gene.{also}"
     return f"{found}, and none of them holds mostly genes; {NAME_COLUMNS}."
 
 

@@ -119,13 +119,13 @@ def _check_types(found: Mapping[str, np.ndarray], labels: np.ndarray, checkpoint
         raise ValueError(msg)
     missing = [label for label in labels if label not in found]
     if missing:
-        logger.warning("markers: left out types without a gene that the model knows: %s.", ", ".join(missing))
+        logger.warning("markers: types without a gene that the model knows are left out: %s.", ", ".join(missing))
     same: dict[frozenset[int], list[str]] = {}
     for label, genes in found.items():
         same.setdefault(frozenset(genes.tolist()), []).append(label)
     alike = [_some(labels) for labels in same.values() if len(labels) > 1]
     if len(same) == 1:
-        msg = f"markers: all types ({alike[0]}) have the same genes, so that cells cannot be told apart."
+        msg = f"markers: all types ({alike[0]}) have the same genes; give each type at least one gene of its own."
         raise ValueError(msg)
     if alike:
         logger.warning(

@@ -71,7 +71,7 @@ def estimate_novelty(
     full = np.flatnonzero(~empty)
     rows = draw_balanced(labels, len(full), seed)
     if min(len(full), len(rows)) < MIN_CELLS:
-        logger.info("No novelty: it needs %d cells in adata and in the reference.", MIN_CELLS)
+        logger.info("Novelty is not computed: it needs at least %d cells in adata and in the reference.", MIN_CELLS)
         return None
     drawn = full if len(full) <= MAX_QUERY else np.sort(np.random.default_rng(seed).permutation(full)[:MAX_QUERY])
     both = sparse.vstack([reference[rows], query(drawn)], format="csr")

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 Scale = Literal["log1p_counts", "log1p_cp10k"]
 Coordinates = Literal["given", "spacing"]
 
+COPY_AGAIN = "Copy or download the checkpoint again."
+"""What helps where files are damaged, incomplete or from different checkpoints."""
+
 
 @dataclass(frozen=True)
 class TokenSettings:
@@ -41,7 +44,7 @@ class TokenSettings:
         _check_choice("binning", self.binning, Binning)
         _check_choice("scale", self.scale, Scale)
         if self.binning == "counts" and self.scale != "log1p_counts":
-            msg = f"binning='counts' needs scale='log1p_counts', found {self.scale!r}: other values are not counts."
+            msg = f"binning='counts' must have scale='log1p_counts', found {self.scale!r}: other values are not counts."
             raise ValueError(msg)
 
 
@@ -73,7 +76,10 @@ class Checkpoint:
             raise ValueError(msg)
         named, counts = np.unique(self.genes[self.genes != ""], return_counts=True)
         if (counts > 1).any():
-            msg = f"genes has duplicate ids: {named[counts > 1][:5].tolist()}."
+            msg = (
+                f"genes has duplicate ids: {named[counts > 1][:5].tolist()}; give each gene once, or '' where it has "
+                "no id."
+            )
             raise ValueError(msg)
         if not 0 < self.mask_fraction < 1:
             msg = f"mask_fraction={self.mask_fraction} must be between 0 and 1."
@@ -81,7 +87,10 @@ class Checkpoint:
         _check_choice("coordinates", self.coordinates, Coordinates)
         home = None if self.label_head is None else self.label_head.home
         if home is not None and home.profiles.shape[1] != len(self.genes):
-            msg = f"The label head has profiles of {home.profiles.shape[1]} genes; the network has {len(self.genes)}."
+            msg = (
+                f"The label head has profiles of {home.profiles.shape[1]} genes, and the network has "
+                f"{len(self.genes)}; use a label head that was fitted for this network."
+            )
             raise ValueError(msg)
 
     def __repr__(self) -> str:
@@ -164,11 +173,11 @@ def build_network(
     check_names(found, expected, source)
     wrong = [f"{name} {found[name]}, expected {shape}" for name, shape in expected.items() if found[name] != shape]
     if wrong:
-        msg = f"{source} has arrays of the wrong shape: {shorten(wrong)}."
+        msg = f"{source} has arrays of the wrong shape: {shorten(wrong)}. {COPY_AGAIN}"
         raise ValueError(msg)
     broken = [name for name, each in tensors.items() if not (each.is_floating_point() and torch.isfinite(each).all())]
     if broken:
-        msg = f"{source} has weights that are NaN, infinite or no real numbers: {shorten(broken)}."
+        msg = f"{source} has weights that are NaN, infinite or not real numbers: {shorten(broken)}. {COPY_AGAIN}"
         raise ValueError(msg)
     with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the user's random state
         network = make_network(config, n_genes)
@@ -185,7 +194,7 @@ def check_names(found: Iterable[str], expected: Iterable[str], source: str) -> N
     )
     if missing or unknown:
         lists = [f"{word}: {shorten(names)}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
-        msg = f"{source} does not have the expected names; {'; '.join(lists)}."
+        msg = f"{source} does not have the expected names; {'; '.join(lists)}. {COPY_AGAIN}"
         raise ValueError(msg)
 
 

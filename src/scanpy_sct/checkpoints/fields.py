@@ -32,15 +32,15 @@ def read_object(path: Path) -> dict[str, Any]:
         It is too large, not JSON, nested too deeply, or holds something else.
     """
     if path.stat().st_size > MAX_CONFIG_BYTES:
-        msg = f"{path} is too large for a configuration."
+        msg = f"{path} is too large for a configuration; pass the folder of a checkpoint, with its own config.json."
         raise ValueError(msg)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        msg = f"{path} is nested too deeply for a configuration."
+        msg = f"{path} is nested too deeply for a configuration; copy or download it again."
         raise ValueError(msg) from error
     if not isinstance(values, dict):
-        msg = f"{path} must hold an object, found {type(values).__name__}."
+        msg = f"{path} must hold a JSON object ({{...}}), found {type(values).__name__}."
         raise ValueError(msg)
     return values
 
@@ -73,7 +73,10 @@ def named_damage(what: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        msg = f"{what} is damaged or inconsistent ({type(error).__name__}: {str(error)[:200]})."
+        msg = (
+            f"{what} is damaged or inconsistent ({type(error).__name__}: {str(error)[:200]}); copy or download it "
+            "again."
+        )
         raise ValueError(msg) from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from scanpy_sct.checkpoints import version_1
 from scanpy_sct.checkpoints.checkpoint import (
+    COPY_AGAIN,
     Checkpoint,
     TokenSettings,
     build_network,
@@ -136,7 +137,10 @@ def is_checkpoint(folder: str | PathLike[str]) -> bool:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json` and check its version and keys; version 1 is brought up to this one."""
     if not is_checkpoint(folder):
-        msg = f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format."
+        msg = (
+            f"folder={str(folder)!r} is not a checkpoint of scanpy_sct: it has no {CONFIG_FILE} of that format. Pass a "
+            "folder that scanpy_sct wrote."
+        )
         raise ValueError(msg)
     config, source = _read_json(folder), f"{CONFIG_FILE} in {str(folder)!r}"
     if config.get("format_version") == 1:
@@ -241,7 +245,7 @@ def _from_fields(kind: type[T], values: dict[str, Any], section: str, folder: Pa
     """Make a dataclass from a section of `config.json`."""
     source = f"{section} in {str(folder / CONFIG_FILE)!r}"
     if not isinstance(values, dict):
-        msg = f"{source} must be an object, found {type(values).__name__}."
+        msg = f"{source} must be a JSON object ({{...}}), found {type(values).__name__}."
         raise ValueError(msg)
     check_names(values, [field.name for field in fields(kind)], source)
     check_types(kind, values, source)
@@ -251,7 +255,7 @@ def _from_fields(kind: type[T], values: dict[str, Any], section: str, folder: Pa
 def _existing(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        msg = f"The checkpoint in {str(folder)!r} is incomplete: {name} is missing."
+        msg = f"The checkpoint in {str(folder)!r} is incomplete: {name} is missing. {COPY_AGAIN}"
         raise ValueError(msg)
     return path
 
@@ -267,12 +271,15 @@ def _write_weights(path: Path, network: nn.Module, dtype: str) -> None:
     }
     broken = [name for name, tensor in stored.items() if not torch.isfinite(tensor).all()]
     if broken:
-        msg = f"The weights {broken[:5]} are not finite as {dtype}; nothing was written."
+        msg = (
+            f"The weights {broken[:5]} are not finite as {dtype}, so nothing was written; use dtype='float32', or "
+            "weights that are finite."
+        )
         raise ValueError(msg)
     try:
         save_file(stored, path)
     except SafetensorError as error:
-        msg = f"The weights cannot be written to {path.parent}: {error}"
+        msg = f"The weights cannot be written to {path.parent} ({error}); free some space, or choose another folder."
         raise OSError(msg) from error
 
 

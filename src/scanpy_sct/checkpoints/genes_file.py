@@ -23,7 +23,7 @@ def write_genes(path: Path, genes: np.ndarray) -> None:
 def read_gene_ids(path: Path, n_genes: int) -> np.ndarray:
     """Read the Ensembl id of each gene, (n_genes,); a ValueError if the file does not have that many in order."""
     if path.stat().st_size > MAX_GENE_BYTES * (n_genes + 1):
-        msg = f"{path} is too large for {n_genes} genes."
+        msg = f"{path} is too large for {n_genes} genes; copy or download the checkpoint again."
         raise ValueError(msg)
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     numbers = [str(number) for number in range(n_genes)]

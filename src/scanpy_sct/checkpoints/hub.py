@@ -174,14 +174,20 @@ def _download_file(repository: str, name: str, revision: str, *, optional: bool 
     except errors.EntryNotFoundError as error:
         if optional:
             return None
-        msg = f"{model}: the repository has no {name}, so it is neither in our format nor in the released layout."
+        msg = (
+            f"{model}: the repository has no {name}, so it does not hold an sCT checkpoint; check the name. "
+            "scanpy_sct.models.list() shows those that are known."
+        )
         raise ValueError(msg) from error
     except errors.RevisionNotFoundError as error:
         msg = f"{model}: the revision does not exist; give a branch, a tag, or a full commit hash of 40 characters."
         raise ValueError(msg) from error
     except errors.RepositoryNotFoundError as error:
-        msg = f"{model}: no such repository on the hub, or it requires a login (`hf auth login`)."
+        msg = (
+            f"{model}: there is no such repository on the Hugging Face hub, or it requires a login. Check the name, or "
+            "log in with `hf auth login`."
+        )
         raise ValueError(msg) from error
     except errors.HfHubHTTPError as error:
-        msg = f"{model}: downloading {name} failed: {error}"
+        msg = f"{model}: {name} could not be downloaded ({error}); try again later, or pass a folder with its files."
         raise ConnectionError(msg) from error

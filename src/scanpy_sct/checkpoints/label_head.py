@@ -41,7 +41,10 @@ class LabelHome:
         if not all(isinstance(name, str) for name in self.sources) or not all(
             isinstance(number, int) and number > 0 for number in self.n_cells
         ):
-            msg = f"The home of a label head has strings and positive integers; found {self.sources}, {self.n_cells}."
+            msg = (
+                "The sources of a label head must be strings, and its numbers of cells positive integers; found "
+                f"{self.sources}, {self.n_cells}."
+            )
             raise ValueError(msg)
         for name, shape in {"profiles": (n_labels, self.profiles.shape[-1]), "distances": (n_labels, 2)}.items():
             values = getattr(self, name)
@@ -50,7 +53,7 @@ class LabelHome:
             if values.shape != shape or values.dtype != np.float32 or broken:
                 _refuse_array(name, shape, values)
         if (self.profiles < 0).any():
-            msg = "profiles of the label head must not be negative."
+            msg = f"profiles of the label head must not be negative; found {np.nanmin(self.profiles):g}."
             raise ValueError(msg)
 
     @property
@@ -91,13 +94,16 @@ class LabelHead:
             if values.shape != shape or values.dtype != np.float32 or not np.isfinite(values).all():
                 _refuse_array(name, shape, values)
         if (self.feature_scale <= 0).any():
-            msg = "feature_scale of the label head must be positive."
+            msg = f"feature_scale of the label head must be positive; found {self.feature_scale.min():g}."
             raise ValueError(msg)
         if not 0 < self.temperature < np.inf:
             msg = f"temperature of the label head must be positive; found {self.temperature}."
             raise ValueError(msg)
         if self.home is not None and len(self.home.n_cells) != len(self.labels):
-            msg = f"The label head has {len(self.labels)} labels; its home describes {len(self.home.n_cells)}."
+            msg = (
+                f"The label head has {len(self.labels)} labels, and the cells that it was fitted to are described for "
+                f"{len(self.home.n_cells)}; both numbers must be the same."
+            )
             raise ValueError(msg)
 
     def describe(self) -> str:

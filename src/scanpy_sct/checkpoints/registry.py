@@ -82,9 +82,10 @@ def find_folder(model: str | PathLike[str], *, revision: str | None = None) -> P
     # Repositories are also compared by the part after the owner, ignoring case.
     spellings = {spelling.lower(): name for name in known for spelling in (name, name.rpartition("/")[2])}
     close = get_close_matches(str(model).lower().replace("_", "-"), spellings, n=1)
+    hint = f" Did you mean {spellings[close[0]]!r}?" if close else ""
     msg = (
-        f"model={str(model)!r} is neither a known model ({', '.join(known)}), nor an existing folder, nor a repository "
-        "of the Hugging Face hub ('owner/name')." + (f" Did you mean {spellings[close[0]]!r}?" if close else "")
+        f"model={str(model)!r} is not known; use the name of a model ({', '.join(known)}), the path of an existing "
+        f"folder, or a repository of the Hugging Face hub ('owner/name').{hint}"
     )
     raise ValueError(msg)
 

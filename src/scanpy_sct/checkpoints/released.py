@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import (
+    COPY_AGAIN,
     Checkpoint,
     TokenSettings,
     build_network,
@@ -64,7 +65,10 @@ def read_released(folder: str | PathLike[str], *, name: str | None = None) -> Ch
     """
     source = _find_folder(folder)
     if source is None:
-        msg = f"folder={str(folder)!r} has no {CONFIG_FILE} with {WEIGHTS_FILE}, nor has its subfolder {SUBFOLDER}."
+        msg = (
+            f"folder={str(folder)!r} has no {CONFIG_FILE} with {WEIGHTS_FILE}, nor has its subfolder {SUBFOLDER}; pass "
+            "a folder with both files."
+        )
         raise ValueError(msg)
     weights = source / WEIGHTS_FILE
     with named_damage(f"The checkpoint in {str(source)!r}"):
@@ -100,7 +104,10 @@ def _read_config(path: Path) -> ReleasedConfig:
     known = {field.name for field in fields(ReleasedConfig)}
     unknown = sorted(set(values) - known - UNUSED_OPTIONS)
     if unknown:
-        msg = f"{path} has the unknown options {unknown}; it is not of the released network, or of a newer one."
+        msg = (
+            f"{path} has the unknown options {unknown}, so it belongs to another network than the released one, or to "
+            "a newer one; update scanpy_sct, or use another checkpoint."
+        )
         raise ValueError(msg)
     check_types(ReleasedConfig, values, str(path))
     return ReleasedConfig(**{name: value for name, value in values.items() if name in known})
@@ -117,7 +124,7 @@ def _count_genes(arrays: dict[str, np.ndarray], weights: Path) -> int:
     """Return the size of the first gene norm, which has one scale per gene."""
     first_norm = "conv_block_0/conv_block/layer_norm scale"
     if first_norm not in arrays:
-        msg = f"{weights} has no array {first_norm!r}; is it an sCT network?"
+        msg = f"{weights} has no array {first_norm!r}, so it is not an sCT network; use another checkpoint."
         raise ValueError(msg)
     return arrays[first_norm].size
 
@@ -144,7 +151,7 @@ def _to_tensors(arrays: dict[str, np.ndarray], config: ReleasedConfig, weights: 
         except ValueError:  # an array without the axes that the conversion moves
             wrong.append(f"{stored} {arrays[stored].shape}")
     if wrong:
-        msg = f"{weights} has arrays of the wrong shape: {shorten(wrong)}."
+        msg = f"{weights} has arrays of the wrong shape: {shorten(wrong)}. {COPY_AGAIN}"
         raise ValueError(msg)
     return tensors
 

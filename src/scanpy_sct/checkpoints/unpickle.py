@@ -54,10 +54,13 @@ def read_arrays(path: str | PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
             content = _PickleReader(file).read()
         return _as_arrays(content)
     except ValueError as error:
-        msg = f"Cannot read the arrays of {str(path)!r}: {error}"
+        msg = f"Cannot read the arrays of {str(path)!r}: {error} Use another copy, from a source that you trust."
         raise ValueError(msg) from error
     except (LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
-        msg = f"Cannot read the arrays of {str(path)!r}: the file is damaged ({type(error).__name__}: {error})."
+        msg = (
+            f"Cannot read the arrays of {str(path)!r}: the file is damaged ({type(error).__name__}: {error}). Copy or "
+            "download it again."
+        )
         raise ValueError(msg) from error
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scanpy_sct.impute.recovery import TRUSTED
 from scanpy_sct.keys import AnnotationKeys, ImputationKeys
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _of_imputation(adata: AnnData, key: str, record: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         "genes_imputed": int(as_series(adata.var[keys.imputed]).sum()),
         "median_recovery": round(float(np.median(known)), 4) if len(known) else None,
-        "genes_with_recovery_of_0.3": int((known >= 0.3).sum()),
+        f"genes_with_recovery_of_{TRUSTED}": int((known >= TRUSTED).sum()),
         "bags": record.get("bags"),
         "passes": record.get("passes"),
     }

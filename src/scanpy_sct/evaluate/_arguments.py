@@ -56,7 +56,7 @@ def read_strings(adata: AnnData, key: str, argument: str, *, owner: str = "adata
     n_missing = int(values.isna().sum())
     if n_missing and complete:
         where = f"{owner}.obs[{key!r}] ({argument})"
-        msg = f"{where} is missing for {n_missing} of {adata.n_obs} cells{texts}; leave them out."
+        msg = f"{where} is missing for {n_missing} of {adata.n_obs} cells{texts}; remove these cells."
         raise ValueError(msg)
     if texts:
         logger.warning("%s.obs[%r] (%s): %d cells count as unlabelled%s.", owner, key, argument, n_missing, texts)

@@ -243,7 +243,7 @@ def _check_table(table: pd.DataFrame, name: str, n_cells: int) -> None:
         raise ValueError(msg)
     values = table.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all() or values.min() < -1e-6 or values.max() > 1 + 1e-6:
-        msg = f"Method {name!r} returned values that are not probabilities: from {values.min():g} to {values.max():g}."
+        msg = f"Method {name!r} must return probabilities from 0 to 1, found {values.min():g} to {values.max():g}."
         raise ValueError(msg)
 
 

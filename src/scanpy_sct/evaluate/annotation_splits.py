@@ -46,7 +46,10 @@ def make_splits(query: AnnData, known: AnnData | None, learns: bool, seed: int) 
         donors = query.obs[DONOR].to_numpy()
         names = np.unique(donors)
         if len(names) < 2:
-            msg = "donor_key has a single donor, and each is annotated from the others; pass `reference=`, or omit it."
+            msg = (
+                f"donor_key has a single donor, {names[0]!r}, and each is annotated from the others; pass "
+                "`reference=`, or omit it."
+            )
             raise ValueError(msg)
         parts = [donors == name for name in names]
         splits = [Split("held-out donors", query[~part], query[part], np.flatnonzero(part)) for part in parts]

@@ -153,13 +153,16 @@ def check_vectors(found: Any, name: str, n_cells: int) -> np.ndarray:
     try:
         vectors = np.ascontiguousarray(found, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        msg = f"Method {name!r} of `methods` did not return numbers: {error}"
+        msg = f"Method {name!r} of `methods` must return numbers: {error}"
         raise TypeError(msg) from error
     if vectors.ndim != 2 or len(vectors) != n_cells or not vectors.shape[1]:
         msg = f"Method {name!r} of `methods`: expected one vector per cell, ({n_cells}, n); found {vectors.shape}."
         raise ValueError(msg)
     n_bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if n_bad:
-        msg = f"Method {name!r} of `methods` returned NaN or infinite values for {n_bad} of {n_cells} cells."
+        msg = (
+            f"Method {name!r} of `methods` must return finite numbers; found NaN or infinite values for {n_bad} of "
+            f"{n_cells} cells."
+        )
         raise ValueError(msg)
     return vectors

@@ -164,7 +164,10 @@ def check_prediction(observed: Observed, answer: Prediction | np.ndarray) -> Pre
             raise ValueError(msg)
         n_missing = n_targets - int(np.isfinite(values).sum())
         if n_missing:
-            msg = f"{n_missing} of {n_targets} target entries have no prediction: `{name}` is NaN or infinite."
+            msg = (
+                f"`{name}` must be finite for every target entry; found NaN or infinite values for {n_missing} of "
+                f"{n_targets}."
+            )
             raise ValueError(msg)
     if detection is not None and detection.size:
         low, high = detection.min(), detection.max()

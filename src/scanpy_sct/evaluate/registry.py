@@ -136,7 +136,7 @@ def _register(
     unknown = [need for need in needs if need not in NEEDS and not need.startswith(_PACKAGE)]
     for name in names:
         if unknown:
-            msg = f"`needs` of {name!r} may hold {', '.join(NEEDS)} and package:NAME; found {unknown}."
+            msg = f"`needs` of {name!r} must hold some of {', '.join(NEEDS)} and package:NAME; found {unknown}."
             raise ValueError(msg)
         if (kind, name) in _registered and not replace:
             msg = f"{kind} {name!r} is already registered; choose another name, or pass replace=True."

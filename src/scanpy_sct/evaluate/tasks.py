@@ -79,7 +79,7 @@ def parse_task(name: str) -> tuple[str, int]:
         msg = f"Task {name!r} of `tasks` must mask between 1 and 99 % of the entries."
         raise ValueError(msg)
     if kind == "panel" and number < _MIN_PANEL:
-        msg = f"Task {name!r} of `tasks` leaves {number} genes; a panel needs at least {_MIN_PANEL}."
+        msg = f"Task {name!r} of `tasks` leaves {number} genes; a panel must have at least {_MIN_PANEL}."
         raise ValueError(msg)
     return kind, number
 
@@ -122,7 +122,7 @@ def _genes(source: Source, name: str, _: int) -> Task:
     A cell of which nothing stays visible is not tested.
     """
     if not _often_detected(source).any():
-        msg = f"Task 'genes' of `tasks` needs genes {_OFTEN}; there are none."
+        msg = f"Task 'genes' of `tasks` needs genes {_OFTEN}; there are none. Leave the task out."
         raise ValueError(msg)
     candidates = np.zeros(source.matrix.shape[1], dtype=bool)
     candidates[source.columns] = _often_detected(source)
@@ -141,7 +141,10 @@ def _panel(source: Source, name: str, n_genes: int) -> Task:
     """Keep the most variable genes, as if no others had been measured."""
     if n_genes >= len(source.gene_index):
         n_known = len(source.gene_index)
-        msg = f"Task {name!r} of `tasks` leaves nothing to predict: adata has {n_known} genes of the model."
+        msg = (
+            f"Task {name!r} of `tasks` leaves nothing to predict: adata has {n_known} genes of the model. Use a "
+            "smaller panel, or leave the task out."
+        )
         raise ValueError(msg)
     counts = source.cells.token_values[:, source.gene_index].expm1()
     panel = choose_panel(counts, n_genes)

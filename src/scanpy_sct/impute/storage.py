@@ -43,11 +43,11 @@ def load_fit(path: str | PathLike[str]) -> ImputationFit:
             arrays = {name: stored[name] for name in stored.files}
         facts = json.loads(str(arrays.pop(FACTS))) if FACTS in arrays else {}
     except (ValueError, zipfile.BadZipFile) as error:
-        msg = f"{str(path)!r} is not a fit, or damaged: {error}"
+        msg = f"{str(path)!r} is not a fit, or is damaged ({error}); pass a file that save_fit wrote."
         raise ValueError(msg) from error
     if (facts.get("format"), facts.get("format_version")) != (FORMAT, FORMAT_VERSION):
         found = f"{facts.get('format')!r}, version {facts.get('format_version')!r}"
-        msg = f"{str(path)!r} must be a fit of format version {FORMAT_VERSION}; found {found}."
+        msg = f"{str(path)!r} must be a fit of format version {FORMAT_VERSION}; found {found}. Fit and save it again."
         raise ValueError(msg)
     return _build("fit", ImputationFit, arrays, facts)
 
@@ -55,11 +55,11 @@ def load_fit(path: str | PathLike[str]) -> ImputationFit:
 def _check_plain(path: Path) -> None:
     """Raise a ValueError unless a file is an uncompressed npz file; a compressed one could fill the memory."""
     if not zipfile.is_zipfile(path):
-        msg = f"{str(path)!r} is not an npz file, or incomplete."
+        msg = f"{str(path)!r} is not an npz file, or is incomplete; pass a file that save_fit wrote."
         raise ValueError(msg)
     with zipfile.ZipFile(path) as archive:
         if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-            msg = f"{str(path)!r} is compressed, which fits are not."
+            msg = f"{str(path)!r} is compressed, which fits are not; pass a file that save_fit wrote."
             raise ValueError(msg)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanpy_sct.get.find import find_imputed
+from scanpy_sct.impute.recovery import RIGHT_ON_AVERAGE, TRUSTED
 from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.pl._common import count_detected
 from scanpy_sct.read.columns import as_series
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 
 MIN_CELLS = 10
 """Genes detected in fewer cells are not labelled by default, since their correlation is mostly noise."""
-BANDS = {"trusted": 0.3, "right on average": 0.1, "not recovered": -np.inf}
-"""Lowest recovery of each band, see `benchmarks/recovery.py`: of genes above 0.3, nine in ten predict held-out values
-with a correlation of 0.25 or more."""
+BANDS = {"trusted": TRUSTED, "right on average": RIGHT_ON_AVERAGE, "not recovered": -np.inf}
+"""Lowest recovery of each band."""
 SHADES = ("tab:blue", "tab:grey", "lightgrey")
 LABELS_AT = 1.06
 """x of the labels, in widths of the axes."""

@@ -84,7 +84,11 @@ def _hdf5_file(path: Path) -> Any:
     import h5py
 
     if path.is_dir():
-        found = "a zarr store; rename it to end with .zarr" if _has_zarr_metadata(path) else "a folder"
+        found = (
+            "a zarr store; rename it to end with .zarr"
+            if _has_zarr_metadata(path)
+            else "a folder; give the path of the file"
+        )
         msg = f"{path} is not an h5ad file but {found}."
         raise ValueError(msg)
     if path.stat().st_size == 0:
@@ -98,7 +102,7 @@ def _hdf5_file(path: Path) -> Any:
         return h5py.File(path, mode="r")
     except OSError as error:
         if isinstance(error, PermissionError | BlockingIOError):
-            msg = f"{path} cannot be opened: {error}"
+            msg = f"{path} cannot be opened: {error}. Check its permissions, and close other programs that use it."
             raise OSError(error.errno, msg) from error
         msg = f"{path} is damaged or incomplete; copy or download it again ({error})."
         raise ValueError(msg) from error
@@ -111,7 +115,10 @@ def _zarr_group(path: Path) -> Any:
         msg = f"{path} is not a zarr store (a folder) but {_kind_of(path)}."
         raise ValueError(msg)
     if not _has_zarr_metadata(path):
-        msg = f"{path} is not a zarr store, or an incomplete one: the folder has neither zarr.json nor .zgroup."
+        msg = (
+            f"{path} is not a zarr store, or an incomplete one: the folder has neither zarr.json nor .zgroup. Copy it "
+            "again, or check the path."
+        )
         raise ValueError(msg)
     with naming(path):
         return zarr.open_group(path, mode="r")
@@ -150,7 +157,10 @@ def _check_content(group: Any, path: Path) -> None:
     missing = [name for name in TABLES if name not in group]
     if missing:
         found = ", ".join(sorted(group)[:8]) or "nothing"
-        msg = f"{path} does not hold an AnnData, or not all of it: it lacks {' and '.join(missing)}; found {found}."
+        msg = (
+            f"{path} does not hold an AnnData, or not all of it: it lacks {' and '.join(missing)}; found {found}. "
+            "Write it again with adata.write_h5ad or adata.write_zarr."
+        )
         raise ValueError(msg)
     with naming(path):
         lost = [name for name in _matrices(group) if _lacks_chunks(group[name])]

@@ -146,8 +146,8 @@ def _check_logs(sample: sparse.csr_matrix, argument: str, source: str) -> None:
         return
     found = f"values up to {highest:.4g}" if highest > MAX_LOG else "integers only"
     msg = (
-        f"{argument}='log1p' was given, but {source} holds {found}, which natural logarithms of expression values "
-        f"are not. Pass {argument}='counts' for counts and other amounts, or another matrix as "
+        f"{argument}='log1p' was given, but {source} holds {found}, so they are not natural logarithms of expression "
+        f"values. Pass {argument}='counts' for counts and other amounts, or another matrix as "
         f"`{_layer_of(argument)}=`."
     )
     raise ValueError(msg)

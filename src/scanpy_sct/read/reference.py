@@ -117,7 +117,7 @@ def read_reference(
     known = np.flatnonzero(reader.measured & ~reader.partly_measured & (counts.getnnz(axis=0) > 0))
     counts = counts[np.diff(counts.indptr) > 0][:, known]
     if counts.shape[0] < MIN_CELLS:
-        msg = f"reference has {counts.shape[0]} cells with counts; at least {MIN_CELLS} are needed."
+        msg = f"reference has {counts.shape[0]} cells with counts; at least {MIN_CELLS} are needed: pass more cells."
         raise ValueError(msg)
     column_of = np.zeros(len(vocabulary), dtype=np.int64)
     column_of[reader.genes.gene_index] = reader.genes.columns

@@ -104,7 +104,10 @@ def _named_genes(genes: list[str], reader: CellReader, model: str, reference: Re
         else f"neither the model {model!r} nor the reference knows"
     )
     if reference is not None and not known and not unknown:
-        msg = f"genes: {missing} are measured, and the model {model!r} does not know them: there is nothing to impute."
+        msg = (
+            f"genes: {missing} are measured, and the model {model!r} does not know them: there is nothing to impute. "
+            "Request other genes."
+        )
         raise KeyError(msg)
     if not known or (unknown and len(genes) <= LONG_LIST):
         raise _unknown_genes(unknown or missing, reader, nobody_knows)

@@ -159,7 +159,10 @@ class _Sender:
         """Return the future of the result of a block."""
         attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
         if attempt > 1 + RETRIES:
-            msg = f"Block {number} was lost {RETRIES + 1} times together with its worker; see the logs of the workers."
+            msg = (
+                f"Block {number} was lost {RETRIES + 1} times together with its worker, often for lack of memory. Look "
+                "at the logs of the workers; give them more memory, or choose a smaller scanpy_sct.settings.block_size."
+            )
             raise RuntimeError(msg)
         if attempt > 1:
             self.sent = self._send_shared()

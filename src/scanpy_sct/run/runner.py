@@ -155,7 +155,11 @@ class Runner:
             # Outside of the exception, which holds what was computed and with it memory.
             torch.cuda.empty_cache()
             self.batch_size = size // 2
-            logger.warning("Out of memory on %s: retrying with batch_size=%d.", self.device, self.batch_size)
+            logger.warning(
+                "Out of memory on %s: retrying with batch_size=%d, which gives the same results.",
+                self.device,
+                self.batch_size,
+            )
             return self._in_batches(bags, compute)
         return found + self._in_batches(bags[size:], compute) if size < len(bags) else found
 

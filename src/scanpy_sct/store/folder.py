@@ -185,7 +185,7 @@ class PartStore:
         self._result.rename(self.out)
         shutil.rmtree(self.partial, ignore_errors=True)
         if self.partial.exists():
-            logger.warning("%s is complete, but %s could not be deleted; it can go.", self.out, self.partial)
+            logger.warning("%s is complete, but %s could not be deleted; delete it yourself.", self.out, self.partial)
 
     @property
     def _plan(self) -> Path:

@@ -218,7 +218,7 @@ def _create_array(group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype
 def _check_blocks(blocks: list[np.ndarray], n_rows: int) -> None:
     for number, rows in enumerate(blocks):
         if np.any(np.diff(rows) <= 0):
-            msg = f"The rows of block {number} must increase."
+            msg = f"The rows of block {number} must increase; found {rows[:5].tolist()}, ..."
             raise ValueError(msg)
     if not np.array_equal(np.sort(np.concatenate([[], *blocks])), np.arange(n_rows)):
         msg = f"The blocks must contain each of {n_rows} rows once."

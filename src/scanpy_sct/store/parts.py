@@ -45,7 +45,7 @@ class StoredArray:
             return np.load(self._path(0))
         start, stop, step = rows.indices(self.n_rows)
         if step != 1:
-            msg = f"rows of a part are consecutive; found a step of {step}."
+            msg = f"rows of a part must be consecutive; found a step of {step}."
             raise ValueError(msg)
         pieces = [self._read(segment, start, stop) for segment in self._segments(start, stop)]
         if len(pieces) == 1:

@@ -58,7 +58,10 @@ class CensusCells:
         var = measurement.var.read().concat().to_pandas().sort_values(JOIN_ID)
         genes = match_genes(var[self.gene_column].astype(str), vocabulary)
         if not len(genes.columns):
-            msg = f"None of the {len(var)} genes of the Census is in the vocabulary; is gene_column right?"
+            msg = (
+                f"None of the {len(var)} genes of the Census is in the vocabulary; check "
+                f"gene_column={self.gene_column!r}, which must hold Ensembl ids or symbols of human genes."
+            )
             raise ValueError(msg)
         names = obs["dataset_id"].astype(str) if "dataset_id" in obs else pd.Series("census", index=obs.index)
         columns = [column for column in self.sample_columns if column in obs]
@@ -98,7 +101,10 @@ class CensusCells:
         read = experiment.obs.read(column_names=[JOIN_ID, *sorted(columns)], value_filter=self.value_filter)
         obs = read.concat().to_pandas().sort_values(JOIN_ID, ignore_index=True)
         if obs.empty:
-            msg = f"value_filter={self.value_filter!r} leaves none of the {experiment.obs.count:,} cells."
+            msg = (
+                f"value_filter={self.value_filter!r} leaves none of the {experiment.obs.count:,} cells; use another "
+                "filter."
+            )
             raise ValueError(msg)
         return obs
 

@@ -87,7 +87,9 @@ def with_whitened_embedding(
     blocks = [_some_cells(source, np.random.default_rng([config.seed, 9, n])) for n, source in enumerate(sources)]
     n_cells = sum(block.n_cells for block in blocks)
     if n_cells < CELLS_PER_DIMENSION * dim:
-        logger.warning("The embedding is not whitened: %d cells are too few for %d dimensions.", n_cells, dim)
+        logger.warning(
+            "The embedding is not whitened: %d cells are too few for %d dimensions; use more cells.", n_cells, dim
+        )
         return checkpoint
     vectors = [embed_cells(checkpoint, block, options) for block in blocks if block.n_cells]
     return rescaled(checkpoint, whitening_matrix(vectors, config.whitening))

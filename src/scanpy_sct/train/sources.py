@@ -70,7 +70,10 @@ class FileSource:
         """Read a block; return `log1p` of the counts for the genes of the vocabulary."""
         rows = _genes_of(self.matrix[start:stop], self.is_gene)
         if not are_integers(rows.data):
-            msg = f"{self.name}: X of cells {start} to {stop} are not counts (integers), which training needs."
+            msg = (
+                f"{self.name}: X does not have counts (integers) in cells {start} to {stop}, which training needs; "
+                "write a file with counts in X."
+            )
             raise ValueError(msg)
         return pick_genes(TokenValues.found_in(rows, "counts", "log1p_counts").of(rows), self.genes, len(self.measured))
 

@@ -319,7 +319,7 @@ def truncated_weights(scene: Scene) -> None:
     "lists the known ones",
     ValueError,
     "'sct-nano'",
-    "neither a known model",
+    "use the name of a model",
     "sct-mini",
     on=EVERYWHERE,
 )

@@ -101,7 +101,7 @@ def no_such_column(scene: Scene) -> None:
 @ROWS.warns(
     "labels of fewer than 3 cells",
     "left out",
-    "left out labels with fewer than 3 cells: rare",
+    "labels with fewer than 3 cells are left out, and no cell gets them: rare",
     on=HERE,
     in_report=False,
 )

@@ -42,7 +42,13 @@ def slash(scene: Scene) -> None:
 
 
 @ROWS.refused(
-    "`key_added` is not a string", "give a string", TypeError, "key_added=3", "is not a string", "string", on=WRITING
+    "`key_added` is not a string",
+    "give a string",
+    TypeError,
+    "key_added=3",
+    "must be a string",
+    "found int",
+    on=WRITING,
 )
 def key_is_no_string(scene: Scene) -> None:
     scene.arguments["key_added"] = 3
@@ -68,7 +74,7 @@ def taken(scene: Scene) -> None:
     ValueError,
     "copy=True",
     r"the matrix of adata is on disk \(backed\)",
-    r"give adata\.to_memory\(\)",
+    r"pass adata\.to_memory\(\)",
     on=WRITING,
 )
 def backed_copy(scene: Scene) -> None:

@@ -118,7 +118,7 @@ def lazy(scene: Scene) -> None:
     ValueError,
     "adata",
     r"without the names of its cells \(load_annotation_index=False\)",
-    "open it with them",
+    "open it with load_annotation_index=True",
     on=("impute", "embed", "annotate"),
 )
 def lazy_without_names(scene: Scene) -> None:

@@ -63,17 +63,18 @@ def warn_if_off(fit: ReferenceFit) -> None:
     best = max(explained.values())
     if not best > MIN_EXPLAINED:  # or NaN
         logger.warning(
-            "Neither the model nor the reference predicts measured genes that are left out (explained deviance: %.2f), "
-            "or too few could be left out: whether they fit these data is not known.",
+            "Whether model and reference fit these data is not known: neither predicts measured genes that are left "
+            "out (explained deviance: %.2f), or too few could be left out. Do not trust unmeasured genes without other "
+            "evidence.",
             best,
         )
         return
     for source, name in (("reference", "reference"), ("network", "model")):
         if explained[source] < OFF * best:
             logger.warning(
-                "The %s does not fit these data: of the deviance of measured genes that were left out, it explains "
-                "%.2f, and both sources together %.2f. They are weighted accordingly, but do not trust genes that only "
-                "the %s knows.",
+                "The %s does not fit these data: in measured genes that were left out, it explains a fraction of %.2f "
+                "of the deviance, and both sources together %.2f. They are weighted accordingly, but do not trust "
+                "genes that only the %s knows.",
                 *(name, explained[source], explained["both"], name),
             )
 
