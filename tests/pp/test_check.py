@@ -73,31 +73,15 @@ def test_the_number_of_bags_and_passes_is_what_impute_uses(cells, tiny_checkpoin
 
 
 def test_the_expected_time_counts_passes_calibration_and_blend(cells, tiny_checkpoint, monkeypatch):
-    from scanpy_sct.pp import _time
+    from scanpy_sct.impute import timing
 
-    monkeypatch.setattr(_time, "seconds_for_a_bag", lambda *args: 1.0)
+    monkeypatch.setattr(timing, "seconds_for_a_bag", lambda *args: 1.0)
     report = sct.pp.check(cells, model=tiny_checkpoint)
     network, cell_weight = 1.0 * 7 * 4, 1.0 * 7 * 5
-    rest = 4 * (_time.SECONDS_PER_PASS + 50 * 509 * _time.SECONDS_PER_FITTED_ENTRY)
-    rest += 50 * 509 * (_time.SECONDS_PER_BLENDED_ENTRY + _time.SECONDS_PER_ENTRY)
+    rest = 4 * (timing.SECONDS_PER_PASS + 50 * 509 * timing.SECONDS_PER_FITTED_ENTRY)
+    rest += 50 * 509 * (timing.SECONDS_PER_BLENDED_ENTRY + timing.SECONDS_PER_ENTRY)
     assert report.seconds == pytest.approx(network + cell_weight + rest)
     assert "roughly 50-95 s to impute" in str(report)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "a few seconds"),
-        (6, "roughly 4-9 s"),
-        (30, "roughly 20-45 s"),
-        (600, "roughly 8-15 min"),
-        (9000, "roughly 2-4 h"),
-    ],
-)
-def test_durations_are_rough_and_easy_to_read(seconds, text):
-    from scanpy_sct.pp._check import _time_range
-
-    assert _time_range(seconds) == text
 
 
 def test_sections_read_as_one_sample_are_reported(cells, tiny_checkpoint):

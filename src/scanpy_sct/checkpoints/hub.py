@@ -112,6 +112,7 @@ def _one_at_a_time(target: Path) -> Iterator[None]:
 def _fill(target: Path, repository: str, revision: str | None) -> Path:
     """Download and convert a checkpoint; the folder appears when everything in it has been read once."""
     revision = revision or _default_revision(repository)
+    logger.info("Downloading %s once from the Hugging Face hub; it is kept in %s.", repository, target)
     source = _download(repository, revision)
     # The hub's own cache keeps files in `snapshots/<commit>/`.
     parts = source.parts
@@ -126,7 +127,7 @@ def _fill(target: Path, repository: str, revision: str | None) -> Path:
 
 def _convert(source: Path, target: Path, repository: str, commit: str) -> None:
     if not ours.is_checkpoint(source):
-        logger.info("Converting %s once, to %s", repository, target)
+        logger.info("Converting %s to the format of scanpy_sct.", repository)
         checkpoint = dataclasses.replace(released.read_released(source, name=repository), revision=commit)
         ours.save_checkpoint(target, checkpoint, dtype="float32")
         return

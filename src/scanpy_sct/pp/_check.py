@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanpy_sct.impute import Imputer, ImputeSettings
-from scanpy_sct.pp._time import seconds_to_impute
+from scanpy_sct.impute.timing import count_bags, seconds_to_impute, time_range
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.samples import missed_samples
 from scanpy_sct.read.scale import holds_counts
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from scanpy_sct.checkpoints.checkpoint import Checkpoint
 
 NAMES_SHOWN = 4
-TIME_RANGE = (0.75, 1.5)
-"""An imputation takes between these multiples of the expected time."""
 SCALES = {
     "counts": "counts; results are on the log1p scale",
     "linear": "decimals that are no logarithms, treated like counts; results are on the log1p scale",
@@ -33,8 +31,6 @@ NO_COUNTS = (
     "log-like, but no counts can be recovered (scaled, or another transformation?); counts, or log1p of normalised "
     "counts, are better"
 )
-UNITS = (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, np.inf))
-"""Name of a unit of time, its seconds, and up to how many seconds it is used."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +110,7 @@ class Report:
             ("bags", f"{self.n_bags:,} of {self.bag_size:,} cells, {self.bag_policy}"),
             ("passes", f"{self.n_passes:,}"),
             ("device", f"{self.device}, {self.precision}"),
-            ("expected time", f"{_time_range(self.seconds)} to impute"),
+            ("expected time", f"{time_range(self.seconds)} to impute"),
             *(("note", text) for text in self.notes if text != self.samples_note),
         ]
 
@@ -176,7 +172,7 @@ def check(
     imputer = Imputer(checkpoint, reader, ComputeOptions(bags, device, precision, batch_size=1), ImputeSettings())
     genes, size = reader.genes, checkpoint.config.bag_size
     counts = np.bincount(reader.samples, minlength=len(reader.sample_names))
-    n_bags = int(np.ceil(counts / size).sum())
+    n_bags = count_bags(imputer)
     return Report(
         model=checkpoint.name,
         license=checkpoint.license,
@@ -202,7 +198,7 @@ def check(
         device=str(imputer.runner.device),
         precision=str(imputer.runner.dtype).removeprefix("torch."),
         notes=tuple(reader.findings),
-        seconds=seconds_to_impute(imputer, n_bags),
+        seconds=seconds_to_impute(imputer),
     )
 
 
@@ -212,20 +208,3 @@ def _count(names: tuple[str, ...]) -> str:
         return "0"
     shown = ", ".join(names[:NAMES_SHOWN])
     return f"{len(names):,} ({shown}{', ...' if len(names) > NAMES_SHOWN else ''})"
-
-
-def _time_range(seconds: float) -> str:
-    """Return a rough range around an expected time, such as "roughly 8-15 min"."""
-    low, high = (factor * seconds for factor in TIME_RANGE)
-    if high < 5:
-        return "a few seconds"
-    unit, size = next((unit, size) for unit, size, maximum in UNITS if high < maximum)
-    return f"roughly {_rounded(low / size)}-{_rounded(high / size)} {unit}"
-
-
-def _rounded(value: float) -> str:
-    """Round to integers below 10, to multiples of 5 below 100, else to multiples of 10."""
-    if value < 10:
-        return f"{max(value, 1):.0f}"
-    step = 5 if value < 100 else 10
-    return f"{step * round(value / step):,}"

@@ -63,6 +63,17 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def mention_model(name: str, license: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Log which model computes, the licence of its weights, and where, once in a process for each."""
+    if logger.isEnabledFor(logging.INFO):
+        _mention(name, license or "not known", str(device), str(dtype).removeprefix("torch."))
+
+
+@cache
+def _mention(*facts: str) -> None:
+    logger.info("Model %s (licence of its weights: %s), on the device %s in %s.", *facts)
+
+
 @cache
 def bfloat16_pays() -> bool:
     """Return whether this processor convolves clearly faster in bfloat16 than in float32, measured once per process."""

@@ -18,7 +18,7 @@ from scanpy_sct.checkpoints.checkpoint import Checkpoint
 from scanpy_sct.model.compact import CompactNetwork
 from scanpy_sct.model.network import Bags
 from scanpy_sct.model.profile import Background
-from scanpy_sct.run.device import choose_device, choose_precision
+from scanpy_sct.run.device import choose_device, choose_precision, mention_model
 from scanpy_sct.run.inputs import BagInput, BagInputs
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.threads import in_threads
@@ -71,6 +71,7 @@ class Runner:
         is_compact = isinstance(network, CompactNetwork)  # always computes in float32
         precision = "float32" if is_compact and options.precision == "auto" else options.precision
         self.dtype = choose_precision(precision, self.device)
+        mention_model(checkpoint.name, checkpoint.license, self.device, self.dtype)
         if genes is not None and len(genes) < network.n_genes:
             network = network.at_genes(torch.from_numpy(genes))
         elif self.device.type != "cpu" or network.training:

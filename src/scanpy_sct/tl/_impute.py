@@ -8,6 +8,7 @@ import numpy as np
 from scanpy_sct.impute import ImputeSettings, Values
 from scanpy_sct.impute.fields import imputed_bytes, imputed_fields, make_imputer
 from scanpy_sct.impute.resume import ImputationStore
+from scanpy_sct.impute.timing import mention_time
 from scanpy_sct.keys import ImputationKeys
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.read.reference import options_for, read_reference
@@ -231,6 +232,7 @@ def impute(
             given = options_for(reference, reference_options, gene_names)
             cells = read_reference(reference, checkpoint.genes, checkpoint.tokens.scale, given, computing.seed)
         imputer, unmeasured = make_imputer(checkpoint, reader, computing, settings, requested, cells)
+        mention_time(imputer)
         if out is None:
             return Result(write_imputation, *imputed_fields(imputer, unmeasured))
         rows, keys = imputer.block_rows, ImputationKeys.of(key_added)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 
 import numpy as np
 
-from scanpy_sct.impute import Imputer
 from scanpy_sct.impute.cell_weight import PROBE_BAGS, WEIGHTS
+from scanpy_sct.impute.imputer import Imputer
 from scanpy_sct.plan.bags import Bag
+from scanpy_sct.run.blocks import find_client
 from scanpy_sct.run.inputs import BagInputs, token_rules
 from scanpy_sct.run.threads import torch_threads
+
+logger = logging.getLogger(__name__)
 
 SECONDS_PER_PASS = 0.4
 """Planning of bags; measured, like the next three, on one core of a server."""
@@ -21,16 +25,32 @@ SECONDS_PER_BLENDED_ENTRY = 0.15e-6
 """Fit of calibration and blend to one entry."""
 SECONDS_PER_ENTRY = 0.075e-6
 """Calibration, blending and writing of one entry."""
+TIME_RANGE = (0.75, 1.5)
+"""An imputation takes between these multiples of the expected time."""
+UNITS = (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, np.inf))
+"""Name of a unit of time, its seconds, and up to how many seconds it is used."""
 SPEED_UP = 0.75
 """With n threads, the work that is divided among them takes the n-to-the-power-of-this part of the time."""
 
 
-def seconds_to_impute(imputer: Imputer, n_bags: int) -> float:
-    """Estimate the seconds that :func:`scanpy_sct.tl.impute` takes with calibration and blending.
+def mention_time(imputer: Imputer) -> None:
+    """Log how long an imputation in this process takes, where the log is shown: one bag is run to estimate it."""
+    if logger.isEnabledFor(logging.INFO) and find_client(imputer.options.client) is None:
+        cells, genes = imputer.reader.n_cells, len(imputer.plan.columns)
+        logger.info(
+            "Imputing %d genes in %d cells; expected time: %s.", genes, cells, time_range(seconds_to_impute(imputer))
+        )
 
-    ``n_bags`` is the number of bags per pass over all cells.
-    """
-    plan, cells = imputer.plan, imputer.cells
+
+def count_bags(imputer: Imputer) -> int:
+    """Count the bags per pass over all cells."""
+    counts = np.bincount(imputer.reader.samples, minlength=len(imputer.reader.sample_names))
+    return int(np.ceil(counts / imputer.checkpoint.config.bag_size).sum())
+
+
+def seconds_to_impute(imputer: Imputer) -> float:
+    """Estimate the seconds that :func:`scanpy_sct.tl.impute` takes with calibration and blending."""
+    plan, cells, n_bags = imputer.plan, imputer.cells, count_bags(imputer)
     n_cells, n_fit = imputer.reader.n_cells, len(cells.fit_cells.rows)
     bag = seconds_for_a_bag(imputer)
     n_passes, n_fit_bags = plan.passes.n, 0 if cells.is_one_block else n_bags * n_fit / n_cells
@@ -62,3 +82,20 @@ def seconds_for_a_bag(imputer: Imputer) -> float:
         list(runner.predict(inputs))
         seconds = time.perf_counter() - start
     return seconds
+
+
+def time_range(seconds: float) -> str:
+    """Return a rough range around an expected time, such as "roughly 8-15 min"."""
+    low, high = (factor * seconds for factor in TIME_RANGE)
+    if high < 5:
+        return "a few seconds"
+    unit, size = next((unit, size) for unit, size, maximum in UNITS if high < maximum)
+    return f"roughly {_rounded(low / size)}-{_rounded(high / size)} {unit}"
+
+
+def _rounded(value: float) -> str:
+    """Round to integers below 10, to multiples of 5 below 100, else to multiples of 10."""
+    if value < 10:
+        return f"{max(value, 1):.0f}"
+    step = 5 if value < 100 else 10
+    return f"{step * round(value / step):,}"
