@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -270,6 +272,33 @@ def test_options_take_what_the_functions_take(cells, calls, tmp_path, option, ch
     result = runner.invoke(app, ["impute", str(cells), "-o", str(tmp_path / "b.h5ad"), f"--{option}", "other"])
     assert result.exit_code == 2
     assert "other" in result.output
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def raises(*arguments: object, **options: object) -> None:
+        raise error
+
+    return raises
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        (lambda *arguments, **options: "a report", "0"),
+        (raising(ValueError("layer='x' is not there.")), "1"),
+        (raising(ZeroDivisionError("a defect")), "1, with a traceback"),
+        (raising(KeyboardInterrupt()), "130"),
+    ],
+    ids=["a result", "an error of the user", "a defect", "interrupted"],
+)
+def test_exit_codes_are_those_of_the_page(cells, monkeypatch, function, code):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(sct, "pp", SimpleNamespace(check=function))
+    result = runner.invoke(app, ["check", str(cells)])
+    assert f"\n| {code} | " in page
+    assert str(result.exit_code) == code.partition(",")[0]
+    # The runner of the tests keeps the error that would be printed as a traceback.
+    assert (type(result.exception) is ZeroDivisionError) == ("traceback" in code)
 
 
 def test_flags_show_no_type():

@@ -39,7 +39,7 @@ def test_the_first_messages_name_model_licence_device_and_time(cells, tiny_check
     license = tiny_checkpoint.license or "not known"
     assert first == f"Model tiny (licence of its weights: {license}), on the device cpu in float32."
     n_genes = cells.var["sct_imputed"].sum()
-    assert second == last == f"Imputing {n_genes} genes in 40 cells; expected time: roughly 8-15 min."
+    assert second == last == f"Imputing 40 cells x {n_genes} genes; expected time: roughly 8-15 min."
     assert caplog.text.count("licence of its weights") == 1
 
 

@@ -38,7 +38,7 @@ def mention_time(imputer: Imputer) -> None:
     if logger.isEnabledFor(logging.INFO) and find_client(imputer.options.client) is None:
         cells, genes = imputer.reader.n_cells, len(imputer.plan.columns)
         logger.info(
-            "Imputing %d genes in %d cells; expected time: %s.", genes, cells, time_range(seconds_to_impute(imputer))
+            "Imputing %d cells x %d genes; expected time: %s.", cells, genes, time_range(seconds_to_impute(imputer))
         )
 
 

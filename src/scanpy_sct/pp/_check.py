@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 4
 SCALES = {
     "counts": "counts; results are on the log1p scale",
-    "linear": "decimals that are no logarithms, treated like counts; results are on the log1p scale",
+    "linear": "decimals that are not logarithms, treated like counts; results are on the log1p scale",
     "log": "log-normalised; results are on the same scale",
 }
 NO_COUNTS = (
