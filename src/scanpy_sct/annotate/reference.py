@@ -192,7 +192,8 @@ def _log_difference(auc: float, n_reference: int, n_query: int) -> None:
     if np.isnan(auc):
         logger.warning(
             "Too few cells to compare the reference (%d cells) with adata (%d), each of which needs %d: whether they "
-            "come from the same protocol and tissue is not checked, and the classifiers read expression only.",
+            "come from the same protocol and tissue is not checked, so make sure that they do. The classifiers read "
+            "expression only.",
             n_reference,
             n_query,
             MIN_COMPARED,
