@@ -46,6 +46,7 @@ def probabilities(network, tokens, **options):
         ({"cell_dim": 7}, "cell_dim=7 must be a multiple of 2"),
         ({"cell_dim": 0}, "cell_dim=0 must be an integer of at least 2"),
         ({"n_bins": 1}, "n_bins=1"),
+        ({"n_bins": 255}, "n_bins=255 must be at most 254"),
         ({"bag_size": 2.5}, r"bag_size=2\.5 must be an integer"),
         ({"cell_layers": -1}, "cell_layers=-1"),
     ],

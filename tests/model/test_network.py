@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -33,6 +36,22 @@ def network(request):
         for parameter in made.parameters():  # no parameter may be zero, which would mask mistakes
             parameter.data += 0.05 * torch.randn_like(parameter)
     return made
+
+
+def test_a_network_without_values_is_made_without_the_compiler():
+    """Loading a checkpoint would else take seconds and 100 MB more."""
+    script = """
+import sys
+import torch
+from scanpy_sct.model import CompactConfig, ReleasedConfig, make_network
+
+with torch.device("meta"):
+    make_network(CompactConfig(reads_coordinates=True), 64)
+    make_network(ReleasedConfig(num_downsamples=3, num_layers=1, use_spatial_information=True), 64)
+sys.exit(" ".join({"torch._dynamo", "sympy"} & set(sys.modules)) or 0)
+"""
+    result = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_the_configuration_names_the_network():

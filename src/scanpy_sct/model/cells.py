@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scanpy_sct.model.layers import SpatialEncoding, TransformerBlock, gelu
+from scanpy_sct.model.layers import SpatialEncoding, TransformerBlock, gelu, random_weights
 from scanpy_sct.model.profile import Profile
 
 HEADS = 4
@@ -30,8 +30,8 @@ class CellEmbedder(nn.Module):
 
     def __init__(self, n_bins: int, n_genes: int, dim: int) -> None:
         super().__init__()
-        self.bin_values = nn.Parameter(torch.linspace(0, 2, n_bins) ** 0.5)
-        self.gene_factors = nn.Parameter(torch.randn(n_genes, dim) / dim**0.5)
+        self.bin_values = nn.Parameter(torch.linspace(0, 2, n_bins, device="cpu") ** 0.5)  # few, see make_network
+        self.gene_factors = random_weights(n_genes, dim, std=dim**-0.5)
 
     def forward(self, profile: Profile, moments: GeneMoments | None = None) -> Tensor:
         """Return the embedding of the profile's cells, (batch, cells, dim).
@@ -117,7 +117,7 @@ class GeneDecoder(nn.Module):
         self.detection = nn.Linear(2 * dim, dim)
         self.amount = nn.Linear(2 * dim, dim)
         self.amount_shift = nn.Linear(2 * dim, 1)
-        self.gene_factors = nn.Parameter(torch.randn(n_genes, dim) * 0.02)
+        self.gene_factors = random_weights(n_genes, dim, std=0.02)
 
     def forward(self, cells: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """Return the score of bin 1 and the increase per further bin, both (batch, cells, genes) times ``weight``."""

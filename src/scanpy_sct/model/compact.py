@@ -23,6 +23,8 @@ from scanpy_sct.model.profile import MIN_PROBABILITY, Background, BagProfile, Pr
 
 SCALES = (10, 1.0, 10.0)
 """Number, smallest and largest of the scales on which coordinates are encoded."""
+MAX_BINS = 254
+"""A token is one byte, and two of its values are mask and pad."""
 TOKENS_AT_ONCE = 2**18
 """Tokens that are computed at a time on a processor."""
 BY_GENE = ("profile.log_prior", "embedder.gene_factors", "decoder.gene_factors")
@@ -53,6 +55,9 @@ class CompactConfig:
             if not isinstance(value, int) or value < smallest:
                 msg = f"{name}={value!r} must be an integer of at least {smallest}."
                 raise ValueError(msg)
+        if self.n_bins > MAX_BINS:
+            msg = f"n_bins={self.n_bins} must be at most {MAX_BINS}: a token is one byte."
+            raise ValueError(msg)
         if self.cell_dim % 2:
             msg = (
                 f"cell_dim={self.cell_dim} must be a multiple of 2, since {HEADS} attention heads divide 2 * cell_dim."

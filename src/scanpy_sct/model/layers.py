@@ -36,6 +36,12 @@ def linear_gelu(module: nn.Linear, x: Tensor) -> Tensor:
     return convolution.conv_gelu(x[None], module.weight.to(x.dtype)[..., None, None], module.bias.to(x.dtype))[0]
 
 
+def random_weights(*shape: int, std: float) -> nn.Parameter:
+    """Return weights from a normal distribution of mean 0; without values on the device "meta" (see make_network)."""
+    weights = torch.empty(shape)
+    return nn.Parameter(weights if weights.is_meta else weights.normal_().mul_(std))
+
+
 class GeneNorm(nn.Module):
     """Layer normalisation over the positions of one cell, separately for every cell and channel."""
 
@@ -188,14 +194,14 @@ class SpatialEncoding(nn.Module):
 
     def __init__(self, dim: int, num_scales: int, sigma_min: float, sigma_max: float) -> None:
         super().__init__()
-        scales = torch.linspace(sigma_min, sigma_max, num_scales)
-        # The exponent is the scale, not its index, as in the released network.
-        wavelengths = sigma_min * (sigma_max / sigma_min) ** (scales / (num_scales - 1))
-        self.register_buffer("wavelengths", wavelengths, persistent=False)
+        self.num_scales, self.sigma_min, self.sigma_max = num_scales, sigma_min, sigma_max
         self.linear = nn.Linear(2 * num_scales, dim)
 
     def forward(self, coordinates: Tensor) -> Tensor:
         """(batch, cells, 2 or more) -> (batch, cells, dim); the wavelengths are in the unit of the coordinates."""
-        x = coordinates[..., 0:1].float() / self.wavelengths
-        y = coordinates[..., 1:2].float() / self.wavelengths
+        scales = torch.linspace(self.sigma_min, self.sigma_max, self.num_scales, device=coordinates.device)
+        # The exponent is the scale, not its index, as in the released network.
+        wavelengths = self.sigma_min * (self.sigma_max / self.sigma_min) ** (scales / (self.num_scales - 1))
+        x = coordinates[..., 0:1].float() / wavelengths
+        y = coordinates[..., 1:2].float() / wavelengths
         return self.linear(torch.stack([x.cos(), y.sin()], dim=-1).flatten(-2))

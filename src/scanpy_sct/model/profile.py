@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,7 +118,7 @@ class BagProfile(nn.Module):
         super().__init__()
         self.n_bins = n_bins
         # Frequencies of the bins of every gene in the training data; set before training, never learnt.
-        self.register_buffer("log_prior", torch.full((n_genes, n_bins), 1 / n_bins).log())
+        self.register_buffer("log_prior", torch.full((n_genes, n_bins), -math.log(n_bins)))
         self.log_prior_weight = nn.Parameter(torch.tensor(2.0))
         self.log_depth_power = nn.Parameter(torch.tensor(0.0))
 

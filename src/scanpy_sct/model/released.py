@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scanpy_sct.model import inference
-from scanpy_sct.model.layers import DownBlock, SpatialEncoding, TransformerBlock, UpBlock, gelu, linear_gelu
+from scanpy_sct.model.layers import (
+    DownBlock,
+    SpatialEncoding,
+    TransformerBlock,
+    UpBlock,
+    gelu,
+    linear_gelu,
+    random_weights,
+)
 from scanpy_sct.model.network import Bags, check_bags
 from scanpy_sct.model.profile import Background
 
@@ -124,7 +132,9 @@ class ReleasedNetwork(nn.Module):
         self.config, self.n_genes = config, n_genes
         # The stem has `token_embed_dim` output channels, the last block of the decoder the first width.
         widths = config.channels
-        self.token_embedding = nn.Embedding(config.alphabet_size, dim)
+        self.token_embedding = nn.Embedding.from_pretrained(
+            random_weights(config.alphabet_size, dim, std=1), freeze=False
+        )
         if config.use_spatial_information:
             self.spatial_encoding = SpatialEncoding(dim, config.num_scales, config.sigma_min, config.sigma_max)
         self.stem = nn.Conv2d(dim, dim, (1, 15), padding=(0, 7))
