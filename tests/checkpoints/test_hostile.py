@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -229,6 +230,22 @@ def test_a_damaged_download_does_not_get_into_the_cache(on_hub, tmp_path, name):
         hub.fetch("someone/theirs")
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
     (source / name).write_bytes(content)
+    assert read_checkpoint(hub.fetch("someone/theirs")).name == "someone/theirs"
+
+
+def test_large_files_have_the_hash_that_the_hub_says(on_hub, tmp_path):
+    source, _ = on_hub
+    weights = source / "model.safetensors"
+    content = weights.read_bytes()
+    stored = tmp_path / "blobs" / hashlib.sha256(content).hexdigest()
+    stored.parent.mkdir()
+    weights.rename(stored)
+    weights.symlink_to(stored)
+    stored.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # a weight that is a little different can be read
+    with pytest.raises(ValueError, match=rf"model\.safetensors was damaged.*Delete '.*{stored.name}'"):
+        hub.fetch("someone/theirs")
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    stored.write_bytes(content)
     assert read_checkpoint(hub.fetch("someone/theirs")).name == "someone/theirs"
 
 

@@ -19,11 +19,13 @@ from filelock import FileLock
 
 from scanpy_sct.checkpoints import folder as ours
 from scanpy_sct.checkpoints import released
+from scanpy_sct.checkpoints.checkpoint import hash_file
 
 logger = logging.getLogger(__name__)
 
 REVISION_PATTERN = re.compile(r"\w[\w./+#@-]*")
 """No name of a folder outside the cache."""
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 REPOSITORY_PATTERN = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -164,7 +166,7 @@ def _download_file(repository: str, name: str, revision: str, *, optional: bool 
 
     model = f"model={repository!r}, revision={revision!r}"
     try:
-        return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
+        path = Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
     except errors.LocalEntryNotFoundError as error:
         msg = (
             f"{model}: {name} is not in the cache and the hub cannot be reached. Run "
@@ -192,3 +194,16 @@ def _download_file(repository: str, name: str, revision: str, *, optional: bool 
     except errors.HfHubHTTPError as error:
         msg = f"{model}: {name} could not be downloaded ({error}); try again later, or pass a folder with its files."
         raise ConnectionError(msg) from error
+    _check_hash(path, f"{model}: {name}")
+    return path
+
+
+def _check_hash(path: Path, what: str) -> None:
+    """Raise a ValueError if a downloaded file is not the one that the hub has."""
+    # The hub's own cache calls large files by their SHA-256, and links to them. Small ones have another hash, and are
+    # read as text with all their parts checked.
+    stored = path.resolve()
+    expected = stored.name
+    if SHA256_PATTERN.fullmatch(expected) and hash_file(stored) != expected:
+        msg = f"{what} was damaged: it is not the file on the hub. Delete {str(stored)!r} and load the model again."
+        raise ValueError(msg)
