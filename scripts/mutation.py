@@ -3,16 +3,22 @@
     python scripts/mutation.py plan                    # all changes of src/scanpy_sct/plan, an hour
     python scripts/mutation.py read --sample 100       # a hundred of them, drawn at random
     python scripts/mutation.py plan --modules bins passes
+    python scripts/mutation.py read --own              # all of them, each with the tests of its own module only
 
 A change that makes a test fail, or time out, is killed. Those that survive are printed with their line; a survivor is
-either a missing test or a change that changes nothing, such as `>` for `>=` between numbers that are never equal. Each
-change is tested in a process of its own, forked from one that has imported what the package needs (Linux and macOS).
+either a missing test or a change that changes nothing, such as `>` for `>=` between numbers that are never equal. With
+`--own`, which is many times faster, tests of other modules may still kill a survivor. Each change is tested in a
+process of its own, forked from one that has imported what the package needs (Linux and macOS).
+
+Left alone is what does not compute a result, so that no input can show a change: seeds, the size of a cache, `strict`
+of `zip` and `stacklevel` of warnings.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import importlib
 import importlib.abc
 import importlib.util
@@ -28,7 +34,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-IMPORTED = ("anndata.tests.helpers", "dask.array", "distributed", "hypothesis", "scanpy", "squidpy", "torch", "zarr")
+IMPORTED = (
+    *("anndata.tests.helpers", "dask.array", "distributed", "scanpy", "squidpy", "torch", "zarr", "hypothesis"),
+    *("_hypothesis_pytestplugin", "pytest_cov.plugin", "pytest_timeout", "xdist.plugin"),
+)
 """Imported once, before changes are made."""
 
 OTHER = {
@@ -39,6 +48,11 @@ OTHER = {
     ast.LShift: ast.RShift, ast.RShift: ast.LShift,
 }  # fmt: skip
 """The operator that takes the place of each."""
+
+NOT_SEEN = {"strict", "stacklevel", "maxsize", "random_state", "seed"}
+"""Arguments of functions whose value does not compute a result."""
+SEEDED = {"default_rng"}
+"""Functions whose arguments are a seed."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +110,22 @@ def without_operator(node: ast.UnaryOp, operator: ast.unaryop | None) -> None:
 
 
 def computing_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes below ``node`` that compute something: no types, messages, texts or decorators."""
+    """Yield the nodes below ``node`` that compute something: no types, messages, texts, decorators or seeds."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            is_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-            if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr | ast.Raise) and not is_types:
+            if isinstance(child, ast.AST) and not computes_nothing(child):
                 yield child
                 yield from computing_nodes(child)
+
+
+def computes_nothing(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func).split(".")[-1] in SEEDED
+    return isinstance(node, ast.JoinedStr | ast.Raise) or (isinstance(node, ast.keyword) and node.arg in NOT_SEEN)
 
 
 class ChangedModule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -139,17 +160,19 @@ def is_killed(change: Change, package: str, tests: list[str], seconds: int) -> b
         signal.alarm(seconds)
         path = ROOT / "src" / "scanpy_sct" / package / f"{change.module}.py"
         sys.meta_path.insert(0, ChangedModule(f"scanpy_sct.{package}.{change.module}", path, change.tree))
-        options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "--timeout=0"]
-        # What was imported beforehand cannot be rewritten by pytest any more.
-        status = pytest.main([*options, "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests])
+        options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "--timeout=0", "--assert=plain"]
+        status = pytest.main([*options, *tests])
         os._exit(int(status != 0))
     return os.waitpid(child, 0)[1] != 0
 
 
-def tests_of(package: str, module: str) -> list[str]:
-    """Return the tests of a module, its own first."""
+def tests_of(package: str, module: str, only_own: bool) -> list[str]:
+    """Return the tests of a module, its own first; all of the package, too, if it has none of its own."""
     folder = ROOT / "tests" / package
-    return [str(path) for path in sorted(folder.glob("test_*.py"), key=lambda path: path.stem != f"test_{module}")]
+    own = folder / f"test_{module}.py"
+    if only_own and own.exists():
+        return [str(own)]
+    return [str(path) for path in sorted(folder.glob("test_*.py"), key=lambda path: path != own)]
 
 
 def main() -> None:
@@ -158,12 +181,14 @@ def main() -> None:
     parser.add_argument("--modules", nargs="+", help="modules of the package; by default all")
     parser.add_argument("--sample", type=int, help="number of changes, drawn at random; by default all")
     parser.add_argument("--seed", type=int, default=0, help="another one draws other changes")
+    parser.add_argument("--own", action="store_true", help="run only the tests of the changed module")
     parser.add_argument("--seconds", type=int, default=300, help="time limit of the tests of one change")
     options = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT / "src"))
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # otherwise each process looks through all that is imported
     folder = ROOT / "src" / "scanpy_sct" / options.package
     modules = options.modules or [path.stem for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
     changes = [change for module in modules for change in changes_of(folder / f"{module}.py")]
@@ -171,11 +196,12 @@ def main() -> None:
         drawn = random.Random(options.seed).sample(range(len(changes)), options.sample)
         changes = [changes[number] for number in sorted(drawn)]
     first = unchanged(folder / f"{modules[0]}.py")
-    if is_killed(first, options.package, tests_of(options.package, first.module), options.seconds):
+    if is_killed(first, options.package, tests_of(options.package, first.module, options.own), options.seconds):
         sys.exit(f"The tests of {options.package}/ fail without any change, or take more than {options.seconds} s.")
     survivors, start = [], time.monotonic()
     for number, change in enumerate(changes, 1):
-        if not is_killed(change, options.package, tests_of(options.package, change.module), options.seconds):
+        tests = tests_of(options.package, change.module, options.own)
+        if not is_killed(change, options.package, tests, options.seconds):
             survivors.append(change)
             print(f"survived: {change}", flush=True)
         if number % 20 == 0:

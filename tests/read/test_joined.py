@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
-from scanpy_sct.read.joined import find_lacking
+from scanpy_sct.read.joined import JoinedCells, find_lacking
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 
@@ -24,6 +24,17 @@ def joined():
     ids = table.index[(table["sct_position"] >= 0) & (table["biotype"] == "protein_coding")][:200]
     names = [f"cell{n}-{'a' if n < 80 else 'b'}" for n in range(240)]
     return ad.AnnData(sparse.csr_matrix(counts), obs=pd.DataFrame(index=names), var=pd.DataFrame(index=ids))
+
+
+@pytest.fixture
+def two_kinds():
+    """Two samples, each of cells of its own kind, of which the first has no counts of 30 genes."""
+    rng = np.random.default_rng(0)
+    counts = [rng.poisson(np.repeat(rates, [40, 40, 30]), (60, 110)) for rates in ([4, 0.5, 0], [0.5, 4, 2])]
+    table = load_gene_table()
+    ids = table.index[(table["sct_position"] >= 0) & (table["biotype"] == "protein_coding")][:110]
+    obs = pd.DataFrame(index=[f"cell{n}" for n in range(120)])
+    return ad.AnnData(sparse.csr_matrix(np.vstack(counts), dtype=np.float32), obs, pd.DataFrame(index=ids))
 
 
 def findings(adata, **options):
@@ -43,6 +54,37 @@ def test_rows_tell_samples_apart(joined):
     found = findings(joined)
     assert "some runs of rows of adata" in found
     assert "in a column of adata.obs and pass it as library_key=" in found
+
+
+def test_a_fifth_of_the_rows(joined):
+    joined.obs_names = [f"cell{n}" for n in range(240)]
+    counts = np.random.default_rng(0).poisson(2, (240, 200)).astype(np.float32)
+    counts[48:96, 100:130] = 0
+    joined.X = counts
+    assert "some runs of rows" in findings(joined)
+
+
+def test_kinds_of_cells_are_not_suspected(two_kinds):
+    is_second = np.arange(120) >= 60
+    reader = CellReader(two_kinds, released_vocabulary(), "log1p_counts")
+    assert reader.findings == []
+    assert not reader.partly_measured.any()
+    two_kinds.obs["cluster"] = np.where(is_second, "one", "other")
+    assert CellReader(two_kinds, released_vocabulary(), "log1p_counts").findings == []
+    two_kinds.obs_names = [f"cell{n}-{'ab'[n // 60]}" for n in range(120)]
+    assert "names start or end alike" in findings(two_kinds)
+    two_kinds.obs["sample"] = two_kinds.obs["cluster"]
+    assert "library_key='sample', so that they count as not measured" in findings(two_kinds)
+
+
+def test_nothing_is_lacking_if_all_cells_tell_so():
+    """A sample seemed to lack genes in the cells that were looked at first."""
+    looked_at = SimpleNamespace(samples_that_lack=lambda samples, *, same_kinds: [0])
+    counts = np.array([40, 40]), np.full((2, 8), 20)
+    cells = JoinedCells(looked_at, np.arange(80), lambda _: counts)
+    assert cells.lacking(np.repeat([0, 1], 40)) is None
+    counts[1][0, 3] = 0
+    np.testing.assert_array_equal(np.argwhere(cells.lacking(np.repeat([0, 1], 40))), [[0, 3]])
 
 
 def test_a_column_is_suspected_before_names(joined):

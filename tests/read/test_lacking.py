@@ -7,7 +7,15 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read.genes import load_gene_table, released_vocabulary
-from scanpy_sct.read.lacking import LackingTest, _relative_depth, count_detected, kinds_of_cells, lacking_genes
+from scanpy_sct.read.lacking import (
+    LackingTest,
+    _rates,
+    _relative_depth,
+    count_all,
+    count_detected,
+    kinds_of_cells,
+    lacking_genes,
+)
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 
@@ -135,10 +143,41 @@ def test_how_many_cells_are_compared(n_here, n_others, is_found):
     )
 
 
+def detecting(*numbers):
+    """45 cells, of which the first ``numbers[gene]`` detect a gene; two such samples are too few cells for kinds."""
+    return np.arange(45)[:, None] < np.concatenate(numbers)
+
+
+def samples_that_lack(*samples, **options):
+    matrix = sparse.csr_matrix(np.vstack(samples), dtype=np.float32)
+    numbers = np.repeat(np.arange(len(samples)), [len(each) for each in samples])
+    return LackingTest(matrix, gene_ids()[: matrix.shape[1]]).samples_that_lack(numbers, **options)
+
+
+@pytest.mark.parametrize(("n_others", "is_found"), [(9, True), (8, False)])
+def test_a_gene_must_be_expected_in_ten_cells_to_be_tested(n_others, is_found):
+    """A gene that nine of 45 other cells detect is expected in 10.04 cells, one that eight detect in 8.8."""
+    found = samples_that_lack(detecting([0] * 5, [20] * 20), detecting([n_others] * 5, [20] * 20))
+    assert found == ([0] if is_found else [])
+
+
+def test_genes_too_rare_to_be_tested_do_not_count():
+    """Five genes are lacking, of 25 that can be tested, or of 125."""
+    assert samples_that_lack(detecting([0] * 5, [20] * 20, [7] * 100), detecting([20] * 25, [7] * 100)) == [0]
+    assert samples_that_lack(detecting([0] * 5, [20] * 20, [9] * 100), detecting([20] * 25, [9] * 100)) == []
+
+
+def test_kinds_of_cells_of_their_own_lack_nothing():
+    rng = np.random.default_rng(0)
+    first, second = (rng.poisson(np.repeat(rates, [40, 40, 30]), (60, 110)) for rates in ([4, 0.5, 0], [0.5, 4, 2]))
+    assert samples_that_lack(first, second) == [0]
+    assert samples_that_lack(first, second, same_kinds=True) == []
+
+
 def test_a_gene_must_be_expected_in_five_cells():
     """A sample of 100 cells beside one of 1,000, of which the first is half as deep in the second case."""
     n_cells = np.array([1000, 100])
-    of_others = np.array([40, 60, 130, *[600] * 20])
+    of_others = np.array([48, 52, 105, *[600] * 20])
     rate = -np.log1p(-0.6)
     for depth, expected in ((1, [False, True, True]), (0.5, [False, False, True])):
         here = np.array([0, 0, 0, *[round(-100 * np.expm1(-rate * depth))] * 20])
@@ -150,6 +189,24 @@ def test_a_gene_must_be_expected_in_five_cells():
 def test_at_most_eight_kinds():
     counts = np.random.default_rng(0).poisson(1, (500, 40))
     assert len(np.unique(kinds_of_cells(sparse.csr_matrix(counts)))) == 8
+
+
+def test_kinds_have_fifty_cells():
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (100, 40)))
+    assert len(np.unique(kinds_of_cells(counts))) == 2
+    assert kinds_of_cells(counts[:99]).tolist() == [0] * 99
+    assert len(np.unique(kinds_of_cells(counts[:, :2]))) == 2
+    assert kinds_of_cells(counts[:, :1]).tolist() == [0] * 100
+
+
+def test_kinds_come_from_the_thousand_most_variable_genes():
+    counts = np.random.default_rng(0).poisson(0.7, (100, 1000))
+    in_some, in_all = (np.where(np.arange(100) < 20, 10_000, least)[:, None] for least in (0, 1))
+    found = kinds_of_cells(sparse.csr_matrix(np.hstack([in_some, in_all, counts])))
+    np.testing.assert_array_equal(found, kinds_of_cells(sparse.csr_matrix(counts)))
+    assert found[:20].min() != found[:20].max()
+    found = kinds_of_cells(sparse.csr_matrix(np.hstack([in_some, counts[:, 1:]])))
+    assert found[:20].min() == found[:20].max()
 
 
 def test_a_gene_that_two_of_three_samples_lack():
@@ -191,6 +248,19 @@ def test_count_detected():
     n_cells, detected = count_detected(matrix, np.array([1, 1, 0]), 3)
     np.testing.assert_array_equal(n_cells, [1, 2, 0])
     np.testing.assert_array_equal(detected, [[1, 0, 0], [1, 0, 2], [0, 0, 0]])
+
+
+def test_count_all_samples_over_parts():
+    first = sparse.csr_matrix(np.array([[1.0, 0], [1, 1]]))
+    n_cells, detected = count_all([(first, np.array([1, 0])), (first[:1], np.array([2])), (first, np.array([0, 0]))])
+    np.testing.assert_array_equal(n_cells, [3, 1, 1])
+    np.testing.assert_array_equal(detected, [[3, 2], [1, 0], [1, 0]])
+
+
+def test_rates():
+    """A gene that all cells detect has the rate at which half a cell would not."""
+    np.testing.assert_allclose(_rates(np.array([0, 5, 10]), 10), -np.log([1, 0.5, 0.05]))
+    np.testing.assert_allclose(_rates(np.array([0, 2]), np.array([0, 4])), -np.log([1, 0.5]))
 
 
 def test_kinds_of_cells():

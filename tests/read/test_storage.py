@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import weakref
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.read.matrix import open_matrix
-from scanpy_sct.read.storage import open_stored
+from scanpy_sct.read.storage import _increasing, open_stored
 
 RNG = np.random.default_rng(0)
 VALUES = np.where(RNG.random((120, 30)) < 0.3, RNG.poisson(4, (120, 30)), 0).astype(np.float32)
@@ -107,6 +108,35 @@ def test_how_much_of_a_file_is_read_at_once():
     file.reads.clear()
     open_stored(file, "x").rows(np.arange(1030))
     assert file.reads == [(0, 1024), (1024, 1030)]
+
+
+class Entries:
+    """An array of a sparse matrix in a file, that notes what is read of it."""
+
+    def __init__(self, values):
+        self.values, self.reads = values, []
+
+    def __getitem__(self, entries):
+        self.reads.append((entries.start, entries.stop))
+        return self.values[entries]
+
+
+def test_how_much_of_a_sparse_file_is_read_at_once():
+    n_rows = 8200
+    data = Entries(np.ones(n_rows))
+    group = {"data": data, "indices": np.arange(n_rows) % 3, "indptr": np.arange(n_rows + 1)}
+    file = SimpleNamespace(group=group, shape=(n_rows, 3), dtype=np.float64, format="csr", to_memory=None)
+    np.testing.assert_array_equal(open_stored(file, "x").rows(None).indices, group["indices"])
+    assert data.reads == [(0, 8192), (8192, 8200)]
+
+
+def test_increasing_rows_need_no_other_order():
+    rows, order = _increasing(np.array([3, 4, 9]))
+    assert (rows.tolist(), order) == ([3, 4, 9], None)
+    for unordered, expected in (([4, 3, 9], [1, 0, 2]), ([3, 3, 9], [0, 0, 1])):
+        rows, order = _increasing(np.array(unordered))
+        assert order.tolist() == expected
+        assert rows[order].tolist() == unordered
 
 
 def test_rows_far_apart_are_not_held_together(monkeypatch):
@@ -215,5 +245,6 @@ def test_bad_values_are_found_when_they_are_read_and_their_rows_named(bad):
 def test_as_many_rows_as_there_are_genes_are_not_the_whole_chunk():
     few = VALUES[:, :4]
     opened = open_stored(pytest.importorskip("dask.array").from_array(few, chunks=(60, -1)), "adata.X")
+    assert not opened.is_in_memory
     rows = np.array([50, 2, 7, 9])
     np.testing.assert_array_equal(opened.rows(rows).toarray(), few[rows])

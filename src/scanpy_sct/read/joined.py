@@ -118,5 +118,5 @@ def _suspects(adata: AnnData, options: ReadOptions) -> Iterator[_Suspect]:
     by_name = _Suspect(names, f"cells of {options.owner} whose names start or end alike", remedy)
     yield replace(by_name, values=names.str.extract(_NAME_ENDS, expand=False))
     yield replace(by_name, values=names.str.extract(_NAME_STARTS, expand=False))
-    runs = pd.Series(np.arange(len(names)) * RUNS // max(len(names), 1))
+    runs = pd.Series(np.arange(len(names)) * RUNS // len(names))
     yield _Suspect(runs, f"some runs of rows of {options.owner}", remedy, may_be_kinds=True)

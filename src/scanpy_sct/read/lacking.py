@@ -60,7 +60,7 @@ class LackingTest:
             return []
         _, codes = _tested_samples(samples)
         # Kinds must not be those of samples, so genes that one of them may lack take no part.
-        shared = (count_detected(self.matrix, codes, int(codes.max()) + 1)[1] > 0).all(axis=0)
+        shared = count_detected(self.matrix, codes, int(codes.max()) + 1)[1].all(axis=0)
         return self._lacking(samples, kinds_of_cells(self.matrix[:, shared]), same_kinds)
 
     def _lacking(self, samples: np.ndarray, kinds: np.ndarray, same_kinds: bool) -> list[int]:
@@ -107,17 +107,16 @@ def kinds_of_cells(matrix: sparse.csr_matrix) -> np.ndarray:
     ``matrix`` is (n_cells, n_genes), on any scale.
     """
     n_kinds = min(KINDS, matrix.shape[0] // CELLS_OF_KIND)
-    n_components = min(COMPONENTS, min(matrix.shape) - 1)
-    if n_kinds < 2 or n_components < 1:
+    if n_kinds < 2 or matrix.shape[1] < 2:
         return np.zeros(matrix.shape[0], dtype=np.int64)
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD
 
     rate = matrix.getnnz(axis=0) / matrix.shape[0]
     genes = np.sort(np.argsort(-rate * (1 - rate), kind="stable")[:GENES_OF_KINDS])
-    components = TruncatedSVD(min(n_components, len(genes) - 1), n_iter=2, random_state=0)
+    components = TruncatedSVD(min(COMPONENTS, len(genes)), random_state=0)
     points = components.fit_transform(log_normalise(matrix[:, genes]))
-    return KMeans(n_kinds, n_init=1, random_state=0).fit_predict(points).astype(np.int64)
+    return KMeans(n_kinds, random_state=0).fit_predict(points).astype(np.int64)
 
 
 def lacking_genes(n_cells: np.ndarray, detected: np.ndarray, samples: list[int]) -> np.ndarray:
@@ -127,13 +126,12 @@ def lacking_genes(n_cells: np.ndarray, detected: np.ndarray, samples: list[int])
     """
     lacking = np.zeros(detected.shape, dtype=bool)
     for sample in samples:
+        here, others = detected[sample], np.delete(detected, sample, axis=0)
         # A gene that two of three samples lack is compared with the third.
-        others = detected > 0
-        others[sample] = False
-        n_others = (others * n_cells[:, None]).sum(axis=0)
-        rates = _rates(detected.sum(axis=0) - detected[sample], n_others)
-        depth = _relative_depth(detected[sample], n_cells[sample], detected.sum(axis=0) - detected[sample], n_others)
-        lacking[sample] = (detected[sample] == 0) & (n_cells[sample] * depth * rates >= EXPECTED_ONCE_FOUND)
+        n_others = np.delete(n_cells, sample) @ others.astype(bool)
+        rates = _rates(others.sum(axis=0), n_others)
+        depth = _relative_depth(here, n_cells[sample], others.sum(axis=0), n_others)
+        lacking[sample] = (here == 0) & (n_cells[sample] * depth * rates >= EXPECTED_ONCE_FOUND)
     return lacking
 
 

@@ -96,7 +96,7 @@ def _rank(column: str) -> int | None:
     A name with other words ("sample_quality", "n_samples", "core_score") means something else.
     """
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", column).lower().split()
-    while len(words) > 1 and words[-1] in _WORDS_AFTER:
+    while words and words[-1] in _WORDS_AFTER:
         words = words[:-1]
     for start in range(len(words)):
         if all(word in _WORDS_BEFORE for word in words[:start]):
@@ -146,7 +146,7 @@ def missed_samples(adata: AnnData, coordinates: np.ndarray | None, owner: str = 
 
 def _count_shared(coordinates: np.ndarray) -> int:
     """Count the cells that have the same coordinates as another one."""
-    coordinates = coordinates[np.isfinite(coordinates).all(axis=1)]
+    coordinates = np.ascontiguousarray(coordinates[np.isfinite(coordinates).all(axis=1)], dtype=np.float64)
     # Complex numbers are sorted many times faster than rows of two.
-    _, counts = np.unique(coordinates[:, 0] + 1j * coordinates[:, 1], return_counts=True)
+    _, counts = np.unique(coordinates.view(np.complex128), return_counts=True)
     return int(counts[counts > 1].sum())
