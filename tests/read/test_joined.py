@@ -75,6 +75,8 @@ def test_kinds_of_cells_are_not_suspected(two_kinds):
     assert "names start or end alike" in findings(two_kinds)
     two_kinds.obs["sample"] = two_kinds.obs["cluster"]
     assert "library_key='sample', so that they count as not measured" in findings(two_kinds)
+    reader = CellReader(two_kinds, released_vocabulary(), "log1p_counts", ReadOptions(library_key="sample"))
+    assert reader.lacking == {"other": 30}
 
 
 def test_nothing_is_lacking_if_all_cells_tell_so():
@@ -118,7 +120,7 @@ def test_the_samples_that_lack_genes_are_named(n_samples):
     names = [f"s{number}" for number in range(n_samples + 1)]
     found = find_lacking(SimpleNamespace(lacking=lambda _: lacking), np.arange(n_samples + 1), names)
     assert "'s1' (3), 's2' (3), 's3' (3), 's4' (3), 's5' (3)" in found.finding
-    assert ("and 1 more." in found.finding) == (n_samples == 6)
+    assert ("and 1 more." in found.finding) == (" more." in found.finding) == (n_samples == 6)
     assert "s0" not in found.finding
     assert found.partly.tolist() == [True] * 3 + [False] * 5
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scanpy_sct.read.samples import missed_samples, read_samples, sample_columns
+from scanpy_sct.read.samples import dividing_columns, missed_samples, read_samples, sample_columns
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_bad_samples(adata):
     tissue_section Tissue_Section dataset run lane slice region_of_interest replicate capture_area captureArea
     experiment array orig_ident sampleid SampleName libraries batches slide_ID brain_section_label tma_core
     10x_batch Run_Tissue_name library_preparation_batch PatientNumber GEM_group donor_no sequencing.run
-    field_of_view biological_replicate""".split(),
+    field_of_view biological_replicate sample_name_id""".split(),
 )
 def test_columns_that_name_samples_are_noticed(adata, name):
     adata.obs[name] = ["a", "b", "b"]
@@ -80,6 +80,12 @@ def test_the_likeliest_column_is_named(adata):
         "All cells of the reference are read as one sample, but reference.obs['sample_id'] has 2 values: for several "
         "samples pass library_key='sample_id'."
     )
+
+
+def test_only_columns_of_one_name_that_is_a_string_divide_the_cells():
+    table = pd.DataFrame([["a", "a", "a", "a"], ["b", "b", "b", "b"], ["b", "b", "b", "b"]])
+    table.columns = ["twice", "twice", 0, "once"]
+    assert list(dividing_columns(table, table)) == ["once"]
 
 
 def test_decimal_numbers_and_names_of_cells_are_no_samples(adata):
