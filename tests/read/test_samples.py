@@ -85,6 +85,7 @@ def test_the_likeliest_column_is_named(adata):
 def test_only_columns_of_one_name_that_is_a_string_divide_the_cells():
     table = pd.DataFrame([["a", "a", "a", "a"], ["b", "b", "b", "b"], ["b", "b", "b", "b"]])
     table.columns = ["twice", "twice", 0, "once"]
+    table["lists"] = [[1], [2], [2]]
     assert list(dividing_columns(table, table)) == ["once"]
 
 
@@ -103,6 +104,8 @@ def test_few_cells_at_one_place_are_no_sign_of_samples():
     assert missed_samples(cells, places) == ""
     places[:3] = 7
     assert "3 cells lie exactly where another does" in missed_samples(cells, places)
+    places[[0, 1]], places[[2, 3]] = 7, 8
+    assert "4 cells lie exactly where another does" in missed_samples(cells, places)
 
 
 def test_cells_at_one_place_are_noticed(adata):
