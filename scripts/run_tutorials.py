@@ -97,8 +97,8 @@ def executed(file: Path) -> Any:
         environment = os.environ | {"IPYTHONDIR": folder, "TMPDIR": folder}
         # Reached by files, not by ports, which other users of the machine could listen to.
         by_files = {"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "kernel")}}
-        # Times would change with every run.
-        options = {"kernel_name": "python3", "timeout": 600, "record_timing": False, "config": Config(by_files)}
+        # Times would change with every run. A busy machine is several times slower than a quiet one.
+        options = {"kernel_name": "python3", "timeout": 1800, "record_timing": False, "config": Config(by_files)}
         NotebookClient(notebook, **options).execute(cwd=str(FOLDER), env=environment)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
