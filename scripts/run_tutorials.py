@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -42,13 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("beginnings", nargs="*", metavar="NAME", help="beginnings of names; default: all")
     parser.add_argument("--check", action="store_true", help="compare the outputs with those that are kept")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks to run at a time")
     options = parser.parse_args()
     beginnings = tuple(options.beginnings) or ("",)
     files = [file for file in sorted(FOLDER.glob("[0-9]*.ipynb")) if file.name.startswith(beginnings)]
     if not files:
         raise SystemExit(f"No notebook in {FOLDER.name}/ begins with {' or '.join(options.beginnings)}.")
     prepare_environment(check=options.check)
-    problems = [problem for file in files for problem in run(file, check=options.check)]
+    # Processes, since the clients of kernels are not made for threads.
+    with ProcessPoolExecutor(options.jobs) as pool:
+        problems = [problem for found in pool.map(partial(run, check=options.check), files) for problem in found]
     if problems:
         raise SystemExit("\n\n".join(problems))
 
