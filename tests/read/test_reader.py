@@ -78,6 +78,21 @@ def test_values_are_at_the_index_of_their_genes(adata, genes):
     assert cells.genes.unmatched == ("no_gene", "spike", "barcode", "XIST")
 
 
+def test_normalised_values(adata, genes):
+    """Counts per 10,000 of all columns, and the value of one count in each cell; tokens stay those of counts."""
+    assert open_reader(adata).log_scale == "counts"
+    assert open_reader(adata).block().units is None
+    reader = open_reader(adata, normalise=True)
+    assert reader.log_scale == "log"
+    cells, totals = reader.block(), adata.X.sum(axis=1).A1
+    units = 1e4 / np.maximum(totals, 1)
+    units[4] = 1  # no counts
+    np.testing.assert_allclose(cells.units, units, rtol=1e-4)
+    found, counts = cells.log_values[:, genes["sct_position"].to_numpy()].toarray(), adata.X[:, :120].toarray()
+    np.testing.assert_allclose(found, np.log1p(counts * units[:, None]), rtol=1e-5)
+    np.testing.assert_array_equal(cells.token_values.data, open_reader(adata).block().token_values.data)
+
+
 def test_a_measured_gene_without_counts_is_measured(adata):
     adata.X = adata.X.toarray()
     adata.X[:, 0] = 0

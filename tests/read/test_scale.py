@@ -8,7 +8,9 @@ from scanpy_sct.read import scale as scale_module
 from scanpy_sct.read.found_scale import find_scale
 from scanpy_sct.read.scale import (
     TokenValues,
+    contradicting_entries,
     count_units,
+    counts_of,
     counts_unit,
     have_one_total,
     holds_counts,
@@ -90,8 +92,21 @@ def test_the_rows_that_are_looked_at_are_runs_over_all_of_them():
 
 def test_the_smallest_count_of_a_cell_is_found_up_to_three():
     values = np.array([[1, 2, 5, 30], [2, 3, 5, 0], [3, 4, 5, 7], [4, 5, 6, 7], [0, 0, 0, 0]]) * 0.37
-    values = sparse.csr_matrix(np.vstack([values, [[1, 2.02, 3, 0], [1, 2.2, 3, 0]]]))
-    assert smallest_counts(values, row_ratios(values)).tolist() == [1, 2, 3, 0, 0, 1, 0]
+    # Larger ratios than 20 say nothing.
+    values = sparse.csr_matrix(np.vstack([values, [[1, 2.02, 3, 0], [1, 2.2, 3, 0], [1, 2, 3, 20.5]]]))
+    assert smallest_counts(values, row_ratios(values)).tolist() == [1, 2, 3, 0, 0, 1, 0, 1]
+
+
+def test_values_that_contradict_a_scale():
+    matrix = sparse.csr_matrix(np.array([[1, 1.5, 20, 20.5]]))
+    assert contradicting_entries(matrix, "log").tolist() == [False, False, False, True]
+    assert contradicting_entries(matrix, "counts").tolist() == [False, True, False, True]
+    assert not contradicting_entries(matrix, "linear").any()
+
+
+def test_one_value_is_a_multiple_of_itself():
+    assert were_counts(sparse.csr_matrix([[0.7]]))
+    assert not were_counts(sparse.csr_matrix((1, 2)))
 
 
 @pytest.mark.parametrize(("n_others", "is_enough"), [(1, True), (2, False)])
@@ -105,6 +120,7 @@ def test_the_unit_of_a_cell_without_ones():
     counts = sparse.csr_matrix(np.array([[2, 3, 5, 7], [1, 2, 0, 4], [0, 0, 0, 0]], dtype=np.float64))
     log = (counts * 0.5).log1p()
     np.testing.assert_allclose(count_units(log, "log"), [0.5, 0.5, 1])
+    np.testing.assert_allclose(counts_of(log, np.array([0.5, 0.5, 1])).toarray(), counts.toarray())
     np.testing.assert_allclose(count_units(log[1, :1], "log"), [0.5])
     np.testing.assert_array_equal(count_units(log[2:], "log"), [1])
 

@@ -32,3 +32,16 @@ def test_normalised_values_and_counts(counts, log_normalised):
     totals = np.asarray(counts.sum(axis=1)).ravel()
     expected = np.where(totals > 0, 1e4 / np.maximum(totals, 1), 1)
     np.testing.assert_allclose(convert.units(matrix), expected, rtol=1e-4)
+
+
+def test_columns_that_are_not_genes_are_no_part_of_the_conversion(counts):
+    """Values of an antibody: logarithms if positive, unchanged if negative; totals of cells are without it."""
+    matrix = sparse.csr_matrix(np.hstack([[[5, -3]] * 40, counts.toarray()]))
+    not_genes = np.arange(122) < 2
+    convert = LogValues.found_in(counts, "counts", normalise=True)
+    for as_counts, expected in ((False, log_normalise(counts)), (True, counts)):
+        found = convert.columns_of(matrix, not_genes, counts=as_counts).toarray()
+        np.testing.assert_allclose(found[:, :2], [[np.log1p(5), -3]] * 40, rtol=1e-6)
+        np.testing.assert_allclose(found[:, 2:], expected.toarray(), rtol=1e-4)
+        alone = convert.columns_of(counts, None, counts=as_counts)
+        np.testing.assert_allclose(alone.toarray(), expected.toarray(), rtol=1e-4)
