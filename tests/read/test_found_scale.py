@@ -3,12 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.stats import iqr, linregress
 
 from scanpy_sct.read.found_scale import (
     MAX_STEPS,
     _agreement,
     _are_fractions,
     _are_mostly_integers,
+    _evidence_for_amounts,
+    _spread,
     _to_integers,
     find_scale,
     read_scale,
@@ -161,6 +164,7 @@ def test_multiples_of_a_unit_may_be_rounded():
 def test_four_of_five_values_that_can_show_a_unit_must_show_it(n_multiples, agreement):
     can_show = [2.0] * n_multiples + [2.5] * (5 - n_multiples)
     assert _agreement(as_matrix(np.array([[1.0] * 500 + can_show]))) == agreement
+    assert _agreement(as_matrix(np.eye(3) * 0.7)) == 1  # no value can show it
 
 
 def test_values_that_hardly_differ_in_a_cell_are_no_multiples_of_a_unit():
@@ -191,8 +195,24 @@ def test_means_of_many_counts_are_fractions():
 
 
 def test_distance_to_integers_is_that_of_small_values():
-    assert _to_integers(np.array([0.1, 0.7, 3.4, 4.3])) == pytest.approx(0.35)
+    assert _to_integers(np.array([0.1, 0.5, 0.7, 3.4, 3.5, 4.3])) == pytest.approx(0.35)
     assert _to_integers(np.array([9.0])) == 0.25
+
+
+def test_evidence_is_the_slope_of_small_values_and_the_ratio_of_spreads_of_totals():
+    rng = np.random.default_rng(0)
+    cells = [rng.gamma(2, 1, n_genes) for n_genes in range(20, 80, 2)]
+    dense = np.array([np.pad(values, (0, 80 - len(values))) for values in cells])
+    found, highest = _evidence_for_amounts(as_matrix(dense), as_matrix(np.exp2(dense) - 1))
+    depth = np.log([len(values) for values in cells])
+    line = linregress(depth, np.log(np.expm1([np.quantile(values, 0.25) for values in cells])))
+    totals = (np.log([values.sum() for values in each]) for each in ([np.exp2(v) - 1 for v in cells], cells))
+    assert found == pytest.approx(line.slope + np.divide(*map(iqr, totals)), rel=1e-4)
+    assert highest - found == pytest.approx(2 * line.stderr, rel=1e-4)
+
+
+def test_spread_is_that_of_a_normal_distribution():
+    assert _spread(np.random.default_rng(0).normal(5, 2, 100_000)) == pytest.approx(2, rel=0.01)
 
 
 def test_large_values_are_amounts_whatever_else_they_are():

@@ -26,15 +26,15 @@ def joined():
     return ad.AnnData(sparse.csr_matrix(counts), obs=pd.DataFrame(index=names), var=pd.DataFrame(index=ids))
 
 
-@pytest.fixture
-def two_kinds():
+def two_kinds(n_first=60, n_second=60):
     """Two samples, each of cells of its own kind, of which the first has no counts of 30 genes."""
     rng = np.random.default_rng(0)
-    counts = [rng.poisson(np.repeat(rates, [40, 40, 30]), (60, 110)) for rates in ([4, 0.5, 0], [0.5, 4, 2])]
+    first, second = (np.repeat(rates, [40, 40, 30]) for rates in ([4, 0.5, 0], [0.5, 4, 2]))
+    counts = np.vstack([rng.poisson(first, (n_first, 110)), rng.poisson(second, (n_second, 110))])
     table = load_gene_table()
     ids = table.index[(table["sct_position"] >= 0) & (table["biotype"] == "protein_coding")][:110]
-    obs = pd.DataFrame(index=[f"cell{n}" for n in range(120)])
-    return ad.AnnData(sparse.csr_matrix(np.vstack(counts), dtype=np.float32), obs, pd.DataFrame(index=ids))
+    obs = pd.DataFrame(index=[f"cell{n}" for n in range(n_first + n_second)])
+    return ad.AnnData(sparse.csr_matrix(counts, dtype=np.float32), obs, pd.DataFrame(index=ids))
 
 
 def findings(adata, **options):
@@ -64,19 +64,23 @@ def test_a_fifth_of_the_rows(joined):
     assert "some runs of rows" in findings(joined)
 
 
-def test_kinds_of_cells_are_not_suspected(two_kinds):
-    is_second = np.arange(120) >= 60
-    reader = CellReader(two_kinds, released_vocabulary(), "log1p_counts")
+def test_kinds_of_cells_are_not_suspected():
+    assert CellReader(two_kinds(60, 240), released_vocabulary(), "log1p_counts").findings == []  # a run of rows
+    cells = two_kinds()
+    cells.obs["cluster"] = np.repeat(["one", "other"], 60)
+    reader = CellReader(cells, released_vocabulary(), "log1p_counts")
     assert reader.findings == []
     assert not reader.partly_measured.any()
-    two_kinds.obs["cluster"] = np.where(is_second, "one", "other")
-    assert CellReader(two_kinds, released_vocabulary(), "log1p_counts").findings == []
-    two_kinds.obs_names = [f"cell{n}-{'ab'[n // 60]}" for n in range(120)]
-    assert "names start or end alike" in findings(two_kinds)
-    two_kinds.obs["sample"] = two_kinds.obs["cluster"]
-    assert "library_key='sample', so that they count as not measured" in findings(two_kinds)
-    reader = CellReader(two_kinds, released_vocabulary(), "log1p_counts", ReadOptions(library_key="sample"))
-    assert reader.lacking == {"other": 30}
+
+
+def test_names_of_cells_and_samples_are_no_kinds():
+    cells = two_kinds()
+    cells.obs_names = [f"cell{n}-{'ab'[n // 60]}" for n in range(120)]
+    assert "names start or end alike" in findings(cells)
+    cells.obs["sample"] = np.repeat(["one", "other"], 60)
+    assert "library_key='sample', so that they count as not measured" in findings(cells)
+    reader = CellReader(cells, released_vocabulary(), "log1p_counts", ReadOptions(library_key="sample"))
+    assert reader.lacking == {"one": 30}
 
 
 def test_nothing_is_lacking_if_all_cells_tell_so():

@@ -167,6 +167,13 @@ def test_genes_too_rare_to_be_tested_do_not_count():
     assert samples_that_lack(detecting([0] * 5, [20] * 20, [9] * 100), detecting([20] * 25, [9] * 100)) == []
 
 
+@pytest.mark.parametrize(("n_others", "is_found"), [(20, True), (15, False)])
+def test_less_is_expected_of_a_sample_of_less_depth(n_others, is_found):
+    """A sample with rates of 0.48 of those of the others: 12.6 cells are expected, or 8.7."""
+    found = samples_that_lack(detecting([0] * 5, [11] * 20), detecting([n_others] * 5, [20] * 20))
+    assert found == ([0] if is_found else [])
+
+
 def test_kinds_of_cells_of_their_own_lack_nothing():
     rng = np.random.default_rng(0)
     first, second = (rng.poisson(np.repeat(rates, [40, 40, 30]), (60, 110)) for rates in ([4, 0.5, 0], [0.5, 4, 2]))
@@ -279,11 +286,11 @@ def test_two_kinds_of_few_cells():
 
 
 def test_relative_depth_comes_from_genes_that_both_detect_often():
-    others = np.array([10, 10, 10, 500, 600, 700, 0, 0, 0, 0])
+    others = np.array([10, 10, 10, 500, 550, 600, 0, 0, 0, 0, *[600] * 5])
     # Half as deep where genes are detected often, and something else in rare genes and in those of one side only.
     rate = -np.log1p(-others / 1000) / 2
     here = np.rint(1000 * -np.expm1(-rate)).astype(int)
-    here[:3], here[6:] = 200, 300
+    here[:3], here[6:10], here[10:] = 200, 300, 0
     assert _relative_depth(here, 1000, others, 1000) == pytest.approx(0.5, abs=0.01)
     assert _relative_depth(here * 0, 1000, others, 1000) == 0
 

@@ -109,6 +109,12 @@ def test_one_value_is_a_multiple_of_itself():
     assert not were_counts(sparse.csr_matrix((1, 2)))
 
 
+def test_one_of_twenty_values_of_a_cell_may_be_no_multiple():
+    for n_values, smallest in ((20, 1), (19, 0)):
+        values = sparse.csr_matrix([[1.0] * (n_values - 1) + [1.3]])
+        assert smallest_counts(values, row_ratios(values)).tolist() == [smallest]
+
+
 @pytest.mark.parametrize(("n_others", "is_enough"), [(1, True), (2, False)])
 def test_nearly_all_cells_must_hold_multiples(n_others, is_enough):
     values = np.tile([1.0, 2, 3, 4], (20, 1))

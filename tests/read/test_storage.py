@@ -242,6 +242,12 @@ def test_bad_values_are_found_when_they_are_read_and_their_rows_named(bad):
         open_matrix(ad.AnnData(values))
 
 
+def test_as_many_rows_as_there_are_genes_are_not_all_that_is_read():
+    rows = np.arange(0, 60, 2)
+    assert len(rows) == VALUES.shape[1]
+    np.testing.assert_array_equal(open_stored(CountedFile(), "x").rows(rows).toarray(), VALUES[rows])
+
+
 def test_as_many_rows_as_there_are_genes_are_not_the_whole_chunk():
     few = VALUES[:, :4]
     opened = open_stored(pytest.importorskip("dask.array").from_array(few, chunks=(60, -1)), "adata.X")

@@ -168,7 +168,7 @@ def _relative_depth(
 ) -> float:
     """Return how deep a sample is compared with others: median ratio of the rates of genes that both detect often."""
     rates, of_others = _rates(detected, n_cells), _rates(detected_by_others, n_others)
-    both = (detected > 0) & (of_others > 0)
+    both = (rates > 0) & (of_others > 0)
     if not both.any():
         return 0.0
     both &= of_others >= np.median(of_others[both])
