@@ -12,6 +12,7 @@ from scanpy_sct.read.found_scale import (
     _are_mostly_integers,
     _evidence_for_amounts,
     _spread,
+    _ties,
     _to_integers,
     find_scale,
     read_scale,
@@ -149,6 +150,12 @@ def test_corrected_counts_of_few_cells_are_amounts_by_their_integers():
         assert "most are integers" in found.finding
     assert _are_mostly_integers(np.array([1.5, 1.5, 1.7, 2, 3]))  # a half is neither
     assert not _are_mostly_integers(np.array([1, 1, 1.7, 1.8, 2, 0.5]))
+    assert not _are_mostly_integers(np.array([2, 2.5]))
+
+
+def test_ties_are_counted_in_cells_of_five_entries():
+    assert _ties(as_matrix(np.array([[1, 1, 1, 2, 3]]))) == pytest.approx(0.6)
+    assert _ties(as_matrix(np.array([[1, 1, 1, 2]]))) == 0
 
 
 def test_cells_of_one_value_each_may_be_logarithms():
