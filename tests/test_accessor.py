@@ -38,7 +38,6 @@ def test_a_result_is_written_to_the_object(pbmc):
     [
         "import anndata, scanpy_sct",
         "import scanpy_sct; scanpy_sct.datasets",
-        "import scanpy, scanpy_sct",
         "import scanpy_sct, anndata; scanpy_sct.settings; scanpy_sct.get",
     ],
 )

@@ -19,8 +19,8 @@ HOW = {"library_key": "sample", "rng": 3}
 
 @pytest.fixture
 def cells(pbmc):
-    cells = ad.AnnData(sparse.csr_matrix(pbmc.X[:120, ::4]), var=pbmc.var[[]].iloc[::4].copy())
-    cells.obs["sample"] = np.tile(["a", "b"], 60)
+    cells = ad.AnnData(sparse.csr_matrix(pbmc.X[:90, ::6]), var=pbmc.var[[]].iloc[::6].copy())
+    cells.obs["sample"] = np.tile(["a", "b"], 45)
     cells.layers["other"] = cells.X.copy()
     cells.uns["note"] = {"kept": 1}
     return cells
@@ -28,7 +28,7 @@ def cells(pbmc):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(settings, "block_size", 40)
+    monkeypatch.setattr(settings, "block_size", 30)
     monkeypatch.setattr(settings, "progress", False)
 
 
@@ -163,10 +163,10 @@ def test_what_the_store_does_not_hold_is_found_before_computing(cells, run, monk
 
 
 def test_missing_values_stay_missing(cells, run, tmp_path):
-    cells.obs["donor"] = [None, "a", "b"] * 40
+    cells.obs["donor"] = [None, "a", "b"] * 30
     before = cells.obs.copy()
     run(cells, out=tmp_path / "imputed.zarr")
-    assert ad.read_zarr(tmp_path / "imputed.zarr").obs["donor"].isna().tolist() == [True, False, False] * 40
+    assert ad.read_zarr(tmp_path / "imputed.zarr").obs["donor"].isna().tolist() == [True, False, False] * 30
     assert cells.obs.equals(before)
 
 

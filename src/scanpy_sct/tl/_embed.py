@@ -78,7 +78,7 @@ def embed(
     >>> import scanpy as sc, scanpy_sct as sct
     >>> adata = sct.datasets.pbmc68k()
     >>> sct.tl.embed(adata)
-    >>> sc.pp.neighbors(adata, use_rep="X_sct")
+    >>> sc.pp.neighbors(adata, use_rep="X_sct")  # doctest: +SKIP
     """
     return run_workflow(
         adata,
