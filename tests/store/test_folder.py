@@ -221,7 +221,7 @@ def test_memory_is_that_of_a_window(out, monkeypatch, kind):
     # Imports take memory too.
     full_store(out).finish(make_object(dask_of(counts(), (13, N_GENES))), make_blocks(), LAYERS)
     shutil.rmtree(out)
-    n_cells, n_genes = 1200, 1000
+    n_cells, n_genes = 2500, 1000
     monkeypatch.setattr(parts, "SEGMENT_BYTES", 200_000)
     monkeypatch.setattr(merge, "CHUNK_BYTES", 200_000)
     monkeypatch.setattr(base, "CHUNK_BYTES", 200_000)
