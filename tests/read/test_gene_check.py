@@ -57,6 +57,35 @@ def test_symbols_of_another_case(n_lower, n_human, is_mouse):
         check([*names, *(f"no_gene_{number}" for number in range(5))], 20)
 
 
+def test_symbols_of_another_case_beside_less_than_half_of_human_ones():
+    symbols = [symbol for symbol in SYMBOLS if symbol.isupper() and symbol.isalpha()][:13]
+    with pytest.raises(ValueError, match="In upper case 13"):
+        check([*symbols[:6], *(symbol.title() for symbol in symbols[6:])], 20)
+
+
+def test_five_names_are_examples():
+    with pytest.raises(ValueError, match=r"\('no_gene_0', .*'no_gene_4', \.\.\.; read as symbols\)"):
+        check(names_of(0, 0, 20))
+
+
+@pytest.mark.parametrize(("n_needed", "is_said"), [(4, True), (5, False)])
+def test_a_transposed_object(n_needed, is_said):
+    names = [f"cell{number}" for number in range(6)]
+    adata = ad.AnnData(np.ones((4, 6), dtype=np.float32), pd.DataFrame(index=IDS[:4]), pd.DataFrame(index=names))
+    with pytest.raises(ValueError, match=f"at least {n_needed}") as found:
+        check_match(match_genes(names, VOCABULARY), pd.Series(names), VOCABULARY, adata, None, n_needed)
+    assert ("4 names in adata.obs_names would match: the object looks transposed" in str(found.value)) == is_said
+
+
+def test_only_columns_whose_name_is_a_string_are_named():
+    names = [f"no_gene_{number}" for number in range(4)]
+    var = pd.DataFrame({0: IDS[:4]}, index=names)
+    adata = SimpleNamespace(var=var, obs=pd.DataFrame(index=["cell"]))
+    with pytest.raises(ValueError, match="at least 4") as found:
+        check_match(match_genes(names, VOCABULARY), pd.Series(names), VOCABULARY, adata, None, 4)
+    assert "would match" not in str(found.value)
+
+
 def test_a_column_with_more_genes_is_named_only_where_it_is_enough():
     names = [*IDS[:3], *(f"no_gene_{number}" for number in range(7))]
     with pytest.raises(ValueError, match=r"4 names in adata.var\['id'\] would match: use gene_names='id'"):

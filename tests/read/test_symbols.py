@@ -41,5 +41,7 @@ def test_genes_that_code_for_proteins_are_preferred_to_others_but_not_to_the_voc
 
 def test_one_name_decides_on_another_in_one_data_set():
     assert find("SARS")["ambiguous"].tolist() == [True]
-    assert find("SARS", "SARS2")["ambiguous"].tolist() == [False, False]
+    both = find("SARS", "SARS2")
+    assert both["ambiguous"].tolist() == [False, False]
+    assert both["ensembl_id"].iloc[0] == "ENSG00000031698"  # SARS1
     assert find("SARS", "SARS2", one_data_set=False)["ambiguous"].tolist() == [True, False]
