@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.read.matrix import read_matrix
+from scanpy_sct.read.matrix import consecutive, open_matrix, read_matrix
 
 COUNTS = np.array([[0, 1, 0, 3], [2, 0, 0, 0], [0, 0, 0, 0], [0, 5, 1, 0]], dtype=np.float32)
 
@@ -78,6 +78,17 @@ def test_duplicates_alone_and_zeros_alone_are_tidied():
     check(read_matrix(ad.AnnData(twice)), [[0, 2, 1, 0]])
     zeros = sparse.csr_matrix((np.array([0, 1], dtype=np.float32), [1, 2], [0, 2]), shape=(1, 4))
     check(read_matrix(ad.AnnData(zeros)), [[0, 0, 1, 0]])
+
+
+def test_values_below_one():
+    check(read_matrix(ad.AnnData(COUNTS / 10)), COUNTS / np.float32(10))
+
+
+def test_pieces_are_all_rows_in_order():
+    pieces = list(open_matrix(ad.AnnData(COUNTS)).pieces())
+    assert [rows for rows, _ in pieces] == [slice(0, 4)]
+    check(pieces[0][1])
+    assert consecutive(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
 
 
 def test_layers():
