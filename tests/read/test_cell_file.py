@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from pathlib import Path
 
 import anndata as ad
 import h5py
@@ -13,7 +14,7 @@ import pytest
 import zarr
 from scipy import sparse
 
-from scanpy_sct.read.cell_file import check_cell_file
+from scanpy_sct.read.cell_file import check_cell_file, in_store
 from scanpy_sct.read.whole import opened
 
 
@@ -94,6 +95,12 @@ def mudata(good, folder):
             file.create_group(name)
 
 
+def mudata_without_rna(good, folder):
+    with h5py.File(folder / "x.h5ad", "w") as file:
+        for name in ("mod/prot", "mod/atac"):
+            file.create_group(name)
+
+
 def mudata_file(good, folder):
     mudata(good, folder)
     (folder / "x.h5ad").rename(folder / "x.h5mu")
@@ -148,6 +155,7 @@ CASES = {
     genomics_10x: "a matrix of 10x Genomics; read it with scanpy.read_10x_h5",
     loom: "a loom file",
     mudata: r"a MuData; write one of its modalities \('prot', 'rna'\).*\.mod\['rna'\]\.write_h5ad\('rna\.h5ad'\)\.$",
+    mudata_without_rna: r"\('atac', 'prot'\).*\.mod\['atac'\]\.write_h5ad\('atac\.h5ad'\)\.$",
     mudata_file: r"read_h5mu\('.*x\.h5mu'\)\.mod\['rna'\]",
     mudata_store: r"a MuData; give the path of one of its modalities: .*x\.zarr/mod/rna\.$",
     spatialdata: r"give the path of one of its tables: .*x\.zarr/tables/cells or .*x\.zarr/tables/nuclei\.$",
@@ -167,6 +175,14 @@ def test_other_files_are_named(good, tmp_path, case):
         check_cell_file(path)
     with pytest.raises(ValueError, match=path.name), opened(path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("path", "is_inside"),
+    [("x.zarr", True), ("x.zarr/tables/cells", True), ("x.zarr/y.h5ad", False), ("y.h5mu", False), ("y.csv", False)],
+)
+def test_paths_into_a_store(path, is_inside):
+    assert in_store(Path(path)) == is_inside
 
 
 def test_a_file_that_is_not_there(tmp_path):

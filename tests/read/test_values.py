@@ -12,7 +12,8 @@ from scanpy_sct.sparse_tools import log_normalise
 def counts():
     rng = np.random.default_rng(0)
     values = rng.poisson(0.7, size=(40, 120)).astype(np.float32)
-    values[3] = 0
+    values[3:5] = 0
+    values[4, 0] = 1  # the only count of its cell
     return sparse.csr_matrix(values)
 
 

@@ -63,4 +63,4 @@ class LogValues:
         log_values = self.of(matrix)
         totals = row_totals(with_data(log_values, np.expm1(log_values.data.astype(np.float64))))
         counts = row_totals(self.counts_of(matrix))
-        return np.where(counts > 0, totals / np.maximum(counts, 1e-12), 1.0)
+        return np.divide(totals, counts, out=np.ones_like(totals), where=counts > 0)
