@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -112,11 +113,24 @@ def keep_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
         lines[0] = f": {lines[0]}"
 
 
-def show_fields_as_code(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Show the fields in a Returns section, which napoleon sets in bold, as code."""
-    lines[:] = [re.sub(r"\*\*`([^`]+)`\*\*", r"``\1``", line) for line in lines]
+def keep_prose(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from reading sentences in a Returns section, line by line, as names and types."""
+    titles = [i - 1 for i in range(1, len(lines)) if lines[i] and set(lines[i]) == {"-"}]
+    for start, end in itertools.pairwise([*titles, len(lines)]):
+        body = lines[start + 2 : end]
+        fields = any(a.startswith("`") and b.startswith("    ") for a, b in itertools.pairwise(body))
+        if lines[start] == "Returns" and not fields:
+            # As the description of a type, which tidy_returns removes.
+            lines[start + 2 : end] = ["PROSE", *("    " + line if line else "" for line in body)]
+            return
+
+
+def tidy_returns(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Show sentences in a Returns section as they are, and its fields, which napoleon sets in bold, as code."""
+    lines[:] = [re.sub(r"\*\*`([^`]+)`\*\*", r"``\1``", line.replace("*PROSE* -- ", "")) for line in lines]
 
 
 def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", keep_colons, priority=1)  # before napoleon
-    app.connect("autodoc-process-docstring", show_fields_as_code, priority=900)  # after napoleon
+    app.connect("autodoc-process-docstring", keep_prose, priority=1)  # before napoleon
+    app.connect("autodoc-process-docstring", tidy_returns, priority=900)  # after napoleon
