@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import scanpy_sct as sct
 from scanpy_sct.cli.app import app
+from scanpy_sct.cli.group import with_flags
 from scanpy_sct.run.options import BagPolicy, Precision
 
 runner = CliRunner()
@@ -195,6 +196,24 @@ def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
     np.testing.assert_allclose(found.layers["sct"].toarray(), expected.layers["sct"].toarray(), atol=1e-6)
     np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
     assert found.obs["bulk_labels"].equals(expected.obs["bulk_labels"])
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Error: genes: the model knows none", "Error: --genes: the model knows none"),
+        ("Error: no x. layer=None reads adata.X.", "Error: no x. Without --layer, the command reads adata.X."),
+        (
+            "Error: reference_layer=None reads reference.X.",
+            "Error: Without --reference-layer, the command reads reference.X.",
+        ),
+        ("Error: these genes: A", "Error: these genes: A"),
+    ],
+)
+def test_messages_name_options(message, expected):
+    parameters = [SimpleNamespace(name=name, opts=["--" + name.replace("_", "-")]) for name in ("genes", "layer")]
+    parameters.append(SimpleNamespace(name="reference_layer", opts=["--reference-layer"]))
+    assert with_flags(message, parameters) == expected
 
 
 def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):

@@ -103,7 +103,9 @@ def impute(
     output: options.Output,
     genes: Annotated[
         str | None,
-        typer.Option(help="Genes to impute, measured or not, separated by commas, or 'all'; default: all measured."),
+        typer.Option(
+            help="Genes to impute, measured or not, as CD3E,CD14 (commas, no spaces), or 'all'; default: all measured."
+        ),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="Cells in which more genes were measured, .h5ad or .zarr: for unmeasured genes.")

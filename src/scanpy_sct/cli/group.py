@@ -59,6 +59,9 @@ def with_flags(message: str, parameters: Sequence[Any]) -> str:
     for parameter in parameters:
         flag = next((name for name in parameter.opts if name.startswith("--")), None)
         if flag is not None:
+            # None cannot be given in a shell, and some messages begin with the argument.
+            message = re.sub(rf"(?<![\w.]){parameter.name}=None reads", f"Without {flag}, the command reads", message)
+            message = message.replace(f"Error: {parameter.name}: ", f"Error: {flag}: ", 1)
             message = re.sub(rf"(?<![\w.]){parameter.name}=(?=\S)", f"{flag} ", message)
             message = re.sub(rf"`{parameter.name}=?`", f"`{flag}`", message)
     return message
