@@ -16,6 +16,8 @@ CALLS = {
     "pl.imputed": lambda found: sct.pl.imputed(found, ["CD3E"]),
     "pl.recovery": lambda found: sct.pl.recovery(found),
     "pl.label_confidence": lambda found: sct.pl.label_confidence(found),
+    "pl.marker_dots": lambda found: sct.pl.marker_dots(found, {"T": ["CD3E"]}),
+    "pl.confusion": lambda found: sct.pl.confusion(found, "labels"),
     "evaluate.imputation": lambda found: sct.evaluate.imputation(found, model=MODEL),
     "evaluate.embedding": lambda found: sct.evaluate.embedding(found, model=MODEL),
     "evaluate.annotation": lambda found: sct.evaluate.annotation(found, "labels", model=MODEL),
