@@ -36,6 +36,8 @@ OF_MACHINE = re.compile(r"^(?:device|expected time) .*$", flags=re.MULTILINE)
 FIGURE_SIZE = re.compile(r"(?<=<Figure size )\S+")
 # 1,234  0.56  -3e-05; not the digits of `10x15`, of a hash or of a name such as CD3E.
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)")
+# numpy fills shorter numbers of an array up with spaces.
+PADDING = re.compile(r"\s+(?=[,\])])")
 NUMBERS_VARY = "numbers-vary"
 """Tag of cells that measure time or memory: their words are compared, their numbers are not."""
 
@@ -166,7 +168,8 @@ def same_text(kept: str, found: str, *, numbers_vary: bool = False) -> bool:
     version of a library changes a result that depends on a cluster or a label of a few cells.
     """
     kept, found = (FIGURE_SIZE.sub("", OF_MACHINE.sub("", text)) for text in (kept, found))
-    if NUMBER.sub("#", kept).split() != NUMBER.sub("#", found).split():
+    words = [PADDING.sub("", NUMBER.sub("#", text)).split() for text in (kept, found)]
+    if words[0] != words[1]:
         return False
     return numbers_vary or all(map(near, NUMBER.findall(kept), NUMBER.findall(found)))
 

@@ -45,6 +45,7 @@ def same_text():
         ("correlation: 0.58", "correlation: 0.59"),
         ("T   192\nB    95", "T  193\nB   95"),
         ("1,234 genes", "1,230 genes"),
+        ("array([ 0.71178947, -0.22])", "array([ 0.7117896 , -0.22 ])"),
         ("<Figure size 480x914.003 with 20 Axes>", "<Figure size 480x913.9 with 20 Axes>"),
         ("device       cpu, float32\ncells  5", "device       cuda, float16\ncells  5"),
     ],
