@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 import scanpy_sct as sct
+from scanpy_sct.cli import summary
 from scanpy_sct.cli.app import app
-from scanpy_sct.cli.group import with_flags
+from scanpy_sct.cli.wording import with_files, with_flags
 from scanpy_sct.run.options import BagPolicy, Precision
 
 runner = CliRunner()
@@ -44,6 +45,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(sct, "pp", SimpleNamespace(check=function("check")))
     names = ("impute", "embed", "annotate")
     monkeypatch.setattr(sct, "tl", SimpleNamespace(**{name: function(name) for name in names}))
+    monkeypatch.setattr(summary, "summarise", lambda adata, *_: {"cells": adata.n_obs, "dimensions": 0})
+    monkeypatch.setattr(summary, "_sentence", lambda *_: "It is good.")
     return found
 
 
@@ -208,12 +211,50 @@ def test_impute_streams_from_file_to_store(pbmc, tmp_path, monkeypatch):
             "Error: Without --reference-layer, the command reads reference.X.",
         ),
         ("Error: these genes: A", "Error: these genes: A"),
+        ("Error: pass genes= and `layer=`.", "Error: pass --genes and `--layer`."),
     ],
 )
 def test_messages_name_options(message, expected):
     parameters = [SimpleNamespace(name=name, opts=["--" + name.replace("_", "-")]) for name in ("genes", "layer")]
     parameters.append(SimpleNamespace(name="reference_layer", opts=["--reference-layer"]))
     assert with_flags(message, parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("adata.X holds -1. The command reads adata.X.", "X of a/b.h5ad holds -1. The command reads X of a/b.h5ad."),
+        ("no column of reference.obs", "no column of obs of r.zarr"),
+        ("adata.raw.var['_index'] is reserved", "raw.var['_index'] of a/b.h5ad is reserved"),
+        ("adata has 0 cells; adata.", "a/b.h5ad has 0 cells; a/b.h5ad."),
+        ("the reference lacks them", "the reference lacks them"),
+        ("use adata.obs.drop(1)", "use adata.obs.drop(1) (adata: a/b.h5ad, read in Python.)"),
+        ("use adata.obs['a'] = 1", "use adata.obs['a'] = 1 (adata: a/b.h5ad, read in Python.)"),
+        ("pass `adata.raw`, del adata.raw", "pass `adata.raw`, del adata.raw (adata: a/b.h5ad, read in Python.)"),
+        ("my_adata.X and adata_2", "my_adata.X and adata_2"),
+    ],
+)
+def test_messages_name_files(message, expected):
+    assert with_files(message, {"adata": Path("a/b.h5ad"), "reference": Path("r.zarr")}) == expected
+
+
+def test_warnings_name_files_and_options(blood, tmp_path, caplog):
+    """In the log and in the summary."""
+    adata = ad.read_h5ad(blood)
+    adata.obs["batch"] = ["a", "b"] * 40
+    adata.write_h5ad(tmp_path / "two.h5ad")
+    run("embed", tmp_path / "two.h5ad", "-o", tmp_path / "a.h5ad", "--summary")
+    text = (tmp_path / "a.h5ad.summary.json").read_text()
+    assert f"obs['batch'] of {tmp_path / 'two.h5ad'}" in text
+    assert "--library-key" in text
+
+
+def test_genes_with_spaces_between_them_are_explained(cells, tmp_path):
+    result = runner.invoke(app, ["impute", str(cells), "-o", str(tmp_path / "a.h5ad"), "--genes", "CD3E", "CD14"])
+    assert result.exit_code == 2
+    assert "with commas" in " ".join(result.output.replace("│", " ").split())
+    result = runner.invoke(app, ["impute", str(cells), "CD14", "-o", str(tmp_path / "a.h5ad")])
+    assert "with commas" not in " ".join(result.output.replace("│", " ").split())
 
 
 def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
@@ -261,7 +302,8 @@ def test_a_file_of_seurat_disk_is_named_before_computing(cells, calls, tmp_path)
         file["raw/var"].attrs["_index"] = "features"
         file["raw/var"].attrs["column-order"] = ["_index"]
         file["raw/var/_index"].attrs["encoding-type"] = "string-array"
-    assert "adata.raw.var['_index']: the name is reserved" in fail("embed", cells, "-o", tmp_path / "result.h5ad")
+    message = fail("embed", cells, "-o", tmp_path / "result.h5ad")
+    assert f"raw.var['_index'] of {cells}: the name is reserved" in message
     assert not calls
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import scanpy_sct as sct
 from scanpy_sct import files
 from scanpy_sct.cli import options
-from scanpy_sct.cli.group import Commands
+from scanpy_sct.cli.group import Command, Commands
 from scanpy_sct.cli.models import models_app
 from scanpy_sct.cli.options import flag
-from scanpy_sct.cli.summary import as_json, summarise, warnings_noted, write_summary
+from scanpy_sct.cli.summary import report, warnings_noted
 from scanpy_sct.cli.training import finetune, pretrain
+from scanpy_sct.cli.wording import ShellFormatter, in_shell
 from scanpy_sct.impute.options import Values
 from scanpy_sct.keys import AnnotationKeys
 
@@ -30,6 +32,7 @@ app = typer.Typer(
     help="The single-Cell Transformer on h5ad and zarr files.",
 )
 app.add_typer(models_app, name="models")
+command = partial(app.command, cls=Command)
 
 
 def _show_version(requested: bool) -> None:
@@ -50,7 +53,9 @@ def main(
 ) -> None:
     """Apply the options of all commands, which may also stand after the command."""
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(ShellFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
     # In the log of a pipeline, a progress bar would be a thousand lines.
     sct.settings.progress = not quiet and sys.stderr.isatty()
     if threads is not None:
@@ -64,22 +69,7 @@ def _limit_threads(number: int) -> None:
     threadpool_limits(number)
 
 
-def _report(
-    adata: Any, function: str, key: str, output: Path, warnings: list[str], *, summary: bool, json: bool
-) -> None:
-    """Say what was written; write a summary beside it, or print it, as is asked for."""
-    written = [output]
-    if summary or json:
-        found = summarise(adata, function, key) | {"output": str(output), "warnings": warnings}
-        written += write_summary(found, output) if summary else []
-        if json:
-            typer.echo(as_json(found))
-            return
-    for path in written:
-        typer.echo(f"Wrote {path}")
-
-
-@app.command()
+@command()
 def check(
     cells: options.Input,
     model: options.Model = "sct-mini",
@@ -90,14 +80,14 @@ def check(
 ) -> None:
     """Report what impute would read and do: genes, scale, samples, bags and run time."""
     with files.cells_for(cells) as adata:
-        typer.echo(
-            sct.pp.check(adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names, scale=scale)
+        found = sct.pp.check(
+            adata, model=model, layer=layer, library_key=library_key, gene_names=gene_names, scale=scale
         )
-        for note in files.output_notes(adata):
-            typer.echo(f"\n{note}")
+        for text in (str(found), *(f"\n{note}" for note in files.output_notes(adata))):
+            typer.echo(in_shell(text))
 
 
-@app.command()
+@command()
 def impute(
     cells: options.Input,
     output: options.Output,
@@ -180,10 +170,10 @@ def impute(
         )
         if out is None:
             files.write_cells(adata, output, overwrite=overwrite, compression=compression)
-        _report(adata, "impute", key_added, output, warnings, summary=summary, json=json)
+        report(adata, "impute", key_added, output, warnings, summary=summary, json=json)
 
 
-@app.command()
+@command()
 def embed(
     cells: options.Input,
     output: options.Output,
@@ -221,10 +211,10 @@ def embed(
             rng=rng,
         )
         files.write_cells(adata, output, overwrite=overwrite, compression=compression)
-        _report(adata, "embed", key_added, output, warnings, summary=summary, json=json)
+        report(adata, "embed", key_added, output, warnings, summary=summary, json=json)
 
 
-@app.command()
+@command()
 def annotate(
     cells: options.Input,
     output: options.Output,
@@ -292,7 +282,7 @@ def annotate(
             # A label head that does not know its home gives no novelty.
             columns = [name for name in (keys.labels, keys.score, keys.novelty) if name in adata.obs]
             files.write_table(adata.obs[columns], obs_csv)
-        _report(adata, "annotate", key_added, output, warnings, summary=summary, json=json)
+        report(adata, "annotate", key_added, output, warnings, summary=summary, json=json)
 
 
 def _check_source(reference: Path | None, markers: Path | None, *, label_head: bool) -> None:
@@ -307,11 +297,11 @@ def _check_source(reference: Path | None, markers: Path | None, *, label_head: b
         raise ValueError(msg)
 
 
-app.command()(pretrain)
-app.command()(finetune)
+command()(pretrain)
+command()(finetune)
 
 
-@app.command()
+@command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("sct-demo"),
     quick: Annotated[bool, flag("--quick", help="Fewer cells.")] = False,

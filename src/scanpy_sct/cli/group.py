@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from scanpy_sct.cli.wording import in_shell, running
 
 # Errors that users can fix are printed as one message; all others are defects and keep their traceback.
 USER_ERRORS = (ValueError, TypeError, KeyError, OSError)
@@ -16,27 +17,43 @@ ANYWHERE = {"--verbose": 0, "-v": 0, "--quiet": 0, "-q": 0, "--debug": 0, "--thr
 
 
 class Commands(TyperGroup):
-    """Commands whose user errors are one plain message instead of a traceback; the exit code is then 1."""
+    """Commands after which the options of all commands may stand, too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Move the options of all commands to the front."""
         return super().parse_args(ctx, _moved(args))
 
+
+class Command(TyperCommand):
+    """A command whose user errors are one plain message instead of a traceback; the exit code is then 1."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Say how several genes are given where they stand as words of their own."""
+        given = list(args)  # the parser empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # typer does not export the type of this one
+            if "unexpected extra argument" not in str(error) or "--genes" not in given:
+                raise
+            msg = f"{error}. Give several genes with commas, without spaces: --genes CD3E,CD14."
+            raise typer.BadParameter(msg, ctx) from error
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
+        """Run the command."""
+        of_shell = running.set(ctx)
         try:
             return super().invoke(ctx)
         except USER_ERRORS as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # as in `sct --help | head`
+            if ctx.find_root().params.get("debug") or isinstance(error, BrokenPipeError):  # as in `sct --help | head`
                 raise
             # str() of a KeyError adds quotes.
             message = error.args[0] if isinstance(error, KeyError) and error.args else error
-            notes = getattr(error, "__notes__", [])
-            command = self.commands.get(ctx.invoked_subcommand)
-            text = with_flags(" ".join([f"Error: {message}", *notes]), [] if command is None else command.params)
+            text = in_shell(" ".join([f"Error: {message}", *getattr(error, "__notes__", [])]))
             typer.secho(text, err=True, fg="red")
-            typer.echo(f"(`sct {ctx.invoked_subcommand} ... --debug` shows the traceback.)", err=True)
+            typer.echo(f"(`{ctx.command_path} ... --debug` shows the traceback.)", err=True)
             raise typer.Exit(1) from error
+        finally:
+            running.reset(of_shell)
 
 
 def _moved(args: Sequence[str]) -> list[str]:
@@ -52,16 +69,3 @@ def _moved(args: Sequence[str]) -> list[str]:
         else:
             rest.append(arg)
     return first + rest
-
-
-def with_flags(message: str, parameters: Sequence[Any]) -> str:
-    """Name arguments in a message as options of the command: `--library-key 'a'` for `library_key='a'`."""
-    for parameter in parameters:
-        flag = next((name for name in parameter.opts if name.startswith("--")), None)
-        if flag is not None:
-            # None cannot be given in a shell, and some messages begin with the argument.
-            message = re.sub(rf"(?<![\w.]){parameter.name}=None reads", f"Without {flag}, the command reads", message)
-            message = message.replace(f"Error: {parameter.name}: ", f"Error: {flag}: ", 1)
-            message = re.sub(rf"(?<![\w.]){parameter.name}=(?=\S)", f"{flag} ", message)
-            message = re.sub(rf"`{parameter.name}=?`", f"`{flag}`", message)
-    return message

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import scanpy_sct as sct
+from scanpy_sct.cli.group import Command
 from scanpy_sct.cli.options import flag
 
 DETAILS = "<!-- details -->"
@@ -15,13 +16,13 @@ DETAILS = "<!-- details -->"
 models_app = typer.Typer(no_args_is_help=True, help="Checkpoints that can be loaded by name.")
 
 
-@models_app.command("list")
+@models_app.command("list", cls=Command)
 def list_models() -> None:
     """List the checkpoints that can be loaded by name."""
     typer.echo(sct.models.list().to_string())
 
 
-@models_app.command("describe")
+@models_app.command("describe", cls=Command)
 def describe_model(
     name: Annotated[str, typer.Argument(help="Name, folder, or downloaded hub repository.")],
     full: Annotated[bool, flag("--full", help="The whole card, with recipe, all figures and limits.")] = False,
@@ -34,7 +35,7 @@ def describe_model(
     typer.echo(f"\n{details.strip()}" if full else f"\n(`sct models describe {name} --full` prints the whole card.)")
 
 
-@models_app.command("download")
+@models_app.command("download", cls=Command)
 def download_model(
     name: Annotated[str, typer.Argument(help="Name, or OWNER/NAME on the Hugging Face hub.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or full commit hash.")] = None,

@@ -1,4 +1,4 @@
-"""A summary of a result for pipelines, as JSON and as a table."""
+"""What a command says of its result: a sentence, and for pipelines a summary as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 
+from scanpy_sct.cli.wording import in_shell
 from scanpy_sct.impute.recovery import TRUSTED
 from scanpy_sct.keys import AnnotationKeys, ImputationKeys
 
@@ -25,7 +27,7 @@ def warnings_noted() -> Iterator[list[str]]:
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
+            found.append(in_shell(record.getMessage()))
 
     handler = Collect(logging.WARNING)
     logger = logging.getLogger("scanpy_sct")
@@ -34,6 +36,41 @@ def warnings_noted() -> Iterator[list[str]]:
         yield found
     finally:
         logger.removeHandler(handler)
+
+
+def report(
+    adata: AnnData, function: str, key: str, output: Path, warnings: list[str], *, summary: bool, json: bool
+) -> None:
+    """Say what was written and how good it is; write a summary beside it, or print it, as is asked for."""
+    found = summarise(adata, function, key)
+    for_pipelines = found | {"output": str(output), "warnings": warnings}
+    written = [output, *(write_summary(for_pipelines, output) if summary else [])]
+    if json:
+        typer.echo(as_json(for_pipelines))
+        return
+    for path in written:
+        typer.echo(f"Wrote {path}")
+    typer.echo(_sentence(function, found))
+
+
+def _sentence(function: str, found: dict[str, Any]) -> str:
+    """Return the main figures of a result as a sentence."""
+    cells = f"{found['cells']:,} cells"
+    if function == "embed":
+        return f"{cells}: a vector of {found['dimensions']} numbers each."
+    if function == "annotate":
+        labels = sum(name != "unknown" for name in found["cells_per_label"])
+        unknown = f"{100 * found['unknown_fraction']:.1f} % of them 'unknown'"
+        return f"{cells}, {unknown}; {labels} labels, median score {found['median_score']:.2f}."
+    parts = [f"{cells}, {found['genes_imputed']:,} measured genes imputed"]
+    if found["median_recovery"] is not None:
+        trusted = found[f"genes_with_recovery_of_{TRUSTED}"]
+        parts.append(f"median recovery {found['median_recovery']:.2f}, {trusted:,} genes with {TRUSTED} or more")
+    if "unmeasured_genes" in found:
+        trust = found.get("median_trust")
+        known = "no recovery known" if trust is None else f"median trust {trust:.2f}"
+        parts.append(f"{found['unmeasured_genes']:,} unmeasured genes, {known}")
+    return "; ".join(parts) + "."
 
 
 def summarise(adata: AnnData, function: str, key: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -36,9 +38,17 @@ def read_column(table: Any, column: str, argument: str, where: str, hint: str = 
     """
     if column not in table:
         columns = ", ".join(map(repr, table)) or "none"
+        hint = did_you_mean(column, table) + hint
         msg = f"{argument}={column!r} is not a column of {where}; there are: {columns}.{hint}"
         raise KeyError(msg)
     return as_series(table[column])
+
+
+def did_you_mean(name: str, names: Iterable[Any]) -> str:
+    """Return a question that offers the most similar of some names, empty if none is similar."""
+    spellings = {str(each).lower(): each for each in names if each is not None}
+    close = get_close_matches(name.lower(), spellings, n=1)
+    return f" Did you mean {spellings[close[0]]!r}?" if close else ""
 
 
 def read_names(adata: AnnData, gene_names: str | None, owner: str = "adata") -> pd.Series:

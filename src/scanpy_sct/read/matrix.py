@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scanpy_sct.read.columns import check_is_name
+from scanpy_sct.read.columns import check_is_name, did_you_mean
 from scanpy_sct.read.not_genes import without_columns
 from scanpy_sct.read.options import argument_of
 from scanpy_sct.read.storage import StoredMatrix, open_stored
@@ -195,7 +195,8 @@ def _pick(adata: AnnData, layer: str | None, owner: str) -> Any:
     argument, available = argument_of(owner, "layer"), _listed(adata.layers)
     check_is_name(argument, layer)
     if layer is not None and layer not in adata.layers:
-        msg = f"{argument}={layer!r} is not in {owner}.layers; available: {available}. {argument}=None reads {owner}.X."
+        hint = f"{did_you_mean(layer, adata.layers)} {argument}=None reads {owner}.X."
+        msg = f"{argument}={layer!r} is not in {owner}.layers; available: {available}.{hint}"
         raise KeyError(msg)
     stored = adata.X if layer is None else adata.layers[layer]
     if stored is None:
