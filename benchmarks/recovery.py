@@ -93,15 +93,19 @@ def draw(genes: pd.DataFrame, file: Path) -> None:
     import matplotlib.pyplot as plt
 
     names = genes["data_set"].unique()
-    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 3.2), sharex=True, sharey=True, squeeze=False)
-    for axis, name in zip(axes.flat, names, strict=True):
+    # Two panels in a row, so that their text can be read on a phone.
+    n_rows = -(-len(names) // 2)
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(n_rows, 2, figsize=(7, 3.2 * n_rows), layout="constrained", **shared)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
         part = genes[genes["data_set"] == name]
         axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
         axis.hexbin(part["recovery"], part["held_out"], gridsize=35, mincnt=1, bins="log", cmap="viridis")
         axis.set_title(name)
-        axis.set_xlabel("sct_recovery")
-    axes.flat[0].set_ylabel("correlation on held-out entries")
-    figure.tight_layout()
+    figure.supxlabel("sct_recovery")
+    figure.supylabel("correlation on held-out entries")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
     plt.close(figure)

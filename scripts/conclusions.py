@@ -58,7 +58,7 @@ def of_losses(results: pd.DataFrame) -> str:
     sentences = [f"The gain was largest on {name} ({gain:.3f}) and at most {gains.iloc[-2]:.3f} on the others."]
     if len(lost):
         sentences.append(
-            f"How high a detected entry is was predicted better by {methods(lost)} on {NUMBERS[len(lost)]} of "
+            f"The values of detected entries were predicted better by {methods(lost)} on {NUMBERS[len(lost)]} of "
             f"{NUMBERS[len(detected)]} data sets."
         )
     if len(lost_thinned):

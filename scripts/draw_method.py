@@ -78,7 +78,7 @@ def network() -> str:
 def blend() -> str:
     """Draw what is added from the data."""
     lines = (
-        ("Calibrate", "detection rate and mean of each gene, from visible values"),
+        ("Calibrate", "detection rate and mean of genes, on visible values"),
         ("Blend", "with a low-rank reconstruction of your data"),
         ("Repeat", "until each value was masked once, in K passes"),
         ("Compare", "predicted with measured: the recovery of each gene"),

@@ -67,8 +67,13 @@ def draw_entries(imputation: pd.DataFrame, file: Path) -> None:
     shown = (imputation["task"] == "entries_15") & (imputation["metric"] == "average_precision")
     rows = imputation[shown & (imputation["stratum"] == "all") & imputation["method"].isin(COMPARED)]
     names = rows["data_set"].unique()
-    figure, axes = plt.subplots(1, len(names), figsize=(2.9 * len(names), 3.2), sharey=True, layout="constrained")
-    for axis, name in zip(axes, names, strict=True):
+    rows_of_panels = -(-len(names) // 2)
+    figure, axes = plt.subplots(
+        rows_of_panels, 2, figsize=(7, 2.9 * rows_of_panels), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(names) :]:
+        axis.remove()
+    for axis, name in zip(axes.flat, names, strict=False):
         part = rows[rows["data_set"] == name].set_index("method").reindex(COMPARED)
         for height, (method, row) in enumerate(part.iterrows()):
             color = "#D55E00" if method == "sct" else "#0072B2" if method == "sct_network" else "0.35"
@@ -119,20 +124,26 @@ def save(draw: Callable, names: list[str], sizes: list[int], label: str, file: P
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 3.4), sharex=True, squeeze=False)
-    for axis, name in zip(axes.flat, names, strict=True):
+    # Two panels in a row, so that their text can be read on a phone.
+    n_rows = -(-len(names) // 2)
+    figure, axes = plt.subplots(n_rows, 2, figsize=(7, 3 * n_rows + 0.4), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
         draw(axis, name)
         axis.set_xscale("log")
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
         axis.minorticks_off()
         axis.set_title(name)
         axis.set_xlabel(label)
-    axes.flat[0].set_ylabel("average precision")
+        axis.set_ylabel("average precision")
     shown = {}
     for axis in axes.flat:
         shown |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.08 * -(-len(shown) // 3), 1, 1))
+    if len(names) % 2:  # the last panel is free
+        axes.flat[-1].legend(shown.values(), shown.keys(), loc="center", frameon=False)
+    else:
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
     plt.close(figure)

@@ -33,9 +33,13 @@ class Score(NamedTuple):
     """One value of a metric, with a 95 % interval where resampling cells makes sense."""
 
     value: float
+    """The metric."""
     n_cells: int
+    """Number of cells that it was computed from."""
     lower: float = nan
+    """Lower end of the interval; NaN: no interval."""
     upper: float = nan
+    """Upper end of the interval; NaN: no interval."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,9 +126,13 @@ def impute(
         Also write the most probable bin and its probability.
     key_added
         Name of the result.
-    device, precision, batch_size
-        Device and number format of the network, and bags computed at once. `"auto"` follows
-        :data:`scanpy_sct.settings` and the hardware. Results do not depend on `batch_size`.
+    device
+        Device of the network, such as `"cpu"` or `"cuda"`. `"auto"`: that of :data:`scanpy_sct.settings`, by default
+        the best available.
+    precision
+        Number format of the network. `"auto"`: that of :data:`scanpy_sct.settings`, by default chosen by the hardware.
+    batch_size
+        Number of bags computed at once; `"auto"`: as many as the hardware allows. Results do not depend on it.
     rng
         Seed, or generator, of bags and passes. `None`: a new seed, which is recorded.
     copy

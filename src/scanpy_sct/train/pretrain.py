@@ -70,10 +70,15 @@ def pretrain(
     vocabulary
         Ensembl ids of the genes of the network, in any order. By default the 19,937 protein-coding genes of the
         released network.
-    device, precision, devices, strategy, num_nodes
-        As Lightning Fabric's `accelerator`, `precision` ("32-true" or "bf16-mixed"), `devices`, `strategy` and
-        `num_nodes`. Several processes divide the bags of each step, with the result of one process except for rounding.
-        With `torchrun` or SLURM, `devices` is the number per node.
+    device
+        As Lightning Fabric's `accelerator`.
+    precision
+        As in Lightning Fabric: "32-true" or "bf16-mixed".
+    devices
+        As in Lightning Fabric; with `torchrun` or SLURM, the number per node. Several processes divide the bags of each
+        step, with the result of one process except for rounding.
+    strategy, num_nodes
+        As in Lightning Fabric.
     license
         Licence of the weights, for the checkpoint.
 
