@@ -239,10 +239,10 @@ def _plot_labels(query: AnnData) -> Figure:
     """Plot known labels, predicted ones and their probabilities, and which labels are confused."""
     import matplotlib.pyplot as plt
     import scanpy as sc
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # Rows are aligned each for itself, since long labels would tear the other apart.
-    figure = plt.figure(figsize=(16, 11.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12)
+    figure = plt.figure(figsize=(16, 11.5), layout=ConstrainedLayoutEngine(w_pad=0.12))
     parts = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.5]))
     axes = parts[0].subplot_mosaic([["known", "found", "probability"]])
     axes |= parts[1].subplot_mosaic([["confusion", "scores"]], width_ratios=[1.4, 1])
