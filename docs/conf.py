@@ -53,6 +53,8 @@ subprocess.run(typer_docs, check=True, stdout=subprocess.DEVNULL, cwd=HERE.paren
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+# Quotes and dots only: two hyphens begin an option, also in the help of the command line.
+smartquotes_action = "qe"
 nb_execution_mode = "off"
 
 # -- reference pages

@@ -29,7 +29,10 @@ def make_page(groups: Sequence[Group]) -> str:
 
 def _table(group: Group) -> str:
     lines = [f"## {group.title}", "", "| what you have or do | result | what happens |", "|---|---|---|"]
-    lines += [f"| {row.case} | {_result(row)} | {_outcome(row)} |" for row in group.rows]
+    for row in group.rows:
+        # A bar would end the cell of the table.
+        cells = [cell.replace("|", r"\|") for cell in (row.case, _result(row), _outcome(row))]
+        lines.append(f"| {' | '.join(cells)} |")
     notes = ["", *(f"- {note}" for note in group.notes)] if group.notes else []
     return "\n".join([*lines, *notes])
 
