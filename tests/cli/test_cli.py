@@ -479,13 +479,16 @@ def test_summaries_of_imputation(blood, tmp_path):
     import json
 
     output = tmp_path / "result.h5ad"
-    run("impute", blood, "-o", output, "--genes", "CD3E,LYZ,CD14", "--summary", "--quiet")
+    printed = run("impute", blood, "-o", output, "--genes", "CD3E,LYZ,CD14", "--summary", "--quiet")
     found = json.loads((tmp_path / "result.h5ad.summary.json").read_text())
     adata = ad.read_h5ad(output)
     assert found["genes_imputed"] == 2
     assert found["unmeasured_genes"] == 1
     assert found["median_recovery"] == pytest.approx(adata.var["sct_recovery"].median(), abs=1e-4)
     assert found["cells"] == 80
+    trusted = (adata.var["sct_recovery"] >= 0.3).sum()
+    recovery = f"median recovery {found['median_recovery']:.2f}; 0.3 or more: {trusted}"
+    assert f"80 cells; measured genes imputed: 2 ({recovery} genes), unmeasured genes: 1 (no recovery known)" in printed
     lines = dict(line.split("\t") for line in (tmp_path / "result.h5ad.summary.tsv").read_text().splitlines()[1:])
     assert lines["genes_imputed"] == "2"
 
@@ -504,6 +507,8 @@ def test_summary_and_table_of_labels(blood, tmp_path):
     assert labels["sct_label"].value_counts().to_dict() == found["cells_per_label"]
     assert found["unknown_fraction"] == pytest.approx((labels["sct_label"] == "unknown").mean(), abs=1e-4)
     assert any("NOGENE" in warning for warning in found["warnings"])
+    sentence = run("annotate", blood, "-o", tmp_path / "c.h5ad", "--markers", markers)
+    assert f"80 cells, {100 * found['unknown_fraction']:.1f} % of them 'unknown'; 2 labels" in sentence
     message = fail(
         "annotate", blood, "-o", tmp_path / "b.h5ad", "--markers", markers, "--obs-csv", tmp_path / "x/y.csv"
     )

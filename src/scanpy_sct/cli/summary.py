@@ -62,15 +62,15 @@ def _sentence(function: str, found: dict[str, Any]) -> str:
         labels = sum(name != "unknown" for name in found["cells_per_label"])
         unknown = f"{100 * found['unknown_fraction']:.1f} % of them 'unknown'"
         return f"{cells}, {unknown}; {labels} labels, median score {found['median_score']:.2f}."
-    parts = [f"{cells}, {found['genes_imputed']:,} measured genes imputed"]
+    parts = [f"measured genes imputed: {found['genes_imputed']:,}"]
     if found["median_recovery"] is not None:
         trusted = found[f"genes_with_recovery_of_{TRUSTED}"]
-        parts.append(f"median recovery {found['median_recovery']:.2f}, {trusted:,} genes with {TRUSTED} or more")
+        parts[0] += f" (median recovery {found['median_recovery']:.2f}; {TRUSTED} or more: {trusted:,} genes)"
     if "unmeasured_genes" in found:
         trust = found.get("median_trust")
         known = "no recovery known" if trust is None else f"median trust {trust:.2f}"
-        parts.append(f"{found['unmeasured_genes']:,} unmeasured genes, {known}")
-    return "; ".join(parts) + "."
+        parts.append(f"unmeasured genes: {found['unmeasured_genes']:,} ({known})")
+    return f"{cells}; {', '.join(parts)}."
 
 
 def summarise(adata: AnnData, function: str, key: str) -> dict[str, Any]:
