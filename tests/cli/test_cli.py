@@ -238,8 +238,8 @@ def test_messages_name_files(message, expected):
     assert with_files(message, {"adata": Path("a/b.h5ad"), "reference": Path("r.zarr")}) == expected
 
 
-def test_warnings_name_files_and_options(blood, tmp_path, caplog):
-    """In the log and in the summary."""
+def test_warnings_name_files_and_options(blood, tmp_path):
+    """Those of the summary."""
     adata = ad.read_h5ad(blood)
     adata.obs["batch"] = ["a", "b"] * 40
     adata.write_h5ad(tmp_path / "two.h5ad")
