@@ -23,6 +23,7 @@ from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.predict import NetworkPrediction
 from scanpy_sct.plan.passes import BlockMasks
 from scanpy_sct.read.reader import CellBlock
+from scanpy_sct.run.memory import release_memory
 from scanpy_sct.run.threads import in_threads
 
 GENES_AT_ONCE = 512
@@ -141,6 +142,7 @@ class Estimate:
     def blend(self, probes: np.ndarray) -> tuple[Calibration, BlendFit]:
         """Calibrate network and data, and blend them; shared weights are estimated on the genes ``probes``."""
         shared, of_means = self._shared(np.searchsorted(self.plan.columns, probes))
+        release_memory()
         kept, n_passes = self.kept, self.masks.n_passes
         network, data = (Calibration.neutral(len(kept), n_passes) for _ in range(2))
         weights = np.tile(NETWORK_ALONE.astype(np.float32), (len(kept), n_passes, 1))

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.read.gene_table import load_gene_table
+from scanpy_sct.read.gene_table import iterate_genes
 from scanpy_sct.sparse_tools import log_normalise, with_data
 
 KINDS = 8
@@ -177,5 +177,4 @@ def _relative_depth(
 
 @cache
 def _sex_linked() -> np.ndarray:
-    table = load_gene_table()
-    return table.index[table["symbol"].isin(SEX_LINKED)].to_numpy(dtype=str)
+    return np.array([ensembl_id for ensembl_id, symbol, *_ in iterate_genes() if symbol in SEX_LINKED])
