@@ -162,7 +162,7 @@ def compact_checkpoint(pbmc):
     from scanpy_sct.checkpoints import Checkpoint, TokenSettings
     from scanpy_sct.model import CompactConfig
 
-    config = CompactConfig(n_bins=5, bag_size=8, cell_dim=16, cell_layers=1)
+    config = CompactConfig(n_bins=5, bag_size=20, cell_dim=16, cell_layers=1)
     genes = _known_genes(pbmc)
     network = _random_network(config, len(genes))
     return Checkpoint("tiny", network, TokenSettings(), mask_fraction=0.25, genes=genes)

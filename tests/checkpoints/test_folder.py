@@ -85,7 +85,7 @@ def test_the_configuration_names_what_the_network_has_and_nothing_else(saved, co
     assert compact["architecture"] == "compact"
     assert compact["network"] == {
         "n_bins": 5,
-        "bag_size": 8,
+        "bag_size": 20,
         "cell_dim": 16,
         "cell_layers": 1,
         "bag_correction": True,

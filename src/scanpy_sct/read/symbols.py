@@ -43,14 +43,15 @@ def find_genes(names: pd.Series, preferred: np.ndarray, *, one_data_set: bool = 
     -------
     One row per name, index as in `names`: `ensembl_id` (`""` if unknown or ambiguous), `evidence`, `ambiguous`.
     """
-    genes = _choose(_candidates(names.unique(), preferred), one_data_set)
+    genes = _genes_of(pd.Index(names.unique()), preferred, one_data_set)
     found = _rows_of(genes, names)
     # A name like "TBCE-1" is a second TBCE only where TBCE itself is among the names, and so in `genes`.
     unknown = names[(found["evidence"] == Evidence.UNKNOWN).to_numpy()]
     base = unknown.str.extract(_MADE_UNIQUE, expand=False).dropna()
-    second = _rows_of(genes, base)
-    second["evidence"] = second["evidence"].where(second["evidence"] == Evidence.UNKNOWN, int(Evidence.SUFFIX))
-    found.loc[base.index] = second
+    if len(base):
+        second = _rows_of(genes, base)
+        second["evidence"] = second["evidence"].where(second["evidence"] == Evidence.UNKNOWN, int(Evidence.SUFFIX))
+        found.loc[base.index] = second
     return found
 
 
@@ -69,20 +70,13 @@ class _NameTable:
     is_coding: np.ndarray
     """(genes,) bool."""
 
-    def find(self, names: np.ndarray) -> pd.DataFrame:
-        """Return one row for each of some names and each gene it fits: name, ensembl_id, evidence, coding."""
+    def find(self, names: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of a name, increasing, and the number of an entry, for each name and each gene it fits."""
         wanted = np.array([name.encode() for name in names], dtype=bytes)
         first, last = (np.searchsorted(self.names, wanted, side) for side in ("left", "right"))
-        found = np.concatenate([np.arange(*ends) for ends in zip(first, last, strict=True)] or [first])
-        gene = self.gene[found]
-        return pd.DataFrame(
-            {
-                "name": np.repeat(names, last - first),
-                "ensembl_id": self.ensembl_ids[gene].astype(str).astype(object),
-                "evidence": self.evidence[found].astype(int),
-                "coding": self.is_coding[gene],
-            }
-        )
+        number = np.repeat(np.arange(len(names)), last - first)
+        starts = np.cumsum(last - first) - (last - first)
+        return number, np.arange(len(number)) + (first - starts)[number]
 
 
 @lru_cache(maxsize=1)
@@ -113,38 +107,47 @@ def _name_table() -> _NameTable:
     )
 
 
-def _candidates(names: np.ndarray, preferred: np.ndarray) -> pd.DataFrame:
-    """Find the genes that fit each name equally well: columns name, ensembl_id, evidence."""
-    candidates = _name_table().find(names)
-    is_other = ~candidates["ensembl_id"].isin(preferred)
-    candidates["rank"] = is_other.astype(int) + (is_other & ~candidates["coding"])
-    for column in ("evidence", "rank"):
-        best = candidates.groupby("name")[column].transform("min")
-        candidates = candidates[candidates[column] == best]
-    return candidates[["name", "ensembl_id", "evidence"]]
-
-
-def _choose(candidates: pd.DataFrame, one_data_set: bool) -> pd.DataFrame:
-    """Choose the gene of each name: columns ensembl_id (`""` if ambiguous), evidence, ambiguous; index name."""
-    clear = candidates[~candidates["name"].duplicated(keep=False)]
-    unclear = candidates.drop(index=clear.index)
+def _genes_of(names: pd.Index, preferred: np.ndarray, one_data_set: bool) -> pd.DataFrame:
+    """Choose the gene of each of some different names: columns ensembl_id (`""` if ambiguous), evidence, ambiguous."""
+    table = _name_table()
+    name, gene, evidence = _candidates(names, preferred)
+    is_clear = np.bincount(name, minlength=len(names))[name] == 1
     # In data with a column SARS2, the column SARS (alias of SARS1 and of SARS2) must be SARS1.
-    left = unclear[~unclear["ensembl_id"].isin(clear["ensembl_id"])] if one_data_set else unclear
-    left = left[~left["name"].duplicated(keep=False)]
-    unclear = unclear[~unclear["name"].isin(left["name"])].drop_duplicates("name").assign(ensembl_id="")
-    genes = pd.concat([clear, left, unclear]).set_index("name")
-    genes["ambiguous"] = genes["ensembl_id"] == ""
-    return genes
+    is_left = ~is_clear & ~np.isin(gene, gene[is_clear]) if one_data_set else ~is_clear
+    is_chosen = is_clear | (is_left & (np.bincount(name[is_left], minlength=len(names))[name] == 1))
+    ids = np.full(len(names), "", dtype=object)
+    kinds, ambiguous = np.full(len(names), int(Evidence.UNKNOWN)), np.zeros(len(names), dtype=bool)
+    kinds[name] = evidence
+    ambiguous[name] = True
+    ambiguous[name[is_chosen]] = False
+    ids[name[is_chosen]] = table.ensembl_ids[gene[is_chosen]].astype(str)
+    return pd.DataFrame({"ensembl_id": ids, "evidence": kinds, "ambiguous": ambiguous}, index=names)
+
+
+def _candidates(names: pd.Index, preferred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the genes that fit each name equally well: number of the name, number of the gene, and evidence."""
+    table = _name_table()
+    name, entry = table.find(names)
+    gene, evidence = table.gene[entry], table.evidence[entry]
+    first = set(preferred.tolist())  # arrays of so many strings are searched more slowly
+    is_other = np.array([ensembl_id not in first for ensembl_id in table.ensembl_ids[gene].astype(str)], dtype=bool)
+    # Better evidence first, then a preferred gene, then a coding one.
+    place = 3 * evidence.astype(int) + is_other + (is_other & ~table.is_coding[gene])
+    best = np.full(len(names), 255)
+    np.minimum.at(best, name, place)
+    kept = place == best[name]
+    return name[kept], gene[kept], evidence[kept]
 
 
 def _rows_of(genes: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     """Return one row of `genes` for each name, also for unknown names."""
-    rows = genes.reindex(names)
+    row = genes.index.get_indexer(names)
+    is_there = row >= 0
     return pd.DataFrame(
         {
-            "ensembl_id": rows["ensembl_id"].fillna("").to_numpy(dtype=object),
-            "evidence": rows["evidence"].fillna(int(Evidence.UNKNOWN)).to_numpy(dtype=int),
-            "ambiguous": rows["ambiguous"].eq(True).to_numpy(),
+            "ensembl_id": np.where(is_there, genes["ensembl_id"].to_numpy()[row], ""),
+            "evidence": np.where(is_there, genes["evidence"].to_numpy()[row], int(Evidence.UNKNOWN)),
+            "ambiguous": is_there & genes["ambiguous"].to_numpy()[row],
         },
         index=names.index,
     )
