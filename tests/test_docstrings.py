@@ -13,7 +13,7 @@ import pytest
 import scanpy_sct as sct
 
 MODULES = ("pp", "tl", "pl", "get", "datasets", "models", "checkpoints", "train", "evaluate", "settings")
-CELL_STEP = 5
+CELL_STEP = 10
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

@@ -29,8 +29,8 @@ def faults():
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-def test_five_kills_lose_nothing(faults, tmp_path):
-    reports = faults.kill_many(5, 0, tmp_path)
-    assert sum(report["kills"] for report in reports) >= 5
-    assert {report["job"] for report in reports} == {"impute", "train", "download"}
+@pytest.mark.parametrize("job", ["impute", "train", "download"])
+def test_kills_lose_nothing(faults, tmp_path, job):
+    reports = faults.kill_many(2, 0, tmp_path, (job,))
+    assert sum(report["kills"] for report in reports) >= 2
     assert [report for report in reports if report["corrupt"] or not report["same"]] == []
