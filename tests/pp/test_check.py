@@ -15,7 +15,7 @@ def test_the_report_describes_the_data(cells, tiny_checkpoint):
     report = sct.pp.check(cells, model=tiny_checkpoint)
     assert (report.model, report.scale, report.id_type) == ("tiny", "log", "symbol")
     assert (report.n_cells, report.n_empty_cells, report.samples) == (50, 0, {"all": 50})
-    assert (report.bag_policy, report.n_bags, report.bag_size, report.n_passes) == ("similar", 7, 8, 4)
+    assert (report.bag_policy, report.n_bags, report.bag_size, report.n_passes) == ("similar", 3, 20, 4)
     assert report.genes_matched == 509
     assert report.genes_not_measured == 0
     columns = report.genes_matched + sum(
@@ -43,7 +43,7 @@ def test_samples_empty_cells_and_unmeasured_genes_are_counted(cells, tiny_checkp
     report = sct.pp.check(cells, model=tiny_checkpoint, library_key="sample")
     assert report.samples == {"a": 5, "b": 45}
     assert report.n_empty_cells == 3
-    assert report.n_bags == 1 + 6
+    assert report.n_bags == 1 + 3
     assert report.bag_policy == "spatial"
     assert report.genes_not_measured == 509 - report.genes_matched > 0
     assert "1 of them smaller than a bag" in str(report)
@@ -77,11 +77,11 @@ def test_the_expected_time_counts_passes_calibration_and_blend(cells, tiny_check
 
     monkeypatch.setattr(timing, "seconds_for_a_bag", lambda *args: 1.0)
     report = sct.pp.check(cells, model=tiny_checkpoint)
-    network, cell_weight = 1.0 * 7 * 4, 1.0 * 7 * 5
+    network, cell_weight = 1.0 * 3 * 4, 1.0 * 3 * 5
     rest = 4 * (timing.SECONDS_PER_PASS + 50 * 509 * timing.SECONDS_PER_FITTED_ENTRY)
     rest += 50 * 509 * (timing.SECONDS_PER_BLENDED_ENTRY + timing.SECONDS_PER_ENTRY)
     assert report.seconds == pytest.approx(network + cell_weight + rest)
-    assert "roughly 50-95 s to impute" in str(report)
+    assert "roughly 20-45 s to impute" in str(report)
 
 
 def test_sections_read_as_one_sample_are_reported(cells, tiny_checkpoint):

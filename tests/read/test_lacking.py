@@ -278,6 +278,10 @@ def test_kinds_of_cells():
     assert kinds_of_cells(sparse.csr_matrix(counts[:10])).max() == 0
 
 
+def test_cells_that_are_all_the_same_have_kinds_without_a_warning():
+    assert kinds_of_cells(sparse.csr_matrix(np.ones((120, 30)))).tolist() == [0] * 120
+
+
 def test_two_kinds_of_few_cells():
     counts, kind = simulated(n_cells=120)
     found = kinds_of_cells(sparse.csr_matrix(counts))

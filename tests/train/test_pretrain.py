@@ -44,11 +44,12 @@ def log_of(folder):
 
 
 def assert_same_weights(one, other, **tolerance):
-    for name, weight in sct.load_model(one).network.state_dict().items():
+    expected, found = (sct.load_model(folder).network.state_dict() for folder in (one, other))
+    for name, weight in expected.items():
         # Attention does not depend on the bias of its keys: their gradient is rounding noise, which Adam magnifies.
         if tolerance == {"atol": 0, "rtol": 0} and name.endswith("key.bias"):
             continue
-        torch.testing.assert_close(sct.load_model(other).network.state_dict()[name], weight, msg=name, **tolerance)
+        torch.testing.assert_close(found[name], weight, msg=name, **tolerance)
 
 
 @pytest.fixture(scope="module")

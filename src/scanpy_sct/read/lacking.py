@@ -115,7 +115,9 @@ def kinds_of_cells(matrix: sparse.csr_matrix) -> np.ndarray:
     rate = matrix.getnnz(axis=0) / matrix.shape[0]
     genes = np.sort(np.argsort(-rate * (1 - rate), kind="stable")[:GENES_OF_KINDS])
     components = TruncatedSVD(min(COMPONENTS, len(genes)), random_state=0)
-    points = components.fit_transform(log_normalise(matrix[:, genes]))
+    with np.errstate(divide="ignore", invalid="ignore"):  # the explained fraction where all cells are the same
+        points = components.fit_transform(log_normalise(matrix[:, genes]))
+    n_kinds = min(n_kinds, len(np.unique(points.round(4), axis=0)))  # fewer where cells are the same
     return KMeans(n_kinds, random_state=0).fit_predict(points).astype(np.int64)
 
 
