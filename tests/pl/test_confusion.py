@@ -51,7 +51,7 @@ def test_an_unknown_cell_is_wrong_also_where_it_is_known_to_be_unknown(labelled)
 
 def test_clusters_stand_beside_the_row_of_most_of_their_cells(labelled):
     labelled.obs["cluster"] = [2, 2, 2, 2, 0, 0, 0, 1, 1, 1, 1, 2]
-    ax = sct.pl.confusion(labelled, "known", labels="cluster")
+    ax = sct.pl.confusion(labelled, "known", key="cluster")
     assert names(ax)[1] == ["2", "0", "1"]
     score = adjusted_rand_score(labelled.obs["known"], labelled.obs["cluster"])
     assert ax.get_title() == f"12 cells, no label in common\nadjusted Rand index {score:.2f}"
@@ -81,8 +81,8 @@ def test_own_axes_and_style(labelled):
 def test_what_cannot_be_compared(labelled):
     with pytest.raises(KeyError, match=r"known='truth' is not a column of adata.obs; there are: 'known', 'sct_label'"):
         sct.pl.confusion(labelled, "truth")
-    with pytest.raises(KeyError, match=r"labels='other'"):
-        sct.pl.confusion(labelled, "known", labels="other")
+    with pytest.raises(KeyError, match=r"key='other'"):
+        sct.pl.confusion(labelled, "known", key="other")
     labelled.obs["empty"] = pd.Series([None] * 12, index=labelled.obs_names, dtype=object)
-    with pytest.raises(ValueError, match=r"known='known' and labels='empty': no cell has a label in both"):
-        sct.pl.confusion(labelled, "known", labels="empty")
+    with pytest.raises(ValueError, match=r"known='known' and key='empty': no cell has a label in both"):
+        sct.pl.confusion(labelled, "known", key="empty")

@@ -41,7 +41,7 @@ PICTURES = {
     "marker_dots": lambda adata: sct.pl.marker_dots(adata, MARKERS),
     "marker_dots_imputed": lambda adata: sct.pl.marker_dots(adata, {**MARKERS, "B": ["MS4A1", "CD19"]}, imputed="sct"),
     "confusion": lambda adata: sct.pl.confusion(adata, "known"),
-    "confusion_clusters": lambda adata: sct.pl.confusion(adata, "known", labels="cluster"),
+    "confusion_clusters": lambda adata: sct.pl.confusion(adata, "known", key="cluster"),
 }
 
 

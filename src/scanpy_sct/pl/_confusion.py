@@ -22,7 +22,7 @@ def confusion(
     adata: AnnData,
     known: str,
     *,
-    labels: str = "sct_label",
+    key: str = "sct_label",
     cmap: Any = "Blues",
     ax: Axes | None = None,
     show: bool = False,
@@ -38,7 +38,7 @@ def confusion(
         Cells x genes.
     known
         Column of `.obs` with known labels, the rows.
-    labels
+    key
         Column of `.obs` with labels to compare with them, the columns; by default those of
         :func:`scanpy_sct.tl.annotate`.
     cmap
@@ -77,10 +77,10 @@ def confusion(
 
     check_is_anndata(adata)
     truth, rows = read_labels(read_column(adata.obs, known, "known", "adata.obs"))
-    found, columns = read_labels(read_column(adata.obs, labels, "labels", "adata.obs"))
+    found, columns = read_labels(read_column(adata.obs, key, "key", "adata.obs"))
     both = np.array([a is not None and b is not None for a, b in zip(truth, found, strict=True)], dtype=bool)
     if not both.any():
-        msg = f"known={known!r} and labels={labels!r}: no cell has a label in both columns; choose other columns."
+        msg = f"known={known!r} and key={key!r}: no cell has a label in both columns; choose other columns."
         raise ValueError(msg)
     counts = pd.crosstab(truth[both], found[both])
     counts = counts.reindex(index=[name for name in rows if name in counts.index])
@@ -89,7 +89,7 @@ def confusion(
         size = (3.2 + CELL_SIZE * counts.shape[1], 2.4 + CELL_SIZE * counts.shape[0])
         ax = plt.subplots(figsize=size, layout="constrained")[1]
     _draw(ax, counts, {"cmap": cmap, **kwargs})
-    ax.set(xlabel=labels, ylabel=known, title=_title(truth[both], found[both], list(counts.index)))
+    ax.set(xlabel=key, ylabel=known, title=_title(truth[both], found[both], list(counts.index)))
     if show:
         plt.show()
     return ax
