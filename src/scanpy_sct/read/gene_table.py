@@ -26,6 +26,12 @@ def iterate_genes() -> Iterator[tuple[str, str, list[str], str]]:
 
 
 @lru_cache(maxsize=1)
+def gene_ids() -> np.ndarray:
+    """Return the Ensembl ids of all genes of the table, (genes,) bytes, which need a fifth of the memory of strings."""
+    return np.array([ensembl_id.encode() for ensembl_id, *_ in iterate_genes()])
+
+
+@lru_cache(maxsize=1)
 def load_gene_table() -> pd.DataFrame:
     """Load the table of human genes (GENCODE 48; aliases from GENCODE 44 and NCBI Gene).
 

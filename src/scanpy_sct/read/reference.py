@@ -12,7 +12,7 @@ from scipy import sparse
 
 from scanpy_sct.read.checks import check_is_anndata
 from scanpy_sct.read.columns import as_series, check_is_name
-from scanpy_sct.read.gene_table import iterate_genes
+from scanpy_sct.read.gene_table import gene_ids
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.read.reader import CellReader
 from scanpy_sct.read.scale import TokenScale, count_units, counts_of
@@ -72,8 +72,8 @@ def options_for(reference: AnnData, options: ReadOptions, gene_names: str | None
 
 def reference_vocabulary(vocabulary: np.ndarray) -> np.ndarray:
     """Return the vocabulary of a network, and after it all other human genes, which a reference may have, too."""
-    known = set(vocabulary)
-    others = [ensembl_id for ensembl_id, *_ in iterate_genes() if ensembl_id not in known]
+    known = set(vocabulary.tolist())
+    others = [ensembl_id for ensembl_id in gene_ids().astype(str).tolist() if ensembl_id not in known]
     return np.concatenate([vocabulary, np.array(others, dtype=vocabulary.dtype)])
 
 
