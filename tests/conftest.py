@@ -20,13 +20,6 @@ threadpool_limits(int(os.environ["OMP_NUM_THREADS"]))
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and all that need the dask cluster: it takes long to start."""
-    on_cluster = {item.path for item in items if "client" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("cluster" if item.path in on_cluster else str(item.path)))
-
-
 def _shared_folder(name: str, variable: str) -> Path:
     """Folder named by the environment variable, else `shared/<name>` beside the repository; skip when absent."""
     folder = Path(os.environ.get(variable) or REPOSITORY.parent / "shared" / name)
