@@ -129,8 +129,9 @@ def _candidates(names: pd.Index, preferred: np.ndarray) -> tuple[np.ndarray, np.
     table = _name_table()
     name, entry = table.find(names)
     gene, evidence = table.gene[entry], table.evidence[entry]
-    first = set(preferred.tolist())  # arrays of so many strings are searched more slowly
-    is_other = np.array([ensembl_id not in first for ensembl_id in table.ensembl_ids[gene].astype(str)], dtype=bool)
+    preferred_ids = set(preferred.tolist())  # arrays of so many strings are searched more slowly
+    ids = table.ensembl_ids[gene].astype(str).tolist()
+    is_other = np.array([ensembl_id not in preferred_ids for ensembl_id in ids], dtype=bool)
     # Better evidence first, then a preferred gene, then a coding one.
     place = 3 * evidence.astype(int) + is_other + (is_other & ~table.is_coding[gene])
     best = np.full(len(names), 255)
