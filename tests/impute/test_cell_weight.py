@@ -42,7 +42,8 @@ def test_the_truth_gets_the_full_weight(reader, compact_checkpoint, monkeypatch)
     rows = []
 
     def embed(self, profile, moments=None):
-        detected = (profile.tokens.is_visible > profile.tokens.is_zero)[0]
+        detected = torch.zeros_like(profile.tokens.is_visible[0], dtype=torch.bool)
+        detected.view(-1)[profile.tokens.detected] = True
         agreement = (detected[:, None] & truth[None]).sum(-1) / detected.sum(-1, keepdim=True)
         rows[:] = agreement.argmax(1).tolist()
         return forward(self, profile, moments)

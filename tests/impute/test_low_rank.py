@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -7,18 +9,18 @@ from scipy import sparse
 from scanpy_sct.impute import low_rank as module
 from scanpy_sct.impute.calibrate import probability
 from scanpy_sct.impute.low_rank import cell_scores, fit_low_rank, reconstruct_masked
-from scanpy_sct.plan.passes import BlockMasks
+from scanpy_sct.plan.passes import BlockMasks, Passes
 
 N_CELLS, N_GENES = 300, 200
 
 
 @pytest.fixture(scope="module")
 def data():
-    """Counts of three programs, their rates, and two passes that mask a third and two thirds of the entries."""
+    """Counts of three programs, their rates, and two passes."""
     rng = np.random.default_rng(0)
     programs = rng.gamma(0.4, 3, (3, N_GENES))
     rates = rng.dirichlet([0.3] * 3, N_CELLS) @ programs * rng.lognormal(0, 0.4, (N_CELLS, 1))
-    masks = BlockMasks((rng.random(rates.shape) > 1 / 3).astype(np.uint8), 2)
+    masks = BlockMasks(Passes(2, 0), np.arange(N_CELLS), np.arange(N_GENES), np.ones(N_GENES, dtype=bool))
     return rates, rng.poisson(rates), masks
 
 
@@ -71,6 +73,7 @@ def test_components_without_weight_are_left_out():
 
 def test_masked_entries_are_predicted(data):
     rates, counts, masks = data
+    masks = replace(masks, passes=Passes(3, 0))
     log_odds, mean = predicted(*fit_low_rank(log_values(counts), masks, 0), masks, 0)
     truth = 1 - np.exp(-rates[masks.targets(0)])
     assert np.corrcoef(probability(log_odds), truth)[0, 1] > 0.85
@@ -113,7 +116,7 @@ def test_scores_of_the_cells_of_the_fit_are_found_again(data):
     _, counts, masks = data
     fits, scores = fit_low_rank(log_values(counts), masks, 0)
     rows = np.array([5, 100, 299])
-    part = BlockMasks(masks.pass_of[rows], 2)
+    part = replace(masks, cells=masks.cells[rows])
     found = cell_scores(fits[1], log_values(counts)[rows], part, 1)
     np.testing.assert_allclose(found.scores, scores[1].scores[rows], atol=1e-4)
     np.testing.assert_allclose(found.total, scores[1].total[rows])
@@ -152,10 +155,10 @@ def test_every_entry_is_predicted_from_the_pass_that_masks_it(data):
     _, counts, masks = data
     fits, scores = fit_low_rank(log_values(counts), masks, 0)
     rows, genes = slice(20, 60), np.array([0, 7, 120])
-    found = reconstruct_masked(fits, scores, masks.pass_of[rows, genes], rows, genes)
+    found = reconstruct_masked(fits, scores, masks.pass_of(rows, genes), rows, genes)
     for number in range(2):
         expected = reconstruct(fits, scores, number, rows, genes)
-        is_masked = masks.pass_of[rows, genes] == number
+        is_masked = masks.pass_of(rows, genes) == number
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one[is_masked], other[is_masked], rtol=1e-5, atol=1e-6)
 

@@ -43,7 +43,7 @@ def test_embedding_is_the_standardised_deviation_from_the_profile(profile, embed
         if own > 0:
             counts[own - 1] -= 1
             total = total - 1
-        detection = found.detection[bag, cell, gene]
+        detection = 1 - found.log_zero[bag, cell, gene].exp()
         frequency = torch.cat([1 - detection[None], detection * counts / total])
         mean = frequency @ embedder.bin_values
         sums += (embedder.bin_values[own] - mean) * embedder.gene_factors[gene]

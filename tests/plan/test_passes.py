@@ -40,10 +40,10 @@ def test_number_of_passes_follows_the_mask_fraction():
 def test_masks_of_a_block_are_those_of_all_cells():
     passes, genes = Passes(4, 1), np.arange(0, 900, 3)
     measured = np.arange(300) % 5 > 0
-    whole = BlockMasks.of(passes, np.arange(700), genes, measured, None)
-    part = BlockMasks.of(passes, np.array([650, 3]), genes, measured, None)
-    np.testing.assert_array_equal(part.pass_of, whole.pass_of[[650, 3]])
-    assert (whole.pass_of[:, ~measured] == NOT_MASKED).all()
+    whole = BlockMasks(passes, np.arange(700), genes, measured, None)
+    part = BlockMasks(passes, np.array([650, 3]), genes, measured, None)
+    np.testing.assert_array_equal(part.pass_of(), whole.pass_of()[[650, 3]])
+    assert (whole.pass_of()[:, ~measured] == NOT_MASKED).all()
     masked = sum(whole.masked(number).astype(int) for number in range(4))
     np.testing.assert_array_equal(masked, np.broadcast_to(measured, masked.shape))
     assert whole.is_known.all()
@@ -52,7 +52,7 @@ def test_masks_of_a_block_are_those_of_all_cells():
 def test_hidden_entries_are_masked_in_all_passes_and_predicted_in_the_last():
     hidden = np.random.default_rng(0).random((50, 40)) < 0.2
     measured = np.arange(40) > 3
-    masks = BlockMasks.of(Passes(3, 0), np.arange(50), np.arange(40), measured, hidden)
+    masks = BlockMasks(Passes(3, 0), np.arange(50), np.arange(40), measured, hidden)
     assert masks.n_passes == 5
     assert masks.is_known.tolist() == [True, True, True, True, False]
     for number in range(5):
@@ -68,7 +68,7 @@ def test_hidden_entries_are_masked_in_all_passes_and_predicted_in_the_last():
 
 
 def test_without_hidden_entries_every_pass_learns_from_the_others():
-    masks = BlockMasks.of(Passes(3, 0), np.arange(5), np.arange(4), np.ones(4, dtype=bool), None)
+    masks = BlockMasks(Passes(3, 0), np.arange(5), np.arange(4), np.ones(4, dtype=bool), None)
     np.testing.assert_array_equal(masks.learns_from, ~np.eye(3, dtype=bool))
 
 
@@ -85,15 +85,14 @@ def test_passes_of_single_entries_are_those_of_the_table():
 
 
 @pytest.mark.parametrize("with_hidden", [False, True])
-def test_visible_entries_and_counts_are_those_of_the_masks(with_hidden):
+def test_visible_entries_are_those_of_the_masks(with_hidden):
     rng = np.random.default_rng(0)
     dense = rng.poisson(0.5, (600, 30)).astype(np.float32)
     measured, hidden = np.arange(30) > 2, rng.random(dense.shape) < 0.2
-    masks = BlockMasks.of(Passes(3, 0), np.arange(600), np.arange(30), measured, hidden if with_hidden else None)
+    masks = BlockMasks(Passes(3, 0), np.arange(600), np.arange(30), measured, hidden if with_hidden else None)
     assert masks.n_measured == 27
     for number in range(masks.n_passes):
         masked = masks.masked(number)
-        np.testing.assert_array_equal(masks.n_masked(number), masked.sum(axis=0))
         values = sparse.csr_matrix(dense)
         np.testing.assert_array_equal(masks.visible(values, number).toarray(), np.where(masked, 0, dense))
         part = masks.visible(values[500:], number, slice(500, 600))

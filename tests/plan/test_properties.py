@@ -90,7 +90,7 @@ def block_masks(draw):
 @few
 @given(block_masks())
 def test_every_measured_entry_is_predicted_once_and_is_masked_then(parts):
-    masks = BlockMasks.of(*parts)
+    masks = BlockMasks(*parts)
     measured, hidden = parts[3], parts[4]
     targets = np.array([masks.targets(number) for number in range(masks.n_passes)])
     masked = np.array([masks.masked(number) for number in range(masks.n_passes)])
@@ -104,14 +104,13 @@ def test_every_measured_entry_is_predicted_once_and_is_masked_then(parts):
     values = sparse.csr_matrix(np.where(measured, 1.0, 0.0) * np.ones((len(parts[1]), 1)))
     for number in range(masks.n_passes):
         assert (masks.visible(values, number).toarray() == (values.toarray() * ~masked[number])).all()
-        assert masks.n_masked(number).tolist() == masked[number].sum(0).tolist()
 
 
 @few
 @given(block_masks())
 def test_passes_are_a_hash_of_cell_and_gene(parts):
     passes, cells, genes, measured, hidden = parts
-    found = BlockMasks.of(*parts).pass_of
+    found = BlockMasks(*parts).pass_of()
     for (i, j), number in np.ndenumerate(found):
         expected = slow_hash(int(cells[i]), int(genes[j]), passes.seed) % passes.n
         if hidden is not None and slow_hash(int(cells[i]), int(genes[j]), passes.seed + 2) % 12 == 0:
@@ -128,8 +127,8 @@ def test_passes_do_not_depend_on_the_order_of_cells_and_genes(parts, seed):
     rng = np.random.default_rng(seed)
     rows, columns = rng.permutation(len(cells)), rng.permutation(len(genes))
     hidden = None if hidden is None else hidden[np.ix_(rows, columns)]
-    other = BlockMasks.of(passes, cells[rows], genes[columns], measured[columns], hidden)
-    assert (other.pass_of == BlockMasks.of(*parts).pass_of[np.ix_(rows, columns)]).all()
+    other = BlockMasks(passes, cells[rows], genes[columns], measured[columns], hidden)
+    assert (other.pass_of() == BlockMasks(*parts).pass_of()[np.ix_(rows, columns)]).all()
 
 
 @few

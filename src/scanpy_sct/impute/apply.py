@@ -94,7 +94,7 @@ def apply_imputation(
         if keep_parts:
             parts[0][rows], parts[1][rows] = detection, mean
         values = np.multiply(detection, mean, out=network.log_odds[rows])
-        pass_of, observed = masks.pass_of[rows, genes], block.log_values[rows, genes]
+        pass_of, observed = masks.pass_of(rows, genes), block.log_values[rows, genes]
         moments = Moments.of(observed, values, pass_of, masks.is_known)
         if fit.noise is not None:
             values[:] = _with_counts(fit, observed.toarray(), values, pass_of, masks, units[rows])
@@ -144,7 +144,7 @@ def calibrated(
         return log_odds, mean
     plan = fit.plan
     genes = as_slice(plan.columns[columns])
-    pass_of = masks.pass_of[rows, genes]
+    pass_of = masks.pass_of(rows, genes)
     # Index of the group of each entry in the flattened tables (genes, passes); of no meaning for unmeasured genes.
     group = pass_of + masks.n_passes * np.arange(pass_of.shape[1], dtype=np.int32)
     found = _calibrate(fit.network, columns, group, log_odds, mean)

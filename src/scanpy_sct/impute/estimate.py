@@ -115,7 +115,7 @@ class Estimate:
     def genes(self, columns: np.ndarray, values: np.ndarray) -> _Genes:
         """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
         genes = self.plan.columns[columns]
-        pass_of = self.masks.pass_of[:, genes]
+        pass_of = self.masks.pass_of(genes=genes)
         order = PassOrder(pass_of, self.masks.n_passes)
         values = order.of(values)
         network = tuple(order.of(table[:, columns]) for table in self.network.tables[:2])

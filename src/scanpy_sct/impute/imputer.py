@@ -223,7 +223,7 @@ def _fit_noise(fit: ImputationFit, block: CellBlock, prediction: BlockPrediction
         genes = plan.columns[columns]
         log_odds, mean = calibrated(fit, prediction, masks, slice(None), columns)
         count = np.rint(np.expm1(block.log_values[:, genes].toarray().astype(np.float64)) / units[:, None])
-        known = None if masks.hidden_pass is None else masks.pass_of[:, genes] != masks.hidden_pass
+        known = None if masks.hidden_pass is None else masks.pass_of(genes=genes) != masks.hidden_pass
         noise = fit_noise(count, probability(log_odds) * mean, units, known)
         scale[columns], shape[columns] = noise.scale, noise.shape
     return NoiseModel(scale, shape)

@@ -55,7 +55,7 @@ class ImputationPlan:
     def masks(self, block: CellBlock) -> BlockMasks:
         """Assign the entries of a block to passes."""
         hidden = None if block.hidden is None else block.hidden.toarray()
-        return BlockMasks.of(self.passes, block.rows, self.genes, self.measured, hidden)
+        return BlockMasks(self.passes, block.rows, self.genes, self.measured, hidden)
 
 
 @dataclass(frozen=True)

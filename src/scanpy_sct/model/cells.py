@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scanpy_sct.model.layers import SpatialEncoding, TransformerBlock, gelu, random_weights
-from scanpy_sct.model.profile import Profile
+from scanpy_sct.model.profile import Profile, detection_probability
 
 HEADS = 4
 
@@ -41,7 +41,7 @@ class CellEmbedder(nn.Module):
         tokens, zero = profile.tokens, self.bin_values[0]
         moments = self.moments(profile) if moments is None else moments
         # All visible genes as if they were not detected, then the few that are.
-        detection = profile.detection * tokens.is_visible
+        detection = detection_probability(profile.log_zero) * tokens.is_visible
         deviation = detection * (zero - moments.mean)[:, None]
         variance = detection @ moments.spread[..., None] - deviation.square().sum(-1, keepdim=True)
         own, change = self._detected(profile, moments.sums)
@@ -65,7 +65,7 @@ class CellEmbedder(nn.Module):
         """
         tokens, zero = profile.tokens, self.bin_values[0]
         value = self.bin_values[tokens.bin]
-        detection = profile.detection.flatten().index_select(0, tokens.detected)
+        detection = detection_probability(profile.log_zero.flatten().index_select(0, tokens.detected))
         counted = profile.in_background.flatten().index_select(0, tokens.cell)
         sums = sums.flatten(1).index_select(1, tokens.gene)
         totals = profile.totals.flatten().index_select(0, tokens.gene)

@@ -19,7 +19,14 @@ from scanpy_sct.model.cells import HEADS, CellEmbedder, CellTransformer, GeneDec
 from scanpy_sct.model.correction import BagCorrection
 from scanpy_sct.model.layers import SpatialEncoding
 from scanpy_sct.model.network import Bags, check_bags
-from scanpy_sct.model.profile import MIN_PROBABILITY, Background, BagProfile, Profile, split_index
+from scanpy_sct.model.profile import (
+    MIN_PROBABILITY,
+    Background,
+    BagProfile,
+    Profile,
+    detection_probability,
+    split_index,
+)
 
 SCALES = (10, 1.0, 10.0)
 """Number, smallest and largest of the scales on which coordinates are encoded."""
@@ -194,10 +201,10 @@ class CompactNetwork(nn.Module):
         if len(visible):
             left_out = self._left_out_logits(profile, expected, token_index[visible], gene[visible])
             by_gene = by_gene.index_copy(1, visible, left_out)
-        each = (profile.log_zero, profile.detection, first, step)
-        log_zero, detection, first, step = (values.flatten().index_select(0, token_index) for values in each)
+        each = (profile.log_zero, first, step)
+        log_zero, first, step = (values.flatten().index_select(0, token_index) for values in each)
         number = torch.arange(self.config.n_bins - 1, device=step.device)
-        logits = torch.addcmul(by_gene + (detection.log() + first), number[:, None], step)
+        logits = torch.addcmul(by_gene + (detection_probability(log_zero).log() + first), number[:, None], step)
         return torch.cat([log_zero[None], logits]).T
 
     def _gene_logits(self, profile: Profile, expected: Tensor | None) -> Tensor:
@@ -212,7 +219,8 @@ class CompactNetwork(nn.Module):
     def _left_out_logits(self, profile: Profile, expected: Tensor | None, token_index: Tensor, gene: Tensor) -> Tensor:
         """Return the same for visible tokens from the counts of all other cells, (n_bins - 1, tokens)."""
         counts = profile.background
-        is_zero = profile.tokens.is_zero.flatten().index_select(0, token_index)
+        is_zero = torch.ones(profile.log_zero.numel(), device=gene.device)
+        is_zero = is_zero.index_fill_(0, profile.tokens.detected, 0).index_select(0, token_index)
         bins = profile.bins.transpose(0, 1).flatten(1).index_select(1, gene)
         own = torch.searchsorted(profile.tokens.detected, token_index[is_zero == 0])
         bins[profile.tokens.bin[own] - 1, (is_zero == 0).nonzero().squeeze(1)] -= 1
@@ -237,7 +245,7 @@ def _expected_detection(profile: Profile, first: Tensor, step: Tensor) -> Tensor
     odds = frequency[:, -1].expand_as(ratio)
     for number in range(frequency.shape[1] - 2, -1, -1):
         odds = torch.addcmul(frequency[:, number], odds, ratio)
-    odds = odds * first.exp() * profile.detection
+    odds = odds * first.exp() * detection_probability(profile.log_zero)
     return profile.tokens.is_visible / (1 + profile.log_zero.exp() / odds)
 
 
@@ -258,7 +266,7 @@ def _expected_values(
         torch.addcmul(in_bin, odds, ratio, out=odds)
         weighted.mul_(ratio).addcmul_(in_bin, value)
     weighted /= odds
-    return odds.mul_(profile.detection).log_().add_(first).sub_(profile.log_zero), weighted
+    return odds.mul_(detection_probability(profile.log_zero)).log_().add_(first).sub_(profile.log_zero), weighted
 
 
 def _cells_at_once(tokens: Tensor) -> int:

@@ -50,8 +50,6 @@ class VisibleTokens:
 
     is_visible: Tensor
     """(batch, cells, genes) float32: 1 where the gene is visible, else 0."""
-    is_zero: Tensor
-    """(batch, cells, genes) float32: 1 where it is visible and not detected, else 0."""
     detected: Tensor
     """Token index of the detected genes, 1-d."""
     cell: Tensor
@@ -66,11 +64,11 @@ class VisibleTokens:
         """Extract the visible tokens from ``tokens`` (batch, cells, genes)."""
         # Arithmetic on floats, since comparisons of small integers are slow: bins are below the mask and pad tokens.
         number = tokens.to(torch.float32).contiguous()
-        is_visible, is_zero = (n_bins - number).clamp_(0, 1), (1 - number).clamp_min_(0)
-        detected = (is_visible - is_zero).bool().flatten().nonzero().squeeze(1)
+        is_visible = (n_bins - number).clamp_(0, 1)
+        detected = (is_visible * number).bool().flatten().nonzero().squeeze(1)
         cell, gene = split_index(detected, tokens.shape)
         bins = number.flatten().index_select(0, detected).long()
-        return cls(is_visible, is_zero, detected, cell, gene, bins)
+        return cls(is_visible, detected, cell, gene, bins)
 
 
 def split_index(token_index: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -93,12 +91,15 @@ class Profile:
     """(batch, cells) float32: 1 for a cell that is counted in the background and left out of its own profile."""
     log_zero: Tensor
     """(batch, cells, genes): log probability of no detection."""
-    detection: Tensor
-    """(batch, cells, genes): detection probability."""
     bins: Tensor
     """(batch, n_bins - 1, genes): cells in each bin but zero, plus a prior of one cell."""
     totals: Tensor
     """(batch, genes): sum of ``bins`` over bins. The cell's own bin is not subtracted from either."""
+
+
+def detection_probability(log_zero: Tensor) -> Tensor:
+    """Return the detection probability from the log probability of no detection."""
+    return (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
 
 
 class BagProfile(nn.Module):
@@ -169,8 +170,7 @@ class BagProfile(nn.Module):
         bins: tuple[Tensor, Tensor],
     ) -> Profile:
         log_zero = self._log_zero(visible, depth, background, counted)
-        detection = (-torch.expm1(log_zero)).clamp_min(MIN_PROBABILITY)
-        return Profile(visible, depth, background, counted, log_zero, detection, *bins)
+        return Profile(visible, depth, background, counted, log_zero, *bins)
 
     def _bins(self, background: Background, batch: int) -> tuple[Tensor, Tensor]:
         """Return the cells in each bin but zero, plus the prior, and their sum; as in `Profile`."""
@@ -188,10 +188,12 @@ class BagProfile(nn.Module):
         size = batch * n_genes
         groups = torch.cat([part.bin * size + part.gene for part in visible])
         counts = torch.bincount(groups, minlength=self.n_bins * size)
+        bins = counts.view(self.n_bins, batch, n_genes)[1:].float().transpose(0, 1)
+        is_visible = sum(part.is_visible.sum(1) for part in visible)
         return Background(
-            visible=sum(part.is_visible.sum(1) for part in visible),
-            zero=sum(part.is_zero.sum(1) for part in visible),
-            bins=counts.view(self.n_bins, batch, n_genes)[1:].float().transpose(0, 1),
+            visible=is_visible,
+            zero=is_visible - bins.sum(1),
+            bins=bins,
             depth=sum(part.sum(1) for part in depth),
             n_cells=sum(part.shape[1] for part in depth),
         )
@@ -205,7 +207,9 @@ class BagProfile(nn.Module):
         log_prior = self.log_prior[:, 0].contiguous()
         prior_zero = torch.exp(log_prior * (power * mean_depth).exp()[..., None])
         own = -counted[..., None]
-        zero = torch.addcmul(background.zero[:, None], own, visible.is_zero)
+        # A cell is left out where it has a zero: where the gene is visible, but for those that it detects.
+        zero = torch.addcmul(background.zero[:, None], own, visible.is_visible)
+        zero.view(-1).index_add_(0, visible.detected, counted.flatten()[visible.cell])
         n_visible = torch.addcmul((background.visible + weight)[:, None], own, visible.is_visible)
         zero = torch.addcmul(zero, weight, prior_zero) / n_visible
         ratio = (power * (depth - mean_depth)).exp()[..., None]

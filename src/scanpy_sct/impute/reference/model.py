@@ -7,8 +7,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from scanpy_sct.sparse_tools import row_totals, with_data
 
@@ -74,6 +72,8 @@ class ReferenceModel:
         return CellsInReference(self, scores, self.totals[rows], self._nearest(scores, N_NEIGHBORS + 1)[:, 1:])
 
     def _nearest(self, scores: np.ndarray, number: int) -> np.ndarray:
+        from sklearn.neighbors import NearestNeighbors  # large, and needed with a reference only
+
         search = NearestNeighbors(n_neighbors=min(number, len(self.scores)), algorithm="brute").fit(self.scores)
         return search.kneighbors(scores, return_distance=False)
 
@@ -133,6 +133,8 @@ def fit_reference_model(
     seed
         Seed of the components.
     """
+    from sklearn.decomposition import PCA  # large, and needed with a reference only
+
     totals = row_totals(shared)
     kept = totals > 0
     shared, predicted, totals = shared[kept], predicted[kept].astype(np.float32), totals[kept]

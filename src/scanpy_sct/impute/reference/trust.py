@@ -8,7 +8,6 @@ optimistic: genes are chosen for a panel because they differ between cells.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
 MIN_GENES = 10
 """With fewer genes that were left out, the trust is unknown."""
@@ -62,6 +61,8 @@ def estimate_trust(known: np.ndarray, correlation: np.ndarray, wanted: np.ndarra
     -------
     (genes,) float64 between 0 and 1; NaN if too few genes were left out.
     """
+    from sklearn.linear_model import Ridge  # large, and needed with a reference only
+
     usable = ~np.isnan(correlation)
     if usable.sum() < MIN_GENES or not len(wanted):
         return np.full(len(wanted), np.nan)
