@@ -188,6 +188,15 @@ def test_names_that_differ_only_in_case_are_unreadable_in_zarr(tmp_path):
     assert found.endswith("key_added='sct_2'")
 
 
+def test_names_that_are_too_long_for_a_disk(tmp_path):
+    adata = make_cells()
+    adata.obs["é" * 200], adata.uns["b" * 300] = 1.0, 1
+    assert problems(adata, ".h5ad", tmp_path) == []
+    found = problems(adata, ".zarr", tmp_path)
+    assert [line.split(";")[0][-31:] for line in found] == ["the name is too long for a file"] * 2
+    assert_remedies_work(found, adata, ".zarr", tmp_path)
+
+
 def test_many_problems_are_shortened(tmp_path):
     found = problems(columns_that_files_do_not_hold(), ".h5ad", tmp_path)
     assert len(found) == check.MAX_PROBLEMS + 1

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scanpy_sct.store.remedies import new_name, value_remedy
+from scanpy_sct.store.remedies import MAX_NAME_BYTES, new_name, value_remedy
 from scanpy_sct.store.trial import Trial, stand_in
 
 MAX_PROBLEMS = 5
@@ -202,6 +202,8 @@ def _name_reason(trial: Trial, name: Any) -> str:
         return "the name is not a string"
     if "/" in name:
         return "the name contains '/'"
+    if trial.suffix == ".zarr" and len(name.encode()) > MAX_NAME_BYTES:
+        return "the name is too long for a file"
     return "the name is reserved" if name == "_index" else f"the name cannot be stored in {trial.suffix} files"
 
 

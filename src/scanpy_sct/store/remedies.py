@@ -12,10 +12,14 @@ from scanpy_sct.store.trial import Trial
 
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 
+MAX_NAME_BYTES = 200
+"""Names of files have at most 255 bytes on most disks."""
+
 
 def new_name(name: Any, others: Any) -> str:
     """Return a name like the given one that a file can store, and that is not among the others."""
     new = "names" if name == "_index" else str(name).replace("/", "|").strip(".") or "unnamed"
+    new = new.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     while new in others:
         new += "_"
     return new

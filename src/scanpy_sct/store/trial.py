@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,15 +37,11 @@ class Trial:
         OSError
             The disk is full or cannot be written.
         """
-        from anndata.io import read_elem, write_elem
-
+        through = _through_h5ad if self.suffix == ".h5ad" else _through_zarr
         try:
             with tempfile.TemporaryDirectory(prefix=".trial-", dir=self.folder) as folder, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the same ones come when the result is written
-                with self._group(Path(folder), "w") as group:
-                    write_elem(group, name, value)
-                with self._group(Path(folder), "r") as group:
-                    found = read_elem(group[name])
+                found = through(Path(folder), name, value)
         # The writers of several packages raise errors of all kinds, also plain exceptions.
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL_DISK:
@@ -54,19 +49,34 @@ class Trial:
             return f"{type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''}"
         return None if _same_names(value, found) else "it is read back under other names"
 
-    @contextmanager
-    def _group(self, folder: Path, mode: Any) -> Iterator[Any]:
-        if self.suffix == ".h5ad":
-            import h5py
 
-            with h5py.File(folder / "trial.h5ad", mode) as group:
-                yield group
-            return
-        import zarr
+def _through_h5ad(folder: Path, name: Any, value: Any) -> Any:
+    """Write a value to a file, and read it."""
+    import h5py
+    from anndata.io import read_elem, write_elem
 
-        yield zarr.open_group(folder, mode=mode, zarr_format=ZARR_FORMAT)
-        if mode == "w":  # as anndata does; names that differ only in case are then mixed up
-            zarr.consolidate_metadata(folder, zarr_format=ZARR_FORMAT)
+    path = folder / "trial.h5ad"
+    with h5py.File(path, "w") as group:
+        write_elem(group, name, value)
+    with h5py.File(path) as group:
+        return read_elem(group[name])
+
+
+def _through_zarr(folder: Path, name: Any, value: Any) -> Any:
+    """Write a value to a store, and read it: in memory, since zarr writes many small files slowly, then as files."""
+    import zarr
+    from anndata.io import read_elem, write_elem
+
+    contents: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(contents)
+    write_elem(zarr.open_group(store, mode="w", zarr_format=ZARR_FORMAT), name, value)
+    # As anndata does; names that differ only in case are then mixed up.
+    zarr.consolidate_metadata(store, zarr_format=ZARR_FORMAT)
+    for key, content in contents.items():  # a name can be too long for a disk
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.to_bytes())
+    return read_elem(zarr.open_group(store, mode="r", zarr_format=ZARR_FORMAT)[name])
 
 
 def stand_in(matrix: Any) -> Any:
