@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from scanpy_sct.store.memory import through_memory
 from scanpy_sct.store.merge import CHUNK_BYTES, ZARR_FORMAT
 
+TABLES = ("obs", "var", "uns")
+"""Parts of an object that are many small arrays."""
 ROWS_AT_ONCE = 8192
 """Rows of a sparse matrix. anndata appends them, and each time writes all row pointers anew, so not much fewer."""
 
@@ -26,7 +29,10 @@ def write_base(adata: Any, path: Path, without_layers: Collection[str]) -> None:
         if f"{group.path}/{name}".strip("/") in skipped:
             return
         lazy = _lazy(value)
-        if lazy is None:
+        if not group.path and name in TABLES:
+            with through_memory(path, name) as memory:
+                write_as_usual(memory, name, value, dataset_kwargs=dataset_kwargs)
+        elif lazy is None:
             write_as_usual(group, name, value, dataset_kwargs=dataset_kwargs)
         elif hasattr(lazy._meta, "indptr"):
             write_elem(group, name, _csr_chunks(lazy), dataset_kwargs=dataset_kwargs)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scanpy_sct.store.memory import through_memory
 from scanpy_sct.store.merge import ZARR_FORMAT
 
 FULL_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EACCES)
@@ -63,20 +64,16 @@ def _through_h5ad(folder: Path, name: Any, value: Any) -> Any:
 
 
 def _through_zarr(folder: Path, name: Any, value: Any) -> Any:
-    """Write a value to a store, and read it: in memory, since zarr writes many small files slowly, then as files."""
+    """Write a value to a store, and read it."""
     import zarr
     from anndata.io import read_elem, write_elem
 
-    contents: dict[str, Any] = {}
-    store = zarr.storage.MemoryStore(contents)
-    write_elem(zarr.open_group(store, mode="w", zarr_format=ZARR_FORMAT), name, value)
-    # As anndata does; names that differ only in case are then mixed up.
-    zarr.consolidate_metadata(store, zarr_format=ZARR_FORMAT)
-    for key, content in contents.items():  # a name can be too long for a disk
-        path = folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.to_bytes())
-    return read_elem(zarr.open_group(store, mode="r", zarr_format=ZARR_FORMAT)[name])
+    # Files are made, since a name can be too long for a disk; reading them would find nothing more.
+    with through_memory(folder) as group:
+        write_elem(group, name, value)
+        # As anndata does; names that differ only in case are then mixed up.
+        zarr.consolidate_metadata(group.store, zarr_format=ZARR_FORMAT)
+    return read_elem(zarr.open_group(group.store, mode="r", zarr_format=ZARR_FORMAT)[name])
 
 
 def stand_in(matrix: Any) -> Any:
