@@ -162,6 +162,18 @@ def test_the_rest_of_the_object_is_written_too(out, kind):
         assert found.X.format == "csr"
 
 
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_only_what_is_in_memory_is_written_through_memory(out, monkeypatch, is_lazy):
+    names, through = [], base.through_memory
+    monkeypatch.setattr(base, "through_memory", lambda path, name: names.append(name) or through(path, name))
+    cells, values = make_object(), counts().toarray()
+    cells.uns["more"] = {"matrix": dask_of(values, (13, 3)) if is_lazy else values}
+    full_store(out).finish(cells, make_blocks(), LAYERS)
+    assert sorted(names) == (["obs", "var"] if is_lazy else ["obs", "uns", "var"])
+    check_result(out)
+    np.testing.assert_array_equal(ad.read_zarr(out).uns["more"]["matrix"], values)
+
+
 @pytest.mark.parametrize("form", ["dense", "csr", "csc"])
 def test_a_matrix_on_disk_is_copied_too(out, tmp_path, form):
     matrix = {"dense": counts().toarray(), "csr": counts(), "csc": sparse.csc_matrix(counts())}[form]

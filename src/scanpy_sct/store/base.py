@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def write_base(adata: Any, path: Path, without_layers: Collection[str]) -> None:
         if f"{group.path}/{name}".strip("/") in skipped:
             return
         lazy = _lazy(value)
-        if not group.path and name in TABLES:
+        if not group.path and name in TABLES and not _has_lazy(value):
             with through_memory(path, name) as memory:
                 write_as_usual(memory, name, value, dataset_kwargs=dataset_kwargs)
         elif lazy is None:
@@ -58,6 +58,11 @@ def _lazy(value: Any) -> Any:
     if isinstance(value, h5py.Group | h5py.Dataset | zarr.Group | zarr.Array):
         value = read_elem_lazy(value)
     return value if isinstance(value, da.Array) and value.ndim == 2 and value.shape[0] else None
+
+
+def _has_lazy(value: Any) -> bool:
+    """Whether a value is, or has somewhere inside, a matrix that is not in memory."""
+    return any(map(_has_lazy, value.values())) if isinstance(value, Mapping) else _lazy(value) is not None
 
 
 def _csr_chunks(matrix: Any) -> Any:

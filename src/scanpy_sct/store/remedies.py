@@ -13,7 +13,7 @@ from scanpy_sct.store.trial import Trial
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 
 MAX_NAME_BYTES = 200
-"""Names of files have at most 255 bytes on most disks."""
+"""Longest name that is offered: those of files have at most 255 bytes on most disks, and more may be added to it."""
 
 
 def new_name(name: Any, others: Any) -> str:
