@@ -167,8 +167,9 @@ def build_network(
 
     from scanpy_sct.model import make_network
 
-    with torch.device("meta"):  # without memory: only a network that fits the weights is made
-        expected = {name: tuple(each.shape) for name, each in make_network(config, n_genes).state_dict().items()}
+    with torch.device("meta"):  # without memory and random numbers: all that it needs is in the file
+        network = make_network(config, n_genes)
+    expected = {name: tuple(each.shape) for name, each in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_names(found, expected, source)
     wrong = [f"{name} {found[name]}, expected {shape}" for name, shape in expected.items() if found[name] != shape]
@@ -179,10 +180,12 @@ def build_network(
     if broken:
         msg = f"{source} has weights that are NaN, infinite or not real numbers: {shorten(broken)}. {COPY_AGAIN}"
         raise ValueError(msg)
-    with torch.random.fork_rng(devices=[]):  # the random initial weights must not change the user's random state
-        network = make_network(config, n_genes)
-    network.load_state_dict(tensors, strict=True)
-    return network.float().eval()
+    # Copies, as tensors of a file lie where reading put them, and may belong to the caller.
+    copies = {
+        name: each.to(torch.float32, copy=True, memory_format=torch.contiguous_format) for name, each in tensors.items()
+    }
+    network.load_state_dict(copies, strict=True, assign=True)
+    return network.eval()
 
 
 def check_names(found: Iterable[str], expected: Iterable[str], source: str) -> None:

@@ -62,9 +62,9 @@ class Network(Protocol):
 def make_network(config: ReleasedConfig | CompactConfig, n_genes: int) -> ReleasedNetwork | CompactNetwork:
     """Make the network of a configuration, with random weights; ``n_genes`` includes padding.
 
-    A network is first made on the device "meta", to compare its shapes with those of a file. Most operations there
-    import torch's compiler, which takes seconds and 100 MB, also those that draw random numbers; so networks are
-    initialised with the few that do not.
+    The network for the weights of a file is made on the device "meta". Most operations there import torch's compiler,
+    which takes seconds and 100 MB, also those that draw random numbers; so networks are initialised with the few that
+    do not.
     """
     from scanpy_sct.model.compact import CompactConfig, CompactNetwork
     from scanpy_sct.model.released import ReleasedNetwork

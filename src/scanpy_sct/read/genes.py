@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,9 +30,9 @@ __all__ = [
 ]
 
 # Without version suffix (".12"), "_PAR_Y" and genome prefix.
-_ENSEMBL_ID = r"(ENSG\d{11})"
+_ENSEMBL_ID = re.compile(r"ENSG\d{11}")
 # Cell Ranger adds the genome where reads were aligned to several genomes.
-_GENOME_PREFIX = r"^(?:GRCh3[78]|hg19|hg38)_+"
+_GENOME_PREFIX = re.compile(r"(?:GRCh3[78]|hg19|hg38)_+")
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,19 @@ def to_ensembl(names: Sequence[str], *, vocabulary: np.ndarray | None = None, on
         Whether no gene has two of the names, as in a data set: then one name can decide what another means.
     """
     original = _as_strings(names)
-    cleaned = original.str.strip().str.replace(_GENOME_PREFIX, "", regex=True)
-    ids = cleaned.str.extract(_ENSEMBL_ID, expand=False).fillna("")
-    is_id = (ids != "").to_numpy()
+    cleaned = pd.Series([_without_prefix(name.strip()) for name in original], dtype=object)
+    ids = np.array([_id_in(name) for name in cleaned], dtype=object)
+    is_id = ids != ""
 
     preferred = released_vocabulary() if vocabulary is None else np.asarray(vocabulary, dtype=str)
     found = find_genes(cleaned[~is_id], preferred, one_data_set=one_data_set)
     ids[~is_id] = found["ensembl_id"]
     evidence = np.full(len(original), int(Evidence.ID))
     evidence[~is_id] = found["evidence"]
-    ambiguous = found.index[found["ambiguous"]]
     return GeneNames(
-        ensembl_ids=ids.to_numpy(dtype=str),
-        id_type="ensembl" if len(names) and is_id.mean() >= 0.5 else "symbol",
-        ambiguous=tuple(original[ambiguous]),
+        ensembl_ids=ids.astype(str),
+        id_type="ensembl" if len(original) and is_id.mean() >= 0.5 else "symbol",
+        ambiguous=tuple(original[row] for row in found.index[found["ambiguous"]]),
         evidence=evidence,
     )
 
@@ -138,7 +138,7 @@ def match_genes(
     preferred
         Ensembl ids to prefer where a name fits several genes; None: those of the vocabulary.
     """
-    original = _as_strings(names).to_numpy(dtype=str)
+    original = np.array(_as_strings(names), dtype=str)
     usable = np.arange(len(original)) if is_gene is None else np.flatnonzero(is_gene)
     vocabulary = np.asarray(vocabulary, dtype=str)
     genes = to_ensembl(original[usable], vocabulary=vocabulary if preferred is None else preferred)
@@ -184,9 +184,9 @@ def ids_beside(var: Any) -> np.ndarray | None:
     """
     texts = (as_series(var[name]) for name in var)
     for values in (pd.Series(index_of(var)), *(text for text in texts if not is_numeric_dtype(text))):
-        ids = _as_strings(values).str.extract(_ENSEMBL_ID, expand=False).fillna("")
+        ids = np.array([_id_in(text) for text in _as_strings(values)], dtype=str)
         if (ids != "").mean() >= 0.5:
-            return ids.to_numpy(dtype=str)
+            return ids
     return None
 
 
@@ -200,7 +200,21 @@ def pick_genes(matrix: sparse.csr_matrix, genes: GeneMatch, n_genes: int) -> spa
     return picked
 
 
-def _as_strings(names: Iterable[str]) -> pd.Series:
-    """Convert names to a Series of strings with index 0, 1, ...; `""` for missing ones."""
-    series = pd.Series(list(names), dtype=object)
-    return series.where(series.notna(), "").astype(str).astype(object)
+def _as_strings(names: Iterable[str]) -> list[str]:
+    """Convert names to strings, `""` for missing ones."""
+    listed = list(names)
+    if all(isinstance(name, str) for name in listed):
+        return [str(name) for name in listed]
+    is_missing = pd.Series(listed, dtype=object).isna()
+    return ["" if missing else str(name) for name, missing in zip(listed, is_missing, strict=True)]
+
+
+def _without_prefix(name: str) -> str:
+    prefix = _GENOME_PREFIX.match(name)
+    return name[prefix.end() :] if prefix else name
+
+
+def _id_in(name: str) -> str:
+    """Return the Ensembl id in a name, "" if there is none."""
+    found = _ENSEMBL_ID.search(name)
+    return found[0] if found else ""

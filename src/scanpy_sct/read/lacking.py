@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.read.gene_table import iterate_genes
+from scanpy_sct.read.symbols import genes_named
 from scanpy_sct.sparse_tools import log_normalise, with_data
 
 KINDS = 8
@@ -55,6 +55,8 @@ class LackingTest:
         With ``same_kinds``, cells are compared only with others of the same kind: groups that may be kinds of cells
         themselves, such as clusters, then lack nothing.
         """
+        if (samples == samples[0]).all():
+            return []
         # Most data are done without kinds of cells, which take longer.
         if not self._lacking(samples, np.zeros_like(samples), same_kinds):
             return []
@@ -63,15 +65,15 @@ class LackingTest:
         shared = count_detected(self.matrix, codes, int(codes.max()) + 1)[1].all(axis=0)
         return self._lacking(samples, kinds_of_cells(self.matrix[:, shared]), same_kinds)
 
+    @cached_property
+    def _is_evidence(self) -> np.ndarray:
+        return ~np.isin(self.genes, _sex_linked())
+
     def _lacking(self, samples: np.ndarray, kinds: np.ndarray, same_kinds: bool) -> list[int]:
         names, codes = _tested_samples(samples)
-        shape = (int(codes.max()) + 1, int(kinds.max()) + 1)
-        n_cells = np.zeros(shape, dtype=np.int64)
-        detected = np.zeros((*shape, len(self.genes)), dtype=np.int16)  # there are at most 2,000 cells
-        for kind in range(shape[1]):
-            rows = np.flatnonzero(kinds == kind)
-            n_cells[:, kind], detected[:, kind] = count_detected(self.matrix[rows], codes[rows], shape[0])
-        is_evidence = ~np.isin(self.genes, _sex_linked())
+        n_samples, n_kinds = int(codes.max()) + 1, int(kinds.max()) + 1
+        n_cells, detected = count_detected(self.matrix, codes * n_kinds + kinds, n_samples * n_kinds)
+        n_cells, detected = n_cells.reshape(n_samples, n_kinds), detected.reshape(n_samples, n_kinds, -1)
         total, total_cells = detected.sum(axis=0, dtype=np.int64), n_cells.sum(axis=0)
         found = []
         for number, name in enumerate(names):
@@ -85,7 +87,7 @@ class LackingTest:
             if same_kinds:
                 expected = np.minimum(expected, n_cells[number][usable] @ rates)
             expected *= _relative_depth(here, n_here, total.sum(axis=0) - here, others.sum())
-            is_tested = is_evidence & (expected >= EXPECTED)
+            is_tested = self._is_evidence & (expected >= EXPECTED)
             n_lacking = int((is_tested & (here == 0)).sum())
             if n_lacking >= min(ALWAYS_LACKING, max(MIN_LACKING, MIN_FRACTION * is_tested.sum())):
                 found.append(int(name))
@@ -179,4 +181,4 @@ def _relative_depth(
 
 @cache
 def _sex_linked() -> np.ndarray:
-    return np.array([ensembl_id for ensembl_id, symbol, *_ in iterate_genes() if symbol in SEX_LINKED])
+    return genes_named(SEX_LINKED)

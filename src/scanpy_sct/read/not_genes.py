@@ -32,37 +32,40 @@ _NOT_GENES_BY_TYPE = _NOT_GENES | frozenset(
     "custom protein proteins prot ab guide guides control controls positive negative vdj vdjt vdjb tcr bcr".split()
 )
 
-_NAMES = re.compile(
-    "|".join(
-        [
-            # Xenium
-            r"(NegControl(Probe|Codeword)|UnassignedCodeword|DeprecatedCodeword|Intergenic_Region|antisense)_.*",
-            # Xenium, MERSCOPE, MERFISH
-            r"blank(codeword)?[-_. ]?\d+",
-            # CosMx, GeoMx, nCounter
-            r"neg(ative)?([-_. ]?(control|prb|prob|probe)s?)?([-_. ]?\d+|[-_]wt[xa]|[-_]kilo|[-_]ctp\d+)",
-            r"negative([-_. ]?(control|prb|probe)s?)?",
-            r"(systemcontrol|falsecode)[-_. ]?\d*",
-            r"(pos|neg)_[a-h]\([\d.]+\)",
-            # spike-ins
-            r"(gspikein[-_])?ercc[-_.]\d{5}",
-            r"sirv\d+",
-            # antibodies and sample tags
-            r".+[-_. ]totalseq[-_ ]?[abcd]?",
-            r".+[-_. ]total[abc]",
-            r"(ab|adt|hto|cite|prot|protein|antibody|anti-(human|mouse))[_:].+",
-            r"(adt|hto|antibody|anti-(human|mouse))-.+",
-            r".+[_:](adt|hto|prot|protein|antibody)",
-            r".+\|pabo",
-            r"(hto|hashtag|sampletag)[-_ ]?\d+.*",
-            # as CITE-seq-Count writes them: name and sequence
-            r".+-[ACGT]{12,}",
-            # peaks
-            r"chr(\d+|[xym]|mt)[:_-]\d{3,}[-_:]\d{3,}",
-        ]
-    ),
-    re.IGNORECASE,
-)
+# Names of letters and digits alone, as most genes have, are compared with these only.
+_PLAIN_NAMES = [
+    # Xenium, MERSCOPE, MERFISH
+    r"blank(codeword)?[-_. ]?\d+",
+    # CosMx, GeoMx, nCounter
+    r"neg(ative)?([-_. ]?(control|prb|prob|probe)s?)?([-_. ]?\d+|[-_]wt[xa]|[-_]kilo|[-_]ctp\d+)",
+    r"negative([-_. ]?(control|prb|probe)s?)?",
+    r"(systemcontrol|falsecode)[-_. ]?\d*",
+    # spike-ins
+    r"sirv\d+",
+    # sample tags
+    r"(hto|hashtag|sampletag)[-_ ]?\d+.*",
+]
+_NAMES_WITH_SIGNS = [
+    # Xenium
+    r"(NegControl(Probe|Codeword)|UnassignedCodeword|DeprecatedCodeword|Intergenic_Region|antisense)_.*",
+    # CosMx, GeoMx, nCounter
+    r"(pos|neg)_[a-h]\([\d.]+\)",
+    # spike-ins
+    r"(gspikein[-_])?ercc[-_.]\d{5}",
+    # antibodies
+    r".+[-_. ]totalseq[-_ ]?[abcd]?",
+    r".+[-_. ]total[abc]",
+    r"(ab|adt|hto|cite|prot|protein|antibody|anti-(human|mouse))[_:].+",
+    r"(adt|hto|antibody|anti-(human|mouse))-.+",
+    r".+[_:](adt|hto|prot|protein|antibody)",
+    r".+\|pabo",
+    # as CITE-seq-Count writes them: name and sequence
+    r".+-[ACGT]{12,}",
+    # peaks
+    r"chr(\d+|[xym]|mt)[:_-]\d{3,}[-_:]\d{3,}",
+]
+_IS_PLAIN_NOT_GENE = re.compile("|".join(_PLAIN_NAMES), re.IGNORECASE).fullmatch
+_IS_NOT_GENE = re.compile("|".join([*_PLAIN_NAMES, *_NAMES_WITH_SIGNS]), re.IGNORECASE).fullmatch
 
 
 def find_not_genes(var: Any, names: pd.Series, owner: str = "adata") -> np.ndarray:
@@ -78,8 +81,10 @@ def find_not_genes(var: Any, names: pd.Series, owner: str = "adata") -> np.ndarr
     """
     declared = _declared(var)
     found = declared.ne("").to_numpy()
-    for each in (names, pd.Series(index_of(var))):
-        found |= each.astype(object).fillna("").astype(str).str.strip().str.fullmatch(_NAMES).to_numpy(dtype=bool)
+    index = pd.Series(index_of(var))
+    for each in [names] if names.equals(index) else [names, index]:
+        texts = each.astype(object).fillna("").astype(str).str.strip()
+        found |= np.array([_is_not_gene(text) for text in texts], dtype=bool)
     if found.all():
         types = ", ".join(f"{value!r} ({n:,})" for value, n in declared.value_counts().items() if value)
         why = f"{owner}.var says that they are {types}" if types else f"names such as {names.iloc[0]!r} say so"
@@ -99,6 +104,11 @@ def has_types(var: Any) -> bool:
 def without_columns(matrix: sparse.csr_matrix, columns: np.ndarray | None) -> sparse.csr_matrix:
     """Return a matrix without the entries of some columns, (n_vars,) bool, which stay as empty ones; None: as it is."""
     return matrix if columns is None else keep_entries(matrix, ~columns[matrix.indices])
+
+
+def _is_not_gene(name: str) -> bool:
+    is_match = _IS_PLAIN_NOT_GENE if name.isalnum() else _IS_NOT_GENE
+    return is_match(name) is not None
 
 
 def _declared(var: Any) -> pd.Series:

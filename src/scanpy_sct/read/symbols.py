@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -55,6 +56,13 @@ def find_genes(names: pd.Series, preferred: np.ndarray, *, one_data_set: bool = 
     return found
 
 
+def genes_named(symbols: Sequence[str]) -> np.ndarray:
+    """Return the Ensembl ids of all genes that have one of the current ``symbols``."""
+    table = _name_table()
+    _, entry = table.find(pd.Index(symbols))
+    return table.ensembl_ids[table.gene[entry[table.evidence[entry] == Evidence.EXACT]]].astype(str)
+
+
 @dataclass(frozen=True)
 class _NameTable:
     """All names of all genes, as bytes: a fifth of the memory of strings, and found by bisection."""
@@ -85,6 +93,10 @@ def _name_table() -> _NameTable:
     gene, evidence, is_coding = array("i"), array("B"), array("B")
     ensembl_ids: list[bytes] = []
     for number, (ensembl_id, symbol, aliases, biotype) in enumerate(iterate_genes()):
+        ensembl_ids.append(ensembl_id.encode())
+        is_coding.append(biotype == "protein_coding")
+        if symbol == ensembl_id:
+            continue  # a gene without a name
         # Upper-casing tools turn C1orf112 into C1ORF112; R's make.names turns HLA-A into HLA.A.
         spellings = [*(name.upper() for name in (symbol, *aliases)), symbol.replace("-", ".")]
         of_gene: dict[str, Evidence] = {}
@@ -94,8 +106,6 @@ def _name_table() -> _NameTable:
         names += [name.encode() for name in of_gene]
         gene.extend([number] * len(of_gene))
         evidence.extend(of_gene.values())
-        ensembl_ids.append(ensembl_id.encode())
-        is_coding.append(biotype == "protein_coding")
     in_bytes = np.array(names)
     order = np.argsort(in_bytes, kind="stable")
     return _NameTable(
