@@ -207,22 +207,6 @@ def direct_checkpoint(compact_checkpoint):
     return compact_checkpoint
 
 
-@pytest.fixture(scope="session")
-def client():
-    """Client of a dask cluster of two processes on this machine, which does not become the active one."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    # Processes that wait are to take no time from other tests.
-    quiet = {"distributed.admin.tick.interval": "1s", "distributed.worker.profile.enabled": False}
-    with (
-        dask.config.set(quiet),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
 def _in_file(adata, folder, make, *, lazy=None):
     import anndata as ad
 

@@ -13,7 +13,19 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "scanpy_sct"
 
-INNER = {"settings", "storable", "sparse_tools", "model", "read", "plan", "checkpoints", "run", "embed", "impute"}
+INNER = {
+    "settings",
+    "blas",
+    "storable",
+    "sparse_tools",
+    "model",
+    "read",
+    "plan",
+    "checkpoints",
+    "run",
+    "embed",
+    "impute",
+}
 INNER |= {"annotate", "keys", "store", "write", "workflow"}
 PUBLIC = {"datasets", "evaluate", "get", "models", "pl", "pp", "tl", "train"}
 
@@ -24,11 +36,12 @@ ALLOWED = {
     "files": {"read", "store"},
     "store": set(),
     "sparse_tools": set(),
+    "blas": set(),
     "model": {"settings"},
     "read": {"settings", "sparse_tools"},
-    "plan": {"settings", "sparse_tools"},
+    "plan": {"settings", "blas", "sparse_tools"},
     "checkpoints": {"settings", "model", "read", "plan"},
-    "run": {"settings", "sparse_tools", "read", "plan", "model", "checkpoints"},
+    "run": {"settings", "blas", "sparse_tools", "read", "plan", "model", "checkpoints"},
     "embed": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},
     "impute": {"settings", "sparse_tools", "read", "plan", "checkpoints", "run"},
     "annotate": {"settings", "storable", "sparse_tools", "read", "plan", "checkpoints", "run", "embed", "impute"},

@@ -186,9 +186,3 @@ def test_a_full_disk_is_named_and_the_call_goes_on(cells, run, monkeypatch, tmp_
         monkeypatch.setattr(Imputer, "fit", lambda _: pytest.fail("fitted again"))
     run(cells, out=out)
     assert list(tmp_path.iterdir()) == [out]
-
-
-def test_workers_write_the_store(cells, run, client, tmp_path):
-    expected = run(cells.copy())
-    found = run(cells, client=client, out=tmp_path / "imputed.zarr")
-    assert_same(found, expected, "sct")

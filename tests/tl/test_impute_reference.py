@@ -192,13 +192,6 @@ def assert_same(found, expected, atol=1e-6):
         np.testing.assert_allclose(one, other, atol=atol)
 
 
-def test_workers_give_the_same(few, in_blocks, compact_checkpoint, client, monkeypatch):
-    monkeypatch.setattr(sct.settings, "block_size", 40)
-    adata, genes = few[0].copy(), list(few[1].var_names[:20])
-    sct.tl.impute(adata, genes, model=compact_checkpoint, reference=few[2], client=client)
-    assert_same(adata, in_blocks, atol=1e-5)
-
-
 def test_hidden_values_reach_no_prediction(few, compact_checkpoint):
     hidden = np.random.default_rng(3).random(few[0].shape) < 0.2
     other = few[0].copy()

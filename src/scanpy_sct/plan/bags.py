@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
-from threadpoolctl import threadpool_limits
 
+from scanpy_sct.blas import single_threaded_products
 from scanpy_sct.sparse_tools import log_normalise, with_data
 
 
@@ -164,7 +164,7 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
     if n_components < 1 or values.nnz == 0:
         return np.zeros((values.shape[0], 1))
     # The same as `TruncatedSVD`, which imports much of scikit-learn. Several threads would only wait for one another.
-    with threadpool_limits(1, user_api="blas"):
+    with single_threaded_products():
         left, _, components = randomized_svd(values, n_components, n_iter=5, random_state=seed, flip_sign=False)
         _, components = svd_flip(left, components, u_based_decision=False)
         return values @ components.T

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from scanpy_sct.blas import single_threaded_products
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,7 +86,7 @@ def _single_threaded_operations() -> Iterator[None]:
 
     n_torch = torch.get_num_threads()
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with single_threaded_products():
             yield
     finally:
         # The threads of the pool have set the number for all new threads.
