@@ -15,6 +15,8 @@ from scanpy_sct.read.genes import (
     released_vocabulary,
     to_ensembl,
 )
+from scanpy_sct.read.symbols import Evidence
+
 
 ACTB, TP53, PTPRC, SARS1, MARCHF1 = (
     "ENSG00000075624",
@@ -75,6 +77,15 @@ def test_an_ambiguous_alias_is_settled_by_elimination():
     beside = to_ensembl(["SARS", "SARS2"])
     assert beside.ambiguous == ()
     assert beside.ensembl_ids[0] == SARS1
+
+
+def test_aliases_of_genes_without_a_symbol():
+    table = load_gene_table()
+    nameless = table[(table["symbol"] == table.index) & (table["aliases"] != "")]
+    genes = to_ensembl(["RPL23AP21", "LOC101928626"])
+    assert set(genes.ensembl_ids) <= set(nameless.index)
+    every = [alias for aliases in nameless["aliases"] for alias in aliases.split("|")]
+    assert (to_ensembl(every, one_data_set=False).evidence < Evidence.UNKNOWN).all()
 
 
 def test_case_matters():

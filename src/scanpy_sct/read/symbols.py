@@ -95,7 +95,7 @@ def _name_table() -> _NameTable:
     for number, (ensembl_id, symbol, aliases, biotype) in enumerate(iterate_genes()):
         ensembl_ids.append(ensembl_id.encode())
         is_coding.append(biotype == "protein_coding")
-        if symbol == ensembl_id:
+        if symbol == ensembl_id and not aliases:
             continue  # a gene without a name
         # Upper-casing tools turn C1orf112 into C1ORF112; R's make.names turns HLA-A into HLA.A.
         spellings = [*(name.upper() for name in (symbol, *aliases)), symbol.replace("-", ".")]
