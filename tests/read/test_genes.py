@@ -17,7 +17,6 @@ from scanpy_sct.read.genes import (
 )
 from scanpy_sct.read.symbols import Evidence
 
-
 ACTB, TP53, PTPRC, SARS1, MARCHF1 = (
     "ENSG00000075624",
     "ENSG00000141510",
