@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from scanpy_sct.blas import single_threaded_products
+from scanpy_sct.linear_algebra import leading_components
 from scanpy_sct.sparse_tools import log_normalise, with_data
 
 
@@ -156,18 +156,12 @@ def similarity_points(log_values: sparse.csr_matrix, seed: int, n_components: in
     -------
     (cells, up to ``n_components``) float array.
     """
-    from sklearn.utils.extmath import randomized_svd, svd_flip
-
     linear = with_data(log_values, np.expm1(log_values.data.astype(np.float32)))
     values = log_normalise(linear, totals=np.asarray(linear.sum(axis=1)).ravel())
     n_components = min(n_components, min(values.shape) - 1)
     if n_components < 1 or values.nnz == 0:
         return np.zeros((values.shape[0], 1))
-    # The same as `TruncatedSVD`, which imports much of scikit-learn. Several threads would only wait for one another.
-    with single_threaded_products():
-        left, _, components = randomized_svd(values, n_components, n_iter=5, random_state=seed, flip_sign=False)
-        _, components = svd_flip(left, components, u_based_decision=False)
-        return values @ components.T
+    return values @ leading_components(values, n_components, seed).T
 
 
 def in_spacings(points: np.ndarray, samples: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
-from scanpy_sct.blas import single_threaded_products
+from scanpy_sct.linear_algebra import single_threaded_products
 
 T = TypeVar("T")
 R = TypeVar("R")

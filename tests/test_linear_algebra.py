@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from scanpy_sct.blas import single_threaded_products
+from scanpy_sct.linear_algebra import single_threaded_products
 
 
 def numbers() -> set[int]:
