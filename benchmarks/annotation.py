@@ -23,7 +23,7 @@ import anndata as ad
 import methods  # noqa: F401 registers the methods of other packages
 import numpy as np
 import pandas as pd
-from common import HERE, as_markdown, cached, circumstances, default_data, hash_of_code, version
+from common import HERE, as_markdown, cached, circumstances, default_data, hash_of_code, version, without_copies
 
 import scanpy_sct as sct
 from scanpy_sct.evaluate.annotation import annotation
@@ -159,7 +159,7 @@ def panglaodb(data: Path) -> pd.DataFrame:
 
 def labelled(file: Path, key: str) -> ad.AnnData:
     """Read the cells of a file that have a label which is not too rare, in `.obs["name"]`."""
-    adata = ad.read_h5ad(file)
+    adata = without_copies(ad.read_h5ad(file))
     names = adata.obs[key].astype(str)
     adata.obs["name"] = names
     return adata[~names.isin(NO_LABEL) & (names.map(names.value_counts()) >= MIN_CELLS)].copy()

@@ -17,7 +17,7 @@ import anndata as ad
 import methods  # noqa: F401 registers the methods of other packages
 import numpy as np
 import pandas as pd
-from common import HERE, SAMPLE_KEY, cached, circumstances, default_data, hash_of_code, version
+from common import HERE, SAMPLE_KEY, cached, circumstances, default_data, hash_of_code, version, without_copies
 
 import scanpy_sct as sct
 
@@ -131,7 +131,7 @@ def paths(folder: Path, spec: DataSet) -> list[Path]:
 
 def read(folder: Path, spec: DataSet) -> ad.AnnData:
     """Read the samples of a data set, with NaN where a cell has no label."""
-    parts = [ad.read_h5ad(file) for file in paths(folder, spec)]
+    parts = [without_copies(ad.read_h5ad(file)) for file in paths(folder, spec)]
     for part in parts:
         if spec.labels_key and spec.labels_key not in part.obs:
             part.obs[spec.labels_key] = NO_LABEL[0]

@@ -21,7 +21,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from common import HERE, as_markdown, circumstances, default_data
+from common import HERE, as_markdown, circumstances, default_data, without_copies
 from measure import forget_peak, memory
 from scipy import sparse
 from scipy.stats import spearmanr
@@ -111,7 +111,7 @@ def make_pair(name: str, data: Path, known: np.ndarray, seed: int) -> Pair:
 
 def read(path: Path) -> ad.AnnData:
     """Read the protein-coding genes of a file of counts."""
-    adata = ad.read_h5ad(path)
+    adata = without_copies(ad.read_h5ad(path))
     adata = adata[:, adata.var["protein_coding"].to_numpy(dtype=bool)].copy()
     adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
     return adata

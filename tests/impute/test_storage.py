@@ -26,5 +26,5 @@ def test_a_fit_that_was_saved_gives_the_same_values(pbmc, open_cells, compact_ch
 
 def test_other_files_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.arange(3))
-    with pytest.raises(ValueError, match="must be a fit of format version 3; found None"):
+    with pytest.raises(ValueError, match="must be a fit of format version 4; found None"):
         load_fit(tmp_path / "other.npz")

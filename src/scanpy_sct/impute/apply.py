@@ -12,6 +12,7 @@ from scanpy_sct.impute.denoise import denoise
 from scanpy_sct.impute.estimate import BlendFit
 from scanpy_sct.impute.fit import BlockPrediction, ImputationFit
 from scanpy_sct.impute.low_rank import cell_scores, reconstruct_masked
+from scanpy_sct.impute.neighbours import Neighbours
 from scanpy_sct.impute.predict import predict_block
 from scanpy_sct.impute.recovery import Moments
 from scanpy_sct.impute.reference.apply import BlockInReference
@@ -116,13 +117,17 @@ def apply_imputation(
 
 def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMasks) -> BlockPrediction:
     """Predict a block with the network, and compute the scores of its cells for the reconstruction from the data."""
-    scores = None
+    scores, neighbours = None, None
     if fit.blend is not None:
-        scores = [cell_scores(each, block.log_values, masks, number) for number, each in enumerate(fit.blend.low_rank)]
+        low_rank, values = fit.blend.low_rank, block.log_values
+        scores = [cell_scores(each, values, masks, number) for number, each in enumerate(low_rank)]
+        neighbours = Neighbours.of(low_rank, scores, values)
+        if neighbours is not None:
+            neighbours = neighbours.at(as_slice(fit.plan.columns))
     network = predict_block(
         runner, block, masks, fit.plan, cell_weight=fit.cell_weight, keep_bins=fit.settings.keep_bins
     )
-    return BlockPrediction(network, scores)
+    return BlockPrediction(network, scores, neighbours)
 
 
 def calibrated(
@@ -151,6 +156,8 @@ def calibrated(
     if fit.blend is not None and prediction.scores is not None:
         of_data = reconstruct_masked(fit.blend.low_rank, prediction.scores, pass_of, rows, genes)
         found = _blend(fit.blend, columns, group, found, of_data)
+        if prediction.neighbours is not None:
+            _move_to_neighbours(found[1], fit.blend, prediction.neighbours.at(columns), pass_of, rows)
     unmeasured = plan.is_unmeasured[columns]
     if unmeasured.any():
         for values, raw in zip(found, (log_odds, mean), strict=True):
@@ -184,6 +191,15 @@ def _blend(
     mean *= network[1]
     mean += _of_groups((1 - weight) * factor, group) * data[1]
     return log_odds, mean
+
+
+def _move_to_neighbours(
+    mean: np.ndarray, fit: BlendFit, neighbours: Neighbours, pass_of: np.ndarray, rows: slice
+) -> None:
+    """Blend conditional means, in place, with those of the nearest cells; they do not know genes without a count."""
+    weight = fit.neighbour_weight.take(pass_of, mode="clip")
+    weight *= neighbours.total > 0
+    mean += weight * (neighbours.conditional_mean(pass_of, rows) - mean)
 
 
 def _of_groups(table: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from scanpy_sct.impute.calibrate import (
 )
 from scanpy_sct.impute.groups import Groups, PassOrder
 from scanpy_sct.impute.low_rank import CellScores, LowRank, reconstruct_masked
+from scanpy_sct.impute.neighbours import Neighbours
 from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.predict import NetworkPrediction
 from scanpy_sct.plan.passes import BlockMasks
@@ -31,6 +32,9 @@ GENES_AT_ONCE = 512
 ENTRIES_AT_ONCE = 2**16
 """Entries of some of these genes, whose numbers stay in the cache of a processor."""
 NETWORK_ALONE = np.array([1.0, 0.0, 0.0])
+NEIGHBOUR_PRECISION = 0.3
+"""Precision of the prior around no weight of the nearest cells: a standard deviation of 0.3 if the error of an expected
+value is 0.16 on the log scale (0.16² / 0.3²)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class BlendFit:
     """(passes, 3) weights that all genes share, before each gene's own entries are used."""
     shared_mean_weight: np.ndarray
     """(passes,) weight of the network's conditional mean that all genes share."""
+    neighbour_weight: np.ndarray
+    """(passes,) float32: weight of the nearest cells' conditional mean beside that of network and data."""
     network_fraction: np.ndarray
     """(genes,) fraction of the network in the blend of each gene."""
 
@@ -70,6 +76,8 @@ class _Genes:
     """Log-odds of detection and conditional mean, (entries,), not calibrated."""
     data: _Source | None
     """The same of the reconstruction from the data."""
+    of_neighbours: np.ndarray | None
+    """Conditional mean of the nearest cells, (entries,), if it is needed."""
 
 
 class Estimate:
@@ -85,8 +93,8 @@ class Estimate:
         Those of ``plan.columns`` for which estimates are returned.
     network
         Predictions of the network.
-    low_rank, scores
-        Reconstruction of each pass, and the scores of the cells; None: no blend.
+    low_rank, scores, neighbours
+        Reconstruction of each pass and scores of the cells (None: no blend), and their nearest ones (None: too few).
     """
 
     def __init__(
@@ -98,21 +106,23 @@ class Estimate:
         network: NetworkPrediction,
         low_rank: list[LowRank] | None,
         scores: list[CellScores] | None,
+        neighbours: Neighbours | None,
     ) -> None:
         self.masks, self.plan, self.network, self.low_rank, self.scores = masks, plan, network, low_rank, scores
+        self.neighbours = neighbours
         self.values = block.log_values
         self.kept = np.searchsorted(plan.columns, columns)
 
-    def parts(self, columns: np.ndarray) -> Iterator[tuple[slice, _Genes]]:
+    def parts(self, columns: np.ndarray, neighbours: Neighbours | None = None) -> Iterator[tuple[slice, _Genes]]:
         """Collect the entries of genes, indices into ``plan.columns``, a few genes at a time."""
         # Columns of these values are found fast in this form, of which only a part is held.
         values = self.values[:, self.plan.columns[columns]].tocsc()
         size = max(1, ENTRIES_AT_ONCE // values.shape[0])
         for start in range(0, len(columns), size):
             some = slice(start, start + size)
-            yield some, self.genes(columns[some], values[:, some].toarray())
+            yield some, self.genes(columns[some], values[:, some].toarray(), neighbours)
 
-    def genes(self, columns: np.ndarray, values: np.ndarray) -> _Genes:
+    def genes(self, columns: np.ndarray, values: np.ndarray, neighbours: Neighbours | None) -> _Genes:
         """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
         genes = self.plan.columns[columns]
         pass_of = self.masks.pass_of(genes=genes)
@@ -123,9 +133,10 @@ class Estimate:
         if self.low_rank is not None and self.scores is not None:
             found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), genes)
             data = order.of(found[0]), order.of(found[1])
+        of_neighbours = None if neighbours is None else order.of(neighbours.at(genes).conditional_mean(pass_of))
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]
-        return _Genes(order.groups, values, visible, network, data)
+        return _Genes(order.groups, values, visible, network, data, of_neighbours)
 
     def calibration(self) -> Calibration:
         """Calibrate the network alone."""
@@ -141,7 +152,9 @@ class Estimate:
 
     def blend(self, probes: np.ndarray) -> tuple[Calibration, BlendFit]:
         """Calibrate network and data, and blend them; shared weights are estimated on the genes ``probes``."""
-        shared, of_means = self._shared(np.searchsorted(self.plan.columns, probes))
+        probes = np.searchsorted(self.plan.columns, probes)
+        shared, of_means = self._shared(probes)
+        of_neighbours = self._neighbour_weight(probes, shared, of_means)
         release_memory()
         kept, n_passes = self.kept, self.masks.n_passes
         network, data = (Calibration.neutral(len(kept), n_passes) for _ in range(2))
@@ -159,8 +172,8 @@ class Estimate:
 
         for _ in in_threads(fit_block, self._blocks()):
             pass
-        blend = BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, shared, of_means, fraction)
-        return network, blend
+        of_all = shared, of_means, of_neighbours
+        return network, BlendFit(tuple(self.low_rank), data, weights, mean_weights, factor, *of_all, fraction)
 
     def _shared(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Estimate the weights of log-odds (passes, 3) and of conditional means (passes,) that all genes share.
@@ -184,6 +197,23 @@ class Estimate:
             used = np.isin(pass_of_detected, teachers)
             means[passes] = mean_weight((of_network[used], of_data[used]), values[used])
         return weights, means
+
+    def _neighbour_weight(self, columns: np.ndarray, shared: np.ndarray, of_means: np.ndarray) -> np.ndarray:
+        """Estimate the weight of the nearest cells' conditional mean, (passes,) float32.
+
+        Ridge regression of what the blend leaves of the values, on what the nearest cells would change; 0 without them.
+        """
+        if self.neighbours is None:
+            return np.zeros(self.masks.n_passes, dtype=np.float32)
+        products, squares = np.zeros((2, self.masks.n_passes))
+        for _, genes in self.parts(columns, self.neighbours):
+            found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
+            mean = found.mean * genes.groups.spread(found.factor)
+            change = found.detection * (genes.of_neighbours - mean)
+            products += genes.groups.sum(change * (genes.values - found.detection * mean)).sum(axis=0)
+            squares += genes.groups.sum(change**2).sum(axis=0)
+        of_teachers = self.masks.learns_from.astype(float) @ np.stack([products, squares], axis=1)
+        return np.clip(of_teachers[:, 0] / (of_teachers[:, 1] + NEIGHBOUR_PRECISION), 0, 1).astype(np.float32)
 
     def _calibrated_entries(self, genes: _Genes) -> tuple[np.ndarray, ...]:
         """Return calibrated log-odds of network and data, pass, and whether the gene is detected, of all entries.
@@ -212,6 +242,10 @@ class _GeneBlend:
     mean_weight: np.ndarray
     factor: np.ndarray
     network_fraction: np.ndarray
+    detection: np.ndarray
+    """(entries,) blended detection probability."""
+    mean: np.ndarray
+    """(entries,) blended conditional mean, without the factor."""
 
 
 def _calibrated(genes: _Genes) -> tuple[_Source, _Source, Calibration, Calibration]:
@@ -244,7 +278,8 @@ def _blend_genes(genes: _Genes, learns_from: np.ndarray, shared: np.ndarray, of_
     mean = of_entries * network[1] + (1 - of_entries) * data[1]
     factor = mean_factor(mean, detection, groups, visible)
     weights[..., 2] += shift
-    return _GeneBlend(of_network, of_data, weights.astype(np.float32), mean_weights, factor, fraction)
+    fits = of_network, of_data, weights.astype(np.float32), mean_weights, factor, fraction
+    return _GeneBlend(*fits, detection, mean)
 
 
 def _clipped(log_odds: np.ndarray) -> np.ndarray:

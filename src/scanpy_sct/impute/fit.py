@@ -12,6 +12,7 @@ from scanpy_sct.impute.cell_weight import choose_cell_weight
 from scanpy_sct.impute.denoise import NoiseModel
 from scanpy_sct.impute.estimate import BlendFit, Estimate
 from scanpy_sct.impute.low_rank import CellScores, fit_low_rank
+from scanpy_sct.impute.neighbours import Neighbours
 from scanpy_sct.impute.options import ImputeSettings
 from scanpy_sct.impute.planning import ImputationPlan
 from scanpy_sct.impute.predict import NetworkPrediction, predict_block
@@ -19,6 +20,7 @@ from scanpy_sct.impute.reference.fit import ReferenceFit
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.run.memory import release_memory
+from scanpy_sct.sparse_tools import as_slice
 
 if TYPE_CHECKING:
     from scanpy_sct.run.runner import Runner
@@ -53,6 +55,8 @@ class BlockPrediction:
     network: NetworkPrediction
     scores: list[CellScores] | None = None
     """Scores of the cells in each pass, on the components of the blend."""
+    neighbours: Neighbours | None = None
+    """The nearest cells of the block, with the counts of the predicted genes; None: too few cells."""
 
 
 def fit_imputation(
@@ -86,21 +90,24 @@ def fit_imputation(
     wider = plan.predicting(np.union1d(plan.columns, probes))
     weight = choose_cell_weight(runner, block, plan, bags) if settings.calibrate else 1.0
     release_memory()
-    low_rank, scores = None, None
+    low_rank, scores, neighbours = None, None, None
     if len(probes):
         # Before the network runs, so that its predictions and the dense matrix are not in memory together.
         low_rank, scores = fit_low_rank(block.log_values, masks, plan.seed)
+        neighbours = Neighbours.of(low_rank, scores, block.log_values)
         release_memory()
     network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
     release_memory()
     of_network, blend = None, None
     if settings.calibrate:
-        estimate = Estimate(block, masks, wider, plan.columns, network, low_rank, scores)
+        estimate = Estimate(block, masks, wider, plan.columns, network, low_rank, scores, neighbours)
         of_network, blend = (estimate.calibration(), None) if low_rank is None else estimate.blend(probes)
         release_memory()
     fit = ImputationFit(plan, settings, weight, of_network, blend)
     kept = np.searchsorted(wider.columns, plan.columns)
-    return fit, BlockPrediction(network.at_columns(kept), scores)
+    if neighbours is not None:
+        neighbours = neighbours.at(as_slice(plan.columns))
+    return fit, BlockPrediction(network.at_columns(kept), scores, neighbours)
 
 
 def _probe_genes(block: CellBlock, seed: int) -> np.ndarray:

@@ -189,16 +189,32 @@ def _as_counts(normalised: np.ndarray, per_count: np.ndarray, unit: np.ndarray) 
     """Convert log-normalised values, which are overwritten, to log-odds and conditional mean of Poisson counts."""
     expected = np.expm1(np.maximum(normalised, 0, out=normalised), out=normalised)
     expected *= per_count
-    np.maximum(expected, SMALLEST, out=expected)
-    detection = np.negative(expected)
-    np.negative(np.expm1(detection, out=detection), out=detection)
+    detection = _detection(expected)
     # log(exp(expected) - 1), without an overflow.
     log_odds = np.log(detection)
     log_odds += expected
     np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS, out=log_odds)
+    return log_odds, _mean_of_detected(expected, detection, unit)
+
+
+def mean_of_detected(expected: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the conditional mean of Poisson counts, on the log scale of the input, from the ``expected`` ones.
+
+    These are overwritten; ``unit`` is the value of a single count.
+    """
+    return _mean_of_detected(expected, _detection(expected), unit)
+
+
+def _detection(expected: np.ndarray) -> np.ndarray:
+    """Return the probability of a Poisson count above 0; expected counts below `SMALLEST` are raised to it."""
+    detection = np.negative(np.maximum(expected, SMALLEST, out=expected))
+    return np.negative(np.expm1(detection, out=detection), out=detection)
+
+
+def _mean_of_detected(expected: np.ndarray, detection: np.ndarray, unit: np.ndarray) -> np.ndarray:
     expected *= unit
     expected /= detection
-    return log_odds, np.log1p(expected, out=expected)
+    return np.log1p(expected, out=expected)
 
 
 def _fit_pass(values: sparse.csr_matrix, masks: BlockMasks, number: int, seed: int) -> tuple[LowRank, CellScores]:

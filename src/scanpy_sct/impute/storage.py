@@ -15,7 +15,7 @@ from scipy import sparse
 
 from scanpy_sct.impute.fit import ImputationFit
 
-FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 3
+FORMAT, FORMAT_VERSION = "scanpy_sct imputation fit", 4
 FACTS = "facts"
 """Name of the array that holds the JSON."""
 CSR_PARTS = ("data", "indices", "indptr")

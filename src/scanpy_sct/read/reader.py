@@ -17,6 +17,7 @@ from scanpy_sct.read.block import CellBlock
 from scanpy_sct.read.checks import ScaleCheck, check_not_empty, check_object
 from scanpy_sct.read.columns import index_of, read_names
 from scanpy_sct.read.coordinates import read_coordinates
+from scanpy_sct.read.copies import copies_remark
 from scanpy_sct.read.findings import warn_once
 from scanpy_sct.read.found_scale import read_scale
 from scanpy_sct.read.gene_check import check_match, symbols_among_ids
@@ -134,6 +135,10 @@ class CellReader:
         found = read_scale(self._sample, options.scale, argument, checks.source)
         self.scale = found.scale
         self.findings += [found.finding, *remarks(self._sample, self.scale, checks.source)]
+        looked_at, names = matrix, self.obs_names[slice(None) if rows is None else rows]
+        if self._matrix.is_in_memory:
+            looked_at, names = self._matrix.rows(), self.obs_names
+        self.findings.append(copies_remark(looked_at, names, checks.source))
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
         self._to_log = LogValues.found_in(self._sample, self.scale, normalise=options.normalise)
         given = self.scale, options.scale, checks.layer_argument, argument
