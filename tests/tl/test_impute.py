@@ -304,9 +304,10 @@ def test_the_weights_of_the_blend_are_written(adata, compact_checkpoint):
     np.testing.assert_array_equal(source[imputed] == "network", fraction[imputed] >= 0.5)
     assert len(adata.uns["sct"]["blend_weights"]) == 3
     assert 0 <= adata.uns["sct"]["conditional_mean_weight"] <= 1
+    assert 0 <= adata.uns["sct"]["neighbour_weight"] <= 1
     sct.tl.impute(adata, model=compact_checkpoint, blend=False)
     assert "sct_source" not in adata.var
-    assert not {"blend_weights", "conditional_mean_weight"} & set(adata.uns["sct"])
+    assert not {"blend_weights", "conditional_mean_weight", "neighbour_weight"} & set(adata.uns["sct"])
 
 
 def test_denoised_values_lie_between_prediction_and_measured_value(adata, compact_checkpoint):

@@ -297,4 +297,5 @@ def _details(fit: ImputationFit, imputer: Imputer) -> dict[str, Any]:
     return details | {
         "blend_weights": blend.shared_weights[0],
         "conditional_mean_weight": float(blend.shared_mean_weight[0]),
+        "neighbour_weight": float(blend.neighbour_weight[0]),
     }

@@ -111,7 +111,8 @@ def impute(
     blend
         Blend the network with a low-rank reconstruction of `adata` from the visible values of each pass. The weights
         start from values shared by all genes; genes with enough data get their own weights for the probability of
-        detection. Needs `calibrate`, at least 20 cells, and 50 genes that are detected in at least 3 cells and 1 % of
+        detection. Conditional means are also blended with those of the fifteen most similar cells, if there are 100
+        cells. Needs `calibrate`, at least 20 cells, and 50 genes that are detected in at least 3 cells and 1 % of
         the cells; else the network is used alone.
     denoise
         Combine each prediction with the measured count, as the posterior mean of a Gamma-Poisson model with a variance
@@ -179,8 +180,9 @@ def impute(
         `"params"` (arguments), `"model"`, `"genes"`, `"scale"` and `"versions"`; `"bags"` (what was used), `"passes"`
         (two more if entries are hidden), `"fit_cells"` (number of cells the fit is estimated on) and `"cell_weight"`
         (weight of the cell embedding, from 0 to 1). With `blend`: `"blend_weights"` (float64, (3,): shared weights of
-        the log-odds of network and reconstruction, and offset) and `"conditional_mean_weight"` (weight of the network
-        in the conditional mean, from 0 to 1). With a reference: `"unmeasured"` (a table of the unmeasured genes:
+        the log-odds of network and reconstruction, and offset), `"conditional_mean_weight"` (weight of the network in
+        the conditional mean, from 0 to 1) and `"neighbour_weight"` (weight of the most similar cells beside both, from
+        0 to 1). With a reference: `"unmeasured"` (a table of the unmeasured genes:
         `trust`, the estimated correlation of predicted and true values over cells, from 0 to 1; `reference_detection`,
         the fraction of reference cells in which the gene is detected; `source`, `"both"`, `"reference"` or
         `"network"`), and `"reference"` (numbers of cells and shared genes; weights; `"level_error"`, the spread of the

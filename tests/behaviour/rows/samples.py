@@ -158,3 +158,15 @@ def joined_without_key(scene: Scene) -> None:
 def dense_join(scene: Scene) -> None:
     scene.adata.X, scene.reference.X = scene.adata.X.toarray(), scene.reference.X.toarray()
     scene.adata = ad.concat({"whole": scene.adata, "panel": scene.reference[:, 60:].copy()}, label="run", join="outer")
+
+
+@ROWS.warns(
+    "cells that are there more than once",
+    "computed as they are; masked values of a copy could be read off the other, so that the recovery is too good",
+    "have exactly the values of another cell",
+    "keep one of each",
+)
+def copies(scene: Scene) -> None:
+    adata = scene.adata[[*range(scene.adata.n_obs), 3]].copy()
+    adata.obs_names_make_unique()
+    scene.adata = adata
