@@ -7,10 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scanpy_sct.impute import Imputer, ImputeSettings, impute_cells
+from scanpy_sct.impute import Imputer, ImputeSettings, impute_cells, neighbours
 from scanpy_sct.run.options import ComputeOptions
 
 PARTS = ImputeSettings(keep_parts=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_neighbours():
+    """Blend with the nearest cells, which else takes more cells than these tests have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "MIN_CELLS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
