@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 import scanpy_sct as sct
+from scanpy_sct.read.copies import copies
 
 HIDDEN_FRACTION = 0.15
 N_CELLS = 200
@@ -18,8 +19,9 @@ COLUMN_STEP = 2
 
 
 def read_part(path: Path) -> ad.AnnData:
-    """Some cells of a data set, drawn once and for all; counts."""
+    """Some different cells of a data set, drawn once and for all; counts."""
     adata = ad.read_h5ad(path)
+    adata = adata[np.delete(np.arange(adata.n_obs), copies(adata.X)[:, 0])]
     rows = np.random.default_rng(0).choice(adata.n_obs, N_CELLS, replace=False)
     return adata[np.sort(rows)].copy()[:, ::COLUMN_STEP].copy()
 
@@ -30,8 +32,8 @@ def gene_means(values: np.ndarray, visible: np.ndarray) -> np.ndarray:
     return np.broadcast_to(means, values.shape)
 
 
-# Measured 0.541 and 0.631, those of gene means 0.500 and 0.558.
-@pytest.mark.parametrize(("name", "floor"), [("pbmc3k", 0.535), ("heart_dev_ST_CN73", 0.625)])
+# Measured 0.542 and 0.621, those of gene means 0.500 and 0.572.
+@pytest.mark.parametrize(("name", "floor"), [("pbmc3k", 0.535), ("heart_dev_ST_CN73", 0.615)])
 def test_hidden_entries_are_predicted(data_dir, name, floor):
     adata = read_part(data_dir / "dev" / f"{name}.h5ad")
     hide = np.random.default_rng(1).random(adata.shape) < HIDDEN_FRACTION
