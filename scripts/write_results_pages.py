@@ -38,10 +38,10 @@ Four data sets that `sct-mini` was not trained on, by `python benchmarks/imputat
 `scripts/write_results_pages.py` wrote this page. All methods see the same values and predict the same masked ones.
 Choices were made while looking at these data sets (the weight of the cell embedding, the bag correction, and the blend
 of network and data), so expect a little less elsewhere; {{func}}`scanpy_sct.evaluate.imputation` measures the same on
-your own data.
+your own data. Each cell is there once: of heart CN73, copies are left out (`sct.pp.check` reports 86 of its 511 spots).
 
 `sct` is {{func}}`scanpy_sct.tl.impute` with its defaults: the network, blended with a low-rank reconstruction of the
-data. `sct_network` is the network alone, `sct_finetuned` is `sct` after {{func}}`scanpy_sct.train.finetune` on the
+data and with similar cells. `sct_network` is the network alone, `sct_finetuned` is `sct` after {{func}}`scanpy_sct.train.finetune` on the
 visible entries. `benchmarks/README.md` describes the other methods.
 
 Open a table to see its figures. The best figure of each column is bold, whichever method it is; a dash stands where a

@@ -17,7 +17,7 @@ TRUSTED = 0.3
 genes is a correlation, too, and has the same limit.
 
 Derived in `benchmarks/recovery.py` (docs/which_genes.md): even of genes with a recovery of 0.3 to 0.5, nine in ten
-predicted held-out values with a correlation of 0.26 or more, on each of four data sets.
+predicted held-out values with a correlation of 0.2 or more, on each of four data sets.
 """
 RIGHT_ON_AVERAGE = 0.1
 """From this recovery on, averages over regions or cell types can be compared. In the same benchmark, the median
