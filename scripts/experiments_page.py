@@ -21,7 +21,7 @@ The tables come from `benchmarks/results`, one section from each script, and wer
 out of training. Average precision is that of "is this entry detected?", with 15 % of the entries masked unless stated
 otherwise. Every network was trained once, with one seed: small differences may be noise. All networks are those of the
 first edition of `sct-mini`, or were trained with its recipe: 64 dimensions of the cell embedding instead of 96, and
-fewer tissues.
+fewer tissues; and heart CN73 still held copies of spots, of which one can be predicted from the other.
 
 {sections}
 """
