@@ -41,8 +41,8 @@ of network and data), so expect a little less elsewhere; {{func}}`scanpy_sct.eva
 your own data. Each cell is there once: of heart CN73, copies are left out (`sct.pp.check` reports 86 of its 511 spots).
 
 `sct` is {{func}}`scanpy_sct.tl.impute` with its defaults: the network, blended with a low-rank reconstruction of the
-data and with similar cells. `sct_network` is the network alone, `sct_finetuned` is `sct` after {{func}}`scanpy_sct.train.finetune` on the
-visible entries. `benchmarks/README.md` describes the other methods.
+data and with similar cells. `sct_network` is the network alone, `sct_finetuned` is `sct` after
+{{func}}`scanpy_sct.train.finetune` on the visible entries. `benchmarks/README.md` describes the other methods.
 
 Open a table to see its figures. The best figure of each column is bold, whichever method it is; a dash stands where a
 method does not apply or was not run. 95 % intervals, other metrics and strata (zero and non-zero entries, rare and

@@ -28,7 +28,7 @@ def test_a_difference_in_one_value_is_none(cells):
 
 def test_cells_with_few_genes_may_be_the_same_by_chance():
     assert len(copies(sparse.csr_matrix(np.eye(100, dtype=np.float32)[[0, 0, 1]]))) == 0
-    assert copies_remark(sparse.csr_matrix((3, 100), dtype=np.float32), ["a", "b", "c"], "adata.X") == ""
+    assert copies_remark(sparse.csr_matrix((3, 100), dtype=np.float32), ["a", "b", "c"], 3, "adata.X") == ""
 
 
 def test_they_are_reported(cells):

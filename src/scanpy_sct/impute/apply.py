@@ -121,7 +121,7 @@ def predict(runner: Runner, fit: ImputationFit, block: CellBlock, masks: BlockMa
     if fit.blend is not None:
         low_rank, values = fit.blend.low_rank, block.log_values
         scores = [cell_scores(each, values, masks, number) for number, each in enumerate(low_rank)]
-        neighbours = Neighbours.of(low_rank, scores, values)
+        neighbours = Neighbours.of(low_rank, scores, values, masks.hidden)
         if neighbours is not None:
             neighbours = neighbours.at(as_slice(fit.plan.columns))
     network = predict_block(
@@ -196,10 +196,11 @@ def _blend(
 def _move_to_neighbours(
     mean: np.ndarray, fit: BlendFit, neighbours: Neighbours, pass_of: np.ndarray, rows: slice
 ) -> None:
-    """Blend conditional means, in place, with those of the nearest cells; they do not know genes without a count."""
-    weight = fit.neighbour_weight.take(pass_of, mode="clip")
-    weight *= neighbours.total > 0
-    mean += weight * (neighbours.conditional_mean(pass_of, rows) - mean)
+    """Blend conditional means, in place, with those of the nearest cells, where these know the gene."""
+    change = neighbours.conditional_mean(pass_of, rows)
+    change -= mean
+    change *= fit.neighbour_weight.take(pass_of, mode="clip")
+    mean += np.nan_to_num(change, copy=False)
 
 
 def _of_groups(table: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -117,10 +117,13 @@ class Estimate:
         """Collect the entries of genes, indices into ``plan.columns``, a few genes at a time."""
         # Columns of these values are found fast in this form, of which only a part is held.
         values = self.values[:, self.plan.columns[columns]].tocsc()
+        if neighbours is not None:
+            neighbours = neighbours.at(self.plan.columns[columns])
         size = max(1, ENTRIES_AT_ONCE // values.shape[0])
         for start in range(0, len(columns), size):
-            some = slice(start, start + size)
-            yield some, self.genes(columns[some], values[:, some].toarray(), neighbours)
+            some = slice(start, min(start + size, len(columns)))
+            nearest = None if neighbours is None else neighbours.at(some)
+            yield some, self.genes(columns[some], values[:, some].toarray(), nearest)
 
     def genes(self, columns: np.ndarray, values: np.ndarray, neighbours: Neighbours | None) -> _Genes:
         """Collect the entries of some genes, indices into ``plan.columns``, with their ``values`` (cells, genes)."""
@@ -133,7 +136,7 @@ class Estimate:
         if self.low_rank is not None and self.scores is not None:
             found = reconstruct_masked(self.low_rank, self.scores, pass_of, slice(None), genes)
             data = order.of(found[0]), order.of(found[1])
-        of_neighbours = None if neighbours is None else order.of(neighbours.at(genes).conditional_mean(pass_of))
+        of_neighbours = None if neighbours is None else order.of(neighbours.conditional_mean(pass_of))
         visible = VisibleCounts.of(values, order.groups, self.masks.is_known)
         network = _clipped(network[0]), network[1]
         return _Genes(order.groups, values, visible, network, data, of_neighbours)
@@ -209,7 +212,7 @@ class Estimate:
         for _, genes in self.parts(columns, self.neighbours):
             found = _blend_genes(genes, self.masks.learns_from, shared, of_means)
             mean = found.mean * genes.groups.spread(found.factor)
-            change = found.detection * (genes.of_neighbours - mean)
+            change = found.detection * np.nan_to_num(genes.of_neighbours - mean)
             products += genes.groups.sum(change * (genes.values - found.detection * mean)).sum(axis=0)
             squares += genes.groups.sum(change**2).sum(axis=0)
         of_teachers = self.masks.learns_from.astype(float) @ np.stack([products, squares], axis=1)

@@ -94,7 +94,7 @@ def fit_imputation(
     if len(probes):
         # Before the network runs, so that its predictions and the dense matrix are not in memory together.
         low_rank, scores = fit_low_rank(block.log_values, masks, plan.seed)
-        neighbours = Neighbours.of(low_rank, scores, block.log_values)
+        neighbours = Neighbours.of(low_rank, scores, block.log_values, masks.hidden)
         release_memory()
     network = predict_block(runner, block, masks, wider, cell_weight=weight, bags=bags, keep_bins=settings.keep_bins)
     release_memory()

@@ -88,7 +88,7 @@ class _Visible:
         linear = with_data(visible, np.expm1(visible.data))
         total = row_totals(linear)
         bits = np.packbits(~masks.masked(number, rows), axis=1)
-        return cls(rows, bits, log_normalise(linear, total).astype(np.float32), total, _smallest_values(linear))
+        return cls(rows, bits, log_normalise(linear, total).astype(np.float32), total, smallest_values(linear))
 
     def is_visible(self, n_genes: int) -> np.ndarray:
         """Return 1 for each visible entry, else 0, (cells, genes) uint8."""
@@ -308,7 +308,7 @@ def component_weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
     return regression.fit_transform(np.arange(n), found, sample_weight=precision).astype(np.float32)
 
 
-def _smallest_values(linear: sparse.csr_matrix) -> np.ndarray:
+def smallest_values(linear: sparse.csr_matrix) -> np.ndarray:
     """Return the smallest positive value of each cell; 1 for an empty one."""
     smallest = np.ones(linear.shape[0])
     filled, lowest, _ = row_extremes(linear)

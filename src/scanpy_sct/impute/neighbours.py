@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.impute.low_rank import SMALLEST, CellScores, LowRank, mean_of_detected
+from scanpy_sct.impute.low_rank import SMALLEST, CellScores, LowRank, mean_of_detected, smallest_values
 from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import entry_rows, row_totals, with_data
 
@@ -23,6 +24,10 @@ N_NEAREST, NEAREST_FRACTION = 15, 0.1
 """Nearest cells that are pooled: this fraction of the block, at most fifteen."""
 PRIOR_CELLS = 5.0
 """Weight of all other cells together, where each of the nearest ones has a weight of 1 more."""
+MIN_KNOWN = 0.1
+"""Cells, less than which a pool must hold in which a gene is not hidden to say something about it."""
+UNKNOWN = np.float32(-1)
+"""Instead of a fraction."""
 CELLS_AT_ONCE = 256
 
 
@@ -36,44 +41,62 @@ class Neighbours:
     """Weight of every cell; the diagonal of ``nearest`` takes it from the cell itself."""
     counts: sparse.csr_matrix
     """(cells, genes) float32."""
-    total: np.ndarray
-    """(genes,) float32: sums of the counts."""
     depth: np.ndarray
-    """(cells, passes) float32: total of all genes in the pool of each cell."""
+    """(cells,) float32: total of all genes."""
+    hidden: np.ndarray | None
+    """(cells, genes) bool: entries that are hidden, so that the pool knows nothing of them; None: there are none."""
     per_fraction: np.ndarray
     """(cells, passes) float32: expected total of the cell."""
     unit: np.ndarray
     """(cells, passes) float32: value of a single count on the linear scale of the input."""
 
     @classmethod
-    def of(cls, fits: Sequence[LowRank], scores: Sequence[CellScores], values: sparse.csr_matrix) -> Neighbours | None:
+    def of(
+        cls,
+        fits: Sequence[LowRank],
+        scores: Sequence[CellScores],
+        values: sparse.csr_matrix,
+        hidden: np.ndarray | None = None,
+    ) -> Neighbours | None:
         """Find them from the scores of the cells; None for few cells.
 
-        ``values`` (cells, genes) are on the log scale of the input.
+        ``values`` (cells, genes) are on the log scale of the input, without those that are ``hidden``.
         """
         if values.shape[0] < MIN_CELLS:
             return None
-        counts = np.expm1(values.data)
-        counts /= scores[0].unit.astype(np.float32)[entry_rows(values)]
-        counts = with_data(values, counts)
-        depth, weight = row_totals(counts), PRIOR_CELLS / values.shape[0]
+        linear = with_data(values, np.expm1(values.data))
+        units = smallest_values(linear).astype(np.float32)
+        counts = with_data(linear, linear.data / units[entry_rows(linear)])
+        weight = PRIOR_CELLS / values.shape[0]
         points = [each.scores * fit.weights for fit, each in zip(fits, scores, strict=True)]
         nearest = tuple(in_threads(lambda each: _nearest(each, -weight), points))
         expected = [each.total / (each.unit * fit.visible_fraction) for fit, each in zip(fits, scores, strict=True)]
-        of_cells = [each @ depth + weight * depth.sum() for each in nearest], expected, [each.unit for each in scores]
-        total = np.asarray(counts.sum(axis=0), dtype=np.float32).ravel()
-        return cls(nearest, weight, counts, total, *(np.stack(each, axis=1).astype(np.float32) for each in of_cells))
+        of_cells = (np.stack(each, axis=1).astype(np.float32) for each in (expected, [each.unit for each in scores]))
+        return cls(nearest, weight, counts, row_totals(counts).astype(np.float32), hidden, *of_cells)
 
     def at(self, genes: slice | np.ndarray) -> Neighbours:
         """Return those for some genes; without a copy for all of them."""
-        if isinstance(genes, slice) and genes.indices(len(self.total)) == (0, len(self.total), 1):
+        if isinstance(genes, slice) and genes.indices(self.counts.shape[1]) == (0, self.counts.shape[1], 1):
             return self
-        return replace(self, counts=self.counts[:, genes], total=self.total[genes])
+        hidden = None if self.hidden is None else self.hidden[:, genes]
+        return replace(self, counts=self.counts[:, genes], hidden=hidden)
+
+    @cached_property
+    def _sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
+        """Of all cells, (genes,): counts, cells with a count, and totals of the cells in which the gene is hidden."""
+        total = np.asarray(self.counts.sum(axis=0), dtype=np.float32).ravel()
+        hidden = 0.0
+        if self.hidden is not None:
+            starts = range(0, len(self.depth), CELLS_AT_ONCE)
+            rows = [slice(start, start + CELLS_AT_ONCE) for start in starts]
+            hidden = sum(self.depth[some] @ self.hidden[some] for some in rows)
+        return total, self.counts.getnnz(axis=0), hidden
 
     def conditional_mean(self, pass_of: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         """Predict the log value of each entry if the gene is detected, from the pass (cells, genes) that masks it.
 
-        That of Poisson counts, (cells, genes) float32; of no meaning for entries without a pass.
+        That of Poisson counts, (cells, genes) float32; NaN where no other cell has a count of the gene, or the gene is
+        hidden in all of them; of no meaning for entries without a pass.
         """
         n_passes = len(self.nearest)
         expected = np.zeros(pass_of.shape, dtype=np.float32)
@@ -81,15 +104,26 @@ class Neighbours:
             found = self._fractions(number, rows)
             found *= pass_of == number
             expected += found
+        is_unknown = (expected == UNKNOWN) | (self._sums[1] == (self.counts[rows].toarray() > 0))
         group = pass_of + n_passes * np.arange(len(pass_of), dtype=np.int32)[:, None]
         expected *= self.per_fraction[rows].ravel().take(group, mode="clip")
-        return mean_of_detected(expected, self.unit[rows].ravel().take(group, mode="clip"))
+        mean = mean_of_detected(expected, self.unit[rows].ravel().take(group, mode="clip"))
+        mean[is_unknown] = np.nan
+        return mean
 
     def _fractions(self, number: int, rows: slice) -> np.ndarray:
-        """Pool the nearest cells of a pass: fraction of their counts that each gene has, (cells, genes) float32."""
-        pooled = (self.nearest[number][rows] @ self.counts).toarray()
-        pooled += np.float32(self.other_weight) * self.total
-        pooled /= np.maximum(self.depth[rows, number, None], SMALLEST)
+        """Pool other cells: fraction of their counts that each gene has, or `UNKNOWN`, (cells, genes) float32."""
+        nearest, weight, total = self.nearest[number][rows], np.float32(self.other_weight), self._sums[0]
+        pooled = (nearest @ self.counts).toarray()
+        pooled += weight * total
+        depth = (nearest @ self.depth + weight * self.depth.sum())[:, None]
+        if self.hidden is not None:
+            cells = np.unique(nearest.indices)
+            hidden = self.hidden[cells] * self.depth[cells, None]
+            depth = depth - (nearest[:, cells] @ hidden + weight * self._sums[2])
+            pooled[depth < MIN_KNOWN * self.depth.mean()] = UNKNOWN
+            return np.divide(pooled, depth, out=pooled, where=pooled != UNKNOWN)
+        pooled /= np.maximum(depth, SMALLEST)
         return pooled
 
 

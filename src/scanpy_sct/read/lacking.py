@@ -76,7 +76,8 @@ class LackingTest:
         names, codes = _tested_samples(samples)
         n_samples, n_kinds = int(codes.max()) + 1, int(kinds.max()) + 1
         n_cells, detected = count_detected(self.matrix, codes * n_kinds + kinds, n_samples * n_kinds)
-        n_cells, detected = n_cells.reshape(n_samples, n_kinds), detected.reshape(n_samples, n_kinds, -1)
+        n_cells = n_cells.reshape(n_samples, n_kinds)
+        detected = detected.astype(np.int16).reshape(n_samples, n_kinds, -1)  # there are at most 2,000 cells
         total, total_cells = detected.sum(axis=0, dtype=np.int64), n_cells.sum(axis=0)
         found = []
         for number, name in enumerate(names):

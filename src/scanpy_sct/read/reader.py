@@ -138,7 +138,7 @@ class CellReader:
         looked_at, names = matrix, self.obs_names[slice(None) if rows is None else rows]
         if self._matrix.is_in_memory:
             looked_at, names = self._matrix.rows(), self.obs_names
-        self.findings.append(copies_remark(looked_at, names, checks.source))
+        self.findings.append(copies_remark(looked_at, names, self.n_cells, checks.source))
         self._to_tokens = TokenValues.found_in(self._sample, self.scale, token_scale)
         self._to_log = LogValues.found_in(self._sample, self.scale, normalise=options.normalise)
         given = self.scale, options.scale, checks.layer_argument, argument

@@ -111,9 +111,9 @@ def impute(
     blend
         Blend the network with a low-rank reconstruction of `adata` from the visible values of each pass. The weights
         start from values shared by all genes; genes with enough data get their own weights for the probability of
-        detection. Conditional means are also blended with those of the fifteen most similar cells, if there are 100
-        cells. Needs `calibrate`, at least 20 cells, and 50 genes that are detected in at least 3 cells and 1 % of
-        the cells; else the network is used alone.
+        detection. In blocks of 100 cells or more, conditional means are also blended with those of up to fifteen most
+        similar cells. Needs `calibrate`, at least 20 cells, and 50 genes that are detected in at least 3 cells and 1 %
+        of the cells; else the network is used alone.
     denoise
         Combine each prediction with the measured count, as the posterior mean of a Gamma-Poisson model with a variance
         fitted for each gene. The result is then *not* independent of the measured value. Needs counts, or
