@@ -23,8 +23,8 @@ SECONDS_PER_FITTED_ENTRY = 0.02e-6
 """Low-rank reconstruction of one entry in one pass."""
 SECONDS_PER_BLENDED_ENTRY = 0.15e-6
 """Fit of calibration and blend to one entry."""
-SECONDS_PER_ENTRY = 0.075e-6
-"""Calibration, blending and writing of one entry."""
+SECONDS_PER_ENTRY = 0.14e-6
+"""Calibration, blending, pooling of similar cells and writing of one entry."""
 TIME_RANGE = (0.75, 1.5)
 """An imputation takes between these multiples of the expected time."""
 UNITS = (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, np.inf))
