@@ -25,7 +25,7 @@ from scanpy_sct.sparse_tools import as_slice
 if TYPE_CHECKING:
     from scanpy_sct.run.runner import Runner
 
-CELLS_AT_ONCE = 16
+CELLS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
