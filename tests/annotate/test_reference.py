@@ -34,7 +34,7 @@ def vectors(monkeypatch):
         calls.append((cells.n_cells, options.bags, np.flatnonzero(cells.measured)))
         return np.random.default_rng(cells.n_cells).normal(size=(cells.n_cells, 4)).astype(np.float32)
 
-    monkeypatch.setattr(by_reference, "embed_cells", embed)
+    monkeypatch.setattr(by_reference, "cell_vectors", embed)
     return calls
 
 
@@ -93,7 +93,7 @@ def test_the_embedding_counts(halves, tiny_checkpoint, monkeypatch):
         return np.eye(4, dtype=np.float32)[codes[cells.n_cells]]
 
     monkeypatch.setattr(by_reference, "EMBEDDING_WEIGHT", 3)
-    monkeypatch.setattr(by_reference, "embed_cells", embed)
+    monkeypatch.setattr(by_reference, "cell_vectors", embed)
     found = learn(known, tiny_checkpoint).annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
     assert accuracy(found, query) == 1
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
-from scanpy_sct.embed.cells import embed_cells
+from scanpy_sct.embed.vectors import cell_vectors
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.workflow import open_cells
 
@@ -54,12 +54,12 @@ def quick_embedding(monkeypatch):
         values = (cells if isinstance(cells, CellBlock) else cells.block()).log_values
         return values @ np.random.default_rng(0).normal(size=(values.shape[1], 8)).astype(np.float32)
 
-    monkeypatch.setattr("scanpy_sct.annotate.reference.embed_cells", embed)
+    monkeypatch.setattr("scanpy_sct.annotate.reference.cell_vectors", embed)
 
 
 @pytest.fixture
 def no_computing(monkeypatch):
-    for name in ("label_head.embed_cells", "reference.embed_cells", "markers.impute_cells"):
+    for name in ("label_head.embed_cells", "reference.cell_vectors", "markers.impute_cells"):
         monkeypatch.setattr(f"scanpy_sct.annotate.{name}", pytest.fail)
 
 
@@ -197,7 +197,7 @@ def test_markers_may_be_unmeasured_and_types_without_any_are_left_out(query, tin
 
 def test_label_head(query, tiny_checkpoint):
     query = query[:16].copy()
-    width = embed_cells(tiny_checkpoint, open_cells(query, tiny_checkpoint)[1]).shape[1]
+    width = cell_vectors(tiny_checkpoint, open_cells(query, tiny_checkpoint)[1]).shape[1]
     zeros = np.zeros((2, width), dtype=np.float32)
     bias = np.array([0, np.log(3)], dtype=np.float32)
     head = LabelHead(("a", "b"), zeros, bias, np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32))

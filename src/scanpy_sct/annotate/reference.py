@@ -23,7 +23,7 @@ from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, Annotation, empty_ce
 from scanpy_sct.annotate.novelty import estimate_novelty
 from scanpy_sct.annotate.tissue import has_coordinates, mean_of_nearest, sample_means
 from scanpy_sct.annotate.views import Views, fit_projection
-from scanpy_sct.embed.cells import embed_cells
+from scanpy_sct.embed.vectors import cell_vectors
 from scanpy_sct.plan.draw import draw_per_label
 from scanpy_sct.read.matrix import consecutive
 from scanpy_sct.run.checks import check_computable
@@ -84,7 +84,7 @@ class ReferenceAnnotator:
         of_variable = (np.hstack(views.components[2:]) for views in (known_views, query_views))
         auc = difference(*of_variable, options.seed)
         if auc <= MAX_DIFFERENCE:
-            vectors = embed_cells(checkpoint, known, reference_options), embed_cells(checkpoint, query, options)
+            vectors = cell_vectors(checkpoint, known, reference_options), cell_vectors(checkpoint, query, options)
             known_views, query_views = _with_embedding(known_views, query_views, *vectors)
         else:
             _log_difference(auc, known.n_cells, query.n_cells)

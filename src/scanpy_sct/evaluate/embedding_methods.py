@@ -94,10 +94,10 @@ class EmbeddingInput:
 @method("sct", task="embedding", needs="checkpoint")
 def sct(cells: EmbeddingInput) -> np.ndarray:
     """Embed as :func:`scanpy_sct.tl.embed` does by default."""
-    from scanpy_sct.embed.cells import embed_cells
+    from scanpy_sct.embed.vectors import cell_vectors
 
     checkpoint, reader = cells.opened
-    return embed_cells(checkpoint, reader, ComputeOptions(bags="random", seed=cells.seed))
+    return cell_vectors(checkpoint, reader, ComputeOptions(bags="random", seed=cells.seed))
 
 
 @method("pca", task="embedding", needs="expression")

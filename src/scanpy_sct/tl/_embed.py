@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from scanpy_sct.embed.cells import embed_cells
+from scanpy_sct.embed.vectors import cell_vectors
 from scanpy_sct.read.options import GivenScale, ReadOptions
 from scanpy_sct.run.options import BagPolicy, ComputeOptions, Precision, as_seed
 from scanpy_sct.workflow import Result, run_workflow
@@ -88,5 +88,5 @@ def embed(
             ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
             WriteOptions(key_added, copy),
         ),
-        lambda *cells: Result(write_embedding, {"values": embed_cells(*cells)}),
+        lambda *cells: Result(write_embedding, {"values": cell_vectors(*cells)}),
     )
