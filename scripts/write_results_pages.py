@@ -5,7 +5,7 @@
 
 Every figure of docs/results.md, docs/which_genes.md, docs/panels.md and docs/experiments.md is read from
 benchmarks/results; the only ones typed in are those of experiments that an earlier version measured. The last has a
-section for each of ablations.py, whitening.py, bags.py and depth.py that was run.
+section for each of ablations.py, whitening.py, lengths.py, bags.py and depth.py that was run.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from scanpy_sct.checkpoints import folder as folder_module
 from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable
 
+OF_THREE = {"sources": [], "n_cells": [1, 1, 1]}
+"""Home of a label head with three labels."""
+
 
 def change_config(folder, **changes):
     path = folder / "config.json"
@@ -61,12 +64,15 @@ def test_float16_comes_back_rounded(tiny, tmp_path):
     assert size < 0.6 * (save_checkpoint(tmp_path / "full", tiny) / "model.safetensors").stat().st_size
 
 
-def test_a_head_without_a_record_of_its_cells_is_read(tiny, tmp_path):
+def test_a_head_of_an_earlier_version_is_read(tiny, tmp_path):
+    """It has no record of its cells, and was fitted to vectors relative to samples."""
     head = dataclasses.replace(tiny.label_head, home=None)
     folder = save_checkpoint(tmp_path / "old", dataclasses.replace(tiny, label_head=head))
-    assert set(json.loads((folder / "config.json").read_text())["label_head"]) == {"labels", "temperature"}
+    assert read_checkpoint(folder).label_head.relative_to == "training"
+    settings = json.loads((folder / "config.json").read_text())["label_head"]
+    change_config(folder, label_head={name: settings[name] for name in ("labels", "temperature")})
     found = read_checkpoint(folder).label_head
-    assert found.home is None
+    assert (found.home, found.relative_to) == (None, "sample")
     np.testing.assert_array_equal(found.weight, head.weight)
 
 
@@ -234,6 +240,17 @@ def test_missing_unknown_and_misshapen_weights_are_named(saved):
             "must be strings, and its numbers of cells positive integers",
         ),
         ({"label_head": {"labels": ["a", "b", "c"]}}, "label_head in .* missing: temperature"),
+        (
+            {
+                "label_head": {
+                    "labels": list("abc"),
+                    "temperature": 1.0,
+                    "relative_to": "bag",
+                    "home": {"sources": [], "n_cells": [1, 1, 1]},
+                }
+            },
+            "relative_to of the label head must be one of .*; found 'bag'",
+        ),
     ],
 )
 def test_inconsistent_configurations_are_refused(saved, changes, message):

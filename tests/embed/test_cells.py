@@ -33,7 +33,7 @@ def test_a_vector_depends_on_neither_seed_nor_order_nor_chunks(pbmc, open_cells,
     cells = pbmc[:300]
     vectors = embed_cells(compact_checkpoint, open_cells(cells))
     order = np.random.default_rng(0).permutation(300)
-    monkeypatch.setattr("scanpy_sct.embed.cells.CELLS_AT_ONCE", 37)
+    monkeypatch.setattr("scanpy_sct.embed.block.CELLS_AT_ONCE", 37)
     other = embed_cells(compact_checkpoint, open_cells(cells[order]), ComputeOptions(seed=5))
     assert worst_correlation(vectors[order], other) > 1 - 1e-6
     np.testing.assert_allclose(other, vectors[order], atol=1e-3)
@@ -45,6 +45,14 @@ def test_samples_do_not_borrow_from_one_another(pbmc, open_cells, compact_checkp
     together = embed_cells(compact_checkpoint, open_cells(cells, library_key="sample"))
     alone = embed_cells(compact_checkpoint, open_cells(cells[cells.obs["sample"] == "a"]))
     np.testing.assert_allclose(together[::3], alone, atol=1e-4)
+
+
+def test_relative_to_the_training_data_cells_do_not_depend_on_one_another(pbmc, open_cells, compact_checkpoint):
+    together = embed_cells(compact_checkpoint, open_cells(pbmc[:30]), relative_to="training")
+    for rows in (slice(0, 1), slice(20, 30)):
+        alone = embed_cells(compact_checkpoint, open_cells(pbmc[rows]), relative_to="training")
+        np.testing.assert_allclose(alone, together[rows], atol=1e-4)
+    assert not np.allclose(embed_cells(compact_checkpoint, open_cells(pbmc[:30])), together, atol=0.1)
 
 
 def test_a_cell_is_left_out_of_the_profile_it_is_centred_on(pbmc, open_cells, compact_checkpoint):

@@ -21,7 +21,13 @@ FUNCTIONS = {
         adata, model=model, methods=["sct_network"], n_bootstrap=0, **scale
     ),
     "evaluate.embedding": lambda adata, model, **scale: sct.evaluate.embedding(
-        adata, model=model, labels_key="bulk_labels", methods=["sct"], metrics=["knn_accuracy"], n_bootstrap=0, **scale
+        adata,
+        model=model,
+        labels_key="bulk_labels",
+        methods=["sct"],
+        metrics=["kmeans_nmi"],
+        n_bootstrap=0,
+        **scale,
     ),
     "evaluate.annotation": lambda adata, model, **scale: sct.evaluate.annotation(
         adata, "bulk_labels", model=model, methods=["logistic_regression"], n_bootstrap=0, **scale

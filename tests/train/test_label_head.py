@@ -45,9 +45,9 @@ def fitted(monkeypatch):
 
 
 def embedded(checkpoint, adata, library_key=None):
-    """Return the embedding of one object."""
+    """Return the embedding of one object, relative to the training data."""
     cells = open_cells(adata, checkpoint, ReadOptions(library_key=library_key))[1].block()
-    return embed_cells(checkpoint, cells, ComputeOptions(bags="random"))
+    return embed_cells(checkpoint, cells, ComputeOptions(bags="random"), "training")
 
 
 def assert_same_head(one, other):
@@ -104,6 +104,13 @@ def test_one_object_is_fitted(cells, tiny_checkpoint):
     expected = fit_label_classifier(embedded(tiny_checkpoint, cells), labels, 0)
     assert_same_head(fit_label_head(tiny_checkpoint, cells, "bulk_labels").label_head, expected)
     assert_same_head(fit_label_head(tiny_checkpoint, [cells], "bulk_labels").label_head, expected)
+
+
+def test_a_label_does_not_depend_on_the_other_cells(cells, tiny_checkpoint):
+    model = fit_label_head(tiny_checkpoint, cells, "bulk_labels")
+    together = sct.tl.annotate(cells, model=model, copy=True).obsm["sct_label_probs"]
+    alone = sct.tl.annotate(cells[:20].copy(), model=model, copy=True).obsm["sct_label_probs"]
+    np.testing.assert_allclose(alone, together[:20], atol=1e-5)
 
 
 def test_several_objects_are_embedded_separately_and_left_out_in_turn(cells, tiny_checkpoint, fitted):

@@ -48,7 +48,7 @@ class LabelHeadAnnotator:
             )
             raise ValueError(msg)
         genes = None if head.home is None else check_shared(head.home, cells, checkpoint.name)
-        vectors, empty = embed_cells(checkpoint, cells, options), empty_cells(cells)
+        vectors, empty = embed_cells(checkpoint, cells, options, head.relative_to), empty_cells(cells)
         probabilities = label_probabilities(head, vectors)
         if head.home is None:
             _warn_of_unknown_home(checkpoint.name, head)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from scanpy_sct.checkpoints.checkpoint import check_names
 from scanpy_sct.checkpoints.fields import check_value
 
 HEAD_SETTINGS = ("labels", "temperature")
+LATER_SETTINGS = ("home", "relative_to")
+"""Settings that heads of earlier versions lack."""
 HOME_SETTINGS = ("sources", "n_cells")
 """What `config.json` has of a head, and of its home."""
 CLASSIFIER_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 HOME_ARRAYS = ("profiles", "distances")
 """What the file of the head has of both."""
+RELATIVE_TO = ("sample", "training")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,8 @@ class LabelHead:
     temperature: float = 1.0
     home: LabelHome | None = None
     """The cells that it was fitted to; None for heads of earlier versions, which have no novelty."""
+    relative_to: Literal["sample", "training"] = "training"
+    """What the embedding compares a cell with; "sample" in heads of earlier versions, see :mod:`scanpy_sct.embed`."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
@@ -98,6 +103,9 @@ class LabelHead:
             raise ValueError(msg)
         if not 0 < self.temperature < np.inf:
             msg = f"temperature of the label head must be positive; found {self.temperature}."
+            raise ValueError(msg)
+        if self.relative_to not in RELATIVE_TO:
+            msg = f"relative_to of the label head must be one of {RELATIVE_TO}; found {self.relative_to!r}."
             raise ValueError(msg)
         if self.home is not None and len(self.home.n_cells) != len(self.labels):
             msg = (
@@ -129,6 +137,7 @@ def head_settings(head: LabelHead | None) -> dict[str, Any] | None:
     if head is None:
         return None
     settings: dict[str, Any] = {"labels": list(head.labels), "temperature": head.temperature}
+    settings["relative_to"] = head.relative_to
     if head.home is not None:
         settings["home"] = {"sources": list(head.home.sources), "n_cells": list(head.home.n_cells)}
     return settings
@@ -153,8 +162,7 @@ def make_head(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], sou
         A name is missing or unknown, in ``source`` (the settings) or ``file`` (the arrays), or the values do not match.
     """
     of_home = settings.get("home")
-    # The home was added later.
-    check_names(settings, (*HEAD_SETTINGS, "home") if "home" in settings else HEAD_SETTINGS, source)
+    check_names(settings, (*HEAD_SETTINGS, *(name for name in LATER_SETTINGS if name in settings)), source)
     check_names(arrays, CLASSIFIER_ARRAYS + (() if of_home is None else HOME_ARRAYS), file)
     check_value("temperature", settings["temperature"], float, source)
     home = None
@@ -163,4 +171,5 @@ def make_head(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], sou
         profiles = arrays["profiles"].astype(np.float32)
         home = LabelHome(tuple(of_home["sources"]), tuple(of_home["n_cells"]), profiles, arrays["distances"])
     classifier = {name: arrays[name] for name in CLASSIFIER_ARRAYS}
-    return LabelHead(tuple(settings["labels"]), **classifier, temperature=settings["temperature"], home=home)
+    others = {"temperature": settings["temperature"], "relative_to": settings.get("relative_to", "sample")}
+    return LabelHead(tuple(settings["labels"]), **classifier, **others, home=home)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
-from scanpy_sct.plan.bags import Bag, check_complete, choose_policy
+from scanpy_sct.embed.block import (
+    CELLS_AT_ONCE,
+    EmbeddingFit,
+    EmbeddingPlan,
+    RelativeTo,
+    SampleProfile,
+    block_vectors,
+    count_background,
+    embed_block,
+)
+from scanpy_sct.plan.bags import check_complete, choose_policy
 from scanpy_sct.plan.blocks import plan_blocks, rows_of_samples
 from scanpy_sct.read.reader import CellBlock, CellReader
 from scanpy_sct.run.blocks import StoredCells, find_client, run_blocks
 from scanpy_sct.run.inputs import (
-    BagInputs,
-    MaskedOf,
     check_coordinates,
     genes_to_read,
     network_coordinates,
-    plan_block,
-    token_rules,
 )
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.run.progress import progress
@@ -33,43 +39,8 @@ if TYPE_CHECKING:
 
 BACKGROUND_CELLS = 1000
 """Largest number of cells of a sample on which its profile is estimated."""
-CELLS_AT_ONCE = 100
-"""Cells of a sample in one batch of a network that reads no bags."""
 BLOCK_CELLS = 4096
 """Cells in a block for such a network: consecutive ones, whatever their samples."""
-
-
-@dataclass(frozen=True)
-class EmbeddingPlan:
-    """What all blocks have in common."""
-
-    genes: np.ndarray
-    """Indices into the vocabulary of the genes that the network reads, increasing; a block has these genes."""
-    policy: str
-    """Policy of the bags, for a network that reads bags."""
-    seed: int
-    by_sample: bool
-    """Whether cells are centred on the profile of their sample, else they are embedded in bags."""
-
-
-@dataclass(frozen=True)
-class SampleProfile:
-    """Profile of a sample, and the cells on which it is estimated."""
-
-    background: Background
-    rows: np.ndarray
-    """Their rows in the object, increasing."""
-
-
-@dataclass(frozen=True)
-class EmbeddingFit:
-    """Profile of each sample; empty for a network that reads bags."""
-
-    profiles: Mapping[int, SampleProfile] = field(default_factory=dict)
-
-    def of(self, samples: np.ndarray) -> EmbeddingFit:
-        """Return the part that cells of these samples need, to be sent with their block."""
-        return EmbeddingFit({n: self.profiles[n] for n in np.unique(samples).tolist() if n in self.profiles})
 
 
 class Embedder:
@@ -81,6 +52,8 @@ class Embedder:
     ----------
     checkpoint, cells, options
         Network, cells, and how to compute.
+    relative_to
+        What the compact network compares each cell with.
 
     Attributes
     ----------
@@ -95,7 +68,13 @@ class Embedder:
         An option does not work with these data or on this machine; raised before anything is computed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        cells: CellReader | CellBlock,
+        options: ComputeOptions,
+        relative_to: RelativeTo = "sample",
+    ) -> None:
         check_coordinates(checkpoint, cells.coordinates)
         by_sample = checkpoint.network.has_cell_embedding
         self.plan = EmbeddingPlan(
@@ -103,6 +82,7 @@ class Embedder:
             policy=choose_policy(options.bags, has_coordinates=cells.coordinates is not None),
             seed=options.seed,
             by_sample=by_sample,
+            relative_to=relative_to,
         )
         if self.plan.policy == "spatial" and not by_sample:
             check_complete(cells.coordinates)
@@ -151,7 +131,7 @@ class Embedder:
 
     def fit(self, client: Client | None = None) -> EmbeddingFit:
         """Estimate the profile of each sample on up to 1,000 of its cells, which are read once."""
-        if not self.plan.by_sample:
+        if not self.plan.by_sample or self.plan.relative_to == "training":
             return EmbeddingFit()
         drawn = background_cells(self._cells)
         parts = _in_runs(np.sort(np.concatenate(list(drawn.values()))), self._max_cells)
@@ -165,13 +145,8 @@ class Embedder:
             for sample, counted in each.items():
                 total[sample] = total[sample] + counted if sample in total else counted
         # A sample of empty cells has no profile of its own; whatever it is centred on, its vectors mean nothing.
-        instead = next(iter(total.values()), None) or self._of_empty_cells()
+        instead = next(iter(total.values()), None) or self.runner.no_background()
         return EmbeddingFit({sample: SampleProfile(total.get(sample, instead), rows) for sample, rows in drawn.items()})
-
-    def _of_empty_cells(self) -> Background:
-        block = self.read(np.arange(1))
-        rules = token_rules(self._checkpoint, self.plan.genes)
-        return self.runner.background(BagInputs(block, _batches(np.arange(1)), rules))
 
     def fit_task(self, number: int, cells: StoredCells | np.ndarray) -> dict[int, Background]:
         """Count the bins of some cells by sample; a task of :func:`scanpy_sct.run.blocks.run_blocks`."""
@@ -188,55 +163,6 @@ class Embedder:
                 yield rows[part], vectors
 
 
-def embed_block(runner: Runner, plan: EmbeddingPlan, fit: EmbeddingFit, block: CellBlock) -> np.ndarray:
-    """Embed the cells of a block from :meth:`Embedder.read`, (cells, dimensions) float32; a pure function.
-
-    ``fit`` may have the samples of the block only, see :meth:`EmbeddingFit.of`.
-    """
-    result: np.ndarray | None = None
-    for rows, vectors in block_vectors(runner, plan, fit, block):
-        if result is None:
-            result = np.zeros((block.n_cells, vectors.shape[1]), dtype=np.float32)
-        result[rows] = vectors
-    return result
-
-
-def block_vectors(
-    runner: Runner, plan: EmbeddingPlan, fit: EmbeddingFit, block: CellBlock
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows within the block, and vectors, of some cells at a time; arguments as those of :func:`embed_block`."""
-    rules = token_rules(runner.checkpoint, plan.genes)
-    if not plan.by_sample:
-        bags = plan_block(block, runner.checkpoint.config.bag_size, plan.policy, plan.seed)
-        for bag, vectors in runner.cell_vectors(BagInputs(block, bags, rules, _masked_of(block))):
-            yield bag.rows, vectors[: len(bag.rows)]
-        return
-    is_empty = block.is_empty
-    for sample, rows in _rows_by_sample(block):
-        profile = fit.profiles[sample]
-        is_drawn = np.isin(block.rows, profile.rows) & ~is_empty
-        inputs = BagInputs(block, _batches(rows), rules, _masked_of(block), in_background=is_drawn)
-        for batch, vectors in runner.cell_vectors(inputs, profile.background):
-            yield batch.rows, vectors
-
-
-def count_background(runner: Runner, block: CellBlock, plan: EmbeddingPlan) -> Iterator[tuple[int, Background]]:
-    """Yield each sample of a block with the counts of its cells; those of several blocks can be added.
-
-    Empty cells do not count: how many there are depends on the filter of the data, not on the sample.
-    """
-    rules, is_empty = token_rules(runner.checkpoint, plan.genes), block.is_empty
-    for sample, rows in _rows_by_sample(block):
-        rows = rows[~is_empty[rows]]
-        if len(rows):
-            yield sample, runner.background(BagInputs(block, _batches(rows), rules, _masked_of(block)))
-
-
-def _masked_of(block: CellBlock) -> MaskedOf | None:
-    """Hidden entries are masked."""
-    return None if block.hidden is None else block.hidden_rows
-
-
 def background_cells(cells: CellReader | CellBlock) -> dict[int, np.ndarray]:
     """Draw the cells on which the profile of each sample is estimated, increasing rows.
 
@@ -249,32 +175,29 @@ def background_cells(cells: CellReader | CellBlock) -> dict[int, np.ndarray]:
     return drawn
 
 
-def _rows_by_sample(block: CellBlock) -> list[tuple[int, np.ndarray]]:
-    return [(int(block.samples[rows[0]]), rows) for rows in rows_of_samples(block.samples)]
-
-
-def _batches(rows: np.ndarray) -> list[Bag]:
-    parts = np.array_split(rows, -(-len(rows) // CELLS_AT_ONCE))
-    return [Bag(part, len(part)) for part in parts]
-
-
 def _in_runs(rows: np.ndarray, max_cells: int) -> list[np.ndarray]:
     return np.split(rows, np.arange(max_cells, len(rows), max_cells))
 
 
 def embed_cells(
-    checkpoint: Checkpoint, cells: CellReader | CellBlock, options: ComputeOptions | None = None
+    checkpoint: Checkpoint,
+    cells: CellReader | CellBlock,
+    options: ComputeOptions | None = None,
+    relative_to: RelativeTo = "sample",
 ) -> np.ndarray:
     """Embed every cell from all its measured genes.
 
     The compact network centres each cell on the profile of its sample, which is estimated on a fixed draw of up to
-    1,000 of its cells: a vector does not depend on bags, seed or the order of the cells. The released network embeds
-    each cell together with the other cells of its bag. Cells of different samples never influence one another.
+    1,000 of its cells: a vector does not depend on bags, seed or the order of the cells. Relative to the training data,
+    it does not depend on any other cell. The released network embeds each cell together with the other cells of its
+    bag. Cells of different samples never influence one another.
 
     Parameters
     ----------
     checkpoint, cells, options
         Network, cells, and how to compute.
+    relative_to
+        What the compact network compares each cell with.
 
     Returns
     -------
@@ -285,7 +208,7 @@ def embed_cells(
     ValueError
         An option does not work with these data or on this machine; raised before anything is computed.
     """
-    embedder = Embedder(checkpoint, cells, options or ComputeOptions())
+    embedder = Embedder(checkpoint, cells, options or ComputeOptions(), relative_to)
     # A block is in memory, and small: it is not sent anywhere.
     client = find_client(options.client if options else None) if isinstance(cells, CellReader) else None
     fit = embedder.fit(client)

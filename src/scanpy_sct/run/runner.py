@@ -108,7 +108,7 @@ class Runner:
     ) -> Iterator[tuple[BagInput, np.ndarray]]:
         """Yield each bag with one vector per cell, (cells, dimensions) float32.
 
-        ``background`` is the profile of a sample on which cells are centred, from :meth:`background`; None: of the bag.
+        ``background`` is what cells are centred on, from :meth:`background` or :meth:`no_background`; None: their bag.
         """
         background = None if background is None else background.to(self.device)
         yield from self._run(bags, lambda batch: self._vectors(batch, background))
@@ -116,6 +116,11 @@ class Runner:
     def background(self, bags: Sequence[BagInput] | BagInputs) -> Background:
         """Count the visible bins of all bags, for networks that centre cells on a profile; on the CPU."""
         return reduce(operator.add, (count for _, count in self._run(bags, self._counts))).to("cpu")
+
+    def no_background(self) -> Background:
+        """Return the counts of no cell, by which cells are centred on the frequencies of the training data."""
+        none = torch.empty((0, self.network.n_genes), dtype=torch.uint8, device=self.device)
+        return self.network.background(none).to("cpu")
 
     def _run(
         self, bags: Sequence[BagInput] | BagInputs, compute: Callable[[_Batch], list[T]]

@@ -65,13 +65,14 @@ def embed(
 
     Notes
     -----
-    `X_sct` does not replace PCA. Its 15-nearest-neighbour accuracy was slightly higher on three tissue sections,
-    slightly lower on blood and clearly lower on tumour cells (only the last difference is significant), without any
-    training on these data; it hardly mixes chemistries. See `sct models describe sct-mini` for the numbers. To transfer
-    labels between studies, use :func:`scanpy_sct.tl.annotate`.
+    `X_sct` does not replace PCA. Without any training on these data, its 15-nearest-neighbour accuracy was higher than
+    that of 20 unscaled components on three tissue sections, and 0.0003 to 0.002 lower on blood and tumour cells; it
+    hardly mixes chemistries. See `sct models describe sct-mini` for the numbers. To transfer labels between studies,
+    use :func:`scanpy_sct.tl.annotate`.
 
     With `sct-mini`, each cell is centred on the profile of its sample, which is estimated from up to 1,000 cells drawn
-    by their names, so a vector does not depend on bags, seed or the order of the cells.
+    by their names, so a vector does not depend on bags, seed or the order of the cells. Vectors are divided by the
+    square root of their length, which follows the depth of a cell.
 
     Examples
     --------

@@ -127,7 +127,8 @@ def fit_label_head(
         for block, part, stop in zip(blocks, parts, stops, strict=True)
         if len(part)
     ]
-    vectors = [embed_cells(checkpoint, block, computing) for block in drawn]
+    # Relative to their samples, the same cells would have other vectors beside other types.
+    vectors = [embed_cells(checkpoint, block, computing, "training") for block in drawn]
     head = fit_label_classifier(np.concatenate(vectors), labels, computing.seed, donors)
     codes = np.searchsorted(head.labels, labels)
     folds = make_folds(codes, donors, computing.seed)
