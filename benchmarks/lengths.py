@@ -54,7 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     sct.settings.progress = False
     checkpoint = sct.load_model(options.model)
-    table = pd.concat(result(name, checkpoint, options.data) for name in DATA_SETS).assign(**circumstances())
+    table = pd.concat(result(name, checkpoint, options.data) for name in DATA_SETS)
+    table = table.assign(weights=checkpoint.sha256, **circumstances())
     table.to_csv(options.output, index=False)
     for metric, title in METRICS.items():
         part = table[table["metric"] == metric]
@@ -68,7 +69,7 @@ def result(name: str, checkpoint: Checkpoint, data: Path) -> pd.DataFrame:
         "data": [*DATA_SETS[name], file.stat().st_size, FEWEST_CELLS],
         "powers": POWERS,
         "weights": checkpoint.sha256,
-        "code": hash_of_code(*TASK_CODE, *MODEL_CODE),
+        "code": hash_of_code(*TASK_CODE, *MODEL_CODE, Path(__file__)),
     }
     return cached(f"lengths-{name}".replace(" ", "_"), depends_on, partial(measured, name, checkpoint, file), False)
 
@@ -83,7 +84,7 @@ def measured(name: str, checkpoint: Checkpoint, file: Path) -> pd.DataFrame:
     counts = adata.obs[labels_key].value_counts()
     kept = adata.obs[labels_key].isin(counts.index[counts >= FEWEST_CELLS])
     for power in POWERS:
-        adata.obsm[str(power)] = vectors / length[:, None] ** power
+        adata.obsm[str(power)] = vectors / length[:, None] ** power  # no cell of these data is empty
     found = sct.evaluate.embedding(
         adata[kept].copy(),
         methods=[str(power) for power in POWERS],

@@ -128,8 +128,8 @@ LABEL_HEAD = """\
 
 No label head is part of this checkpoint. One that is fitted to the embedding of sorted blood cells is less accurate on
 pbmc3k than methods that read the expression of the same cells, and will be added when it is at least as accurate
-(`python benchmarks/label_head.py`; five types). The head reads cells relative to the training data of the network, since
-relative to their sample the same cells have other vectors beside other types.
+(`python benchmarks/label_head.py`; five types). The head reads cells relative to the training data of the network,
+since relative to their sample the same cells have other vectors beside other types.
 
 {label_head}
 

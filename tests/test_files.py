@@ -121,7 +121,9 @@ def test_a_disk_without_enough_space_is_found_before_computing(tmp_path, monkeyp
 def test_damage_that_is_found_while_computing_is_named(tmp_path):
     adata = ad.AnnData(np.ones((30, 20), dtype=np.float32))
     adata.write_zarr(tmp_path / "cells.zarr")
-    (tmp_path / "cells.zarr" / "X" / "0.0").write_bytes(b"damaged")
+    # "X/0.0" in version 2 of zarr, "X/c/0/0" in version 3.
+    (chunk,) = (path for path in (tmp_path / "cells.zarr" / "X").rglob("*0") if path.is_file())
+    chunk.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"cells\.zarr is damaged"):
         with files.cells_for(tmp_path / "cells.zarr", tmp_path / "result.zarr") as opened:
             opened.X[:5].compute()

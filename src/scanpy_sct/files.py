@@ -119,13 +119,17 @@ def storing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, msg) from error
 
 
+_OF_DAMAGE = ("synchronously read", "decompress", "shard is truncated", "checksum do not match")
+"""What errors of h5py, numcodecs and zarr say where a piece of a file is damaged."""
+
+
 @contextmanager
 def _naming_damage(path: Path) -> Iterator[None]:
     """Name the input where a damaged piece of its matrix is found only while it is read."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        if not any(text in str(error) for text in ("synchronously read", "decompress")):
+    except (OSError, RuntimeError, ValueError) as error:
+        if not any(text in str(error) for text in _OF_DAMAGE):
             raise
         msg = f"{path} is damaged; copy or download it again ({error})."
         raise ValueError(msg) from error

@@ -33,10 +33,14 @@ def test_another_number_of_features_raises_an_error():
 
 def test_the_head_reads_the_embedding(pbmc, tiny_checkpoint, monkeypatch, caplog):
     vectors = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
-    monkeypatch.setattr("scanpy_sct.annotate.label_head.embed_cells", lambda *_: vectors)
+    asked = []
+    monkeypatch.setattr("scanpy_sct.annotate.label_head.embed_cells", lambda *given: asked.append(given[-1]) or vectors)
     cells = open_cells(pbmc[:20], tiny_checkpoint)[1]
     model = replace(tiny_checkpoint, label_head=head_of(6))
     found = LabelHeadAnnotator().annotate(model, cells, ComputeOptions())
+    later = replace(model, label_head=replace(head_of(6), relative_to="training"))
+    LabelHeadAnnotator().annotate(later, cells, ComputeOptions())
+    assert asked == ["sample", "training"]
     assert found.labels == ("a", "b")
     np.testing.assert_array_equal(found.probabilities, label_probabilities(model.label_head, vectors))
     assert found.novelty is None

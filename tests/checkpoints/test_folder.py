@@ -66,7 +66,7 @@ def test_float16_comes_back_rounded(tiny, tmp_path):
 
 def test_a_head_of_an_earlier_version_is_read(tiny, tmp_path):
     """It has no record of its cells, and was fitted to vectors relative to samples."""
-    head = dataclasses.replace(tiny.label_head, home=None)
+    head = dataclasses.replace(tiny.label_head, home=None, relative_to="training")
     folder = save_checkpoint(tmp_path / "old", dataclasses.replace(tiny, label_head=head))
     assert read_checkpoint(folder).label_head.relative_to == "training"
     settings = json.loads((folder / "config.json").read_text())["label_head"]

@@ -16,6 +16,7 @@ from scanpy_sct.cli import summary
 from scanpy_sct.cli.app import app
 from scanpy_sct.cli.wording import with_files, with_flags
 from scanpy_sct.run.options import BagPolicy, Precision
+from versions import NAMES_OF_ANNDATA_12
 
 runner = CliRunner()
 
@@ -273,6 +274,7 @@ def test_errors_are_one_message(cells, calls, tmp_path, monkeypatch):
     assert isinstance(result.exception, KeyError)
 
 
+@NAMES_OF_ANNDATA_12
 @pytest.mark.filterwarnings("ignore:Forward slashes")
 @pytest.mark.parametrize("function", ["impute", "embed", "annotate"])
 def test_what_the_output_does_not_hold_is_found_before_computing(cells, calls, tmp_path, function):

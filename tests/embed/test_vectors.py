@@ -6,20 +6,21 @@ import numpy as np
 
 import scanpy_sct as sct
 from scanpy_sct.embed.cells import embed_cells
-from scanpy_sct.embed.vectors import cell_vectors, with_less_depth
+from scanpy_sct.embed.vectors import cell_vectors, take_depth_from
 from scanpy_sct.read.reader import CellReader
 
 
 def test_directions_stay_and_lengths_are_square_roots():
     vectors = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], dtype=np.float32)
-    found = with_less_depth(vectors)
-    np.testing.assert_allclose(found, np.array([[0.6, 0.8], [0.6, 0.8], [0, 0]]) * np.sqrt([[5], [0.5], [0]]), 1e-6)
-    assert found.dtype == np.float32
+    take_depth_from(vectors)
+    np.testing.assert_allclose(vectors, np.array([[0.6, 0.8], [0.6, 0.8], [0, 0]]) * np.sqrt([[5], [0.5], [0]]), 1e-6)
+    assert vectors.dtype == np.float32
 
 
 def test_users_get_these(pbmc, compact_checkpoint):
     reader = CellReader(pbmc, compact_checkpoint.genes, "log1p_counts")
-    expected = with_less_depth(embed_cells(compact_checkpoint, reader))
+    expected = embed_cells(compact_checkpoint, reader)
+    expected = expected / np.sqrt(np.linalg.norm(expected, axis=1, keepdims=True))
     np.testing.assert_allclose(cell_vectors(compact_checkpoint, reader), expected, atol=1e-5)
     sct.tl.embed(pbmc, model=compact_checkpoint)
     np.testing.assert_allclose(pbmc.obsm["X_sct"], expected, atol=1e-5)

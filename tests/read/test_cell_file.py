@@ -138,7 +138,18 @@ def without_obs(good, folder):
 
 def without_a_chunk(good, folder):
     shutil.copytree(good.with_suffix(".zarr"), folder / "x.zarr")
-    (folder / "x.zarr" / "X" / "data" / "0").unlink()
+    # In version 3 of zarr, chunks are in a folder of their own.
+    (chunk,) = (path for path in (folder / "x.zarr" / "X" / "data").rglob("0") if path.is_file())
+    chunk.unlink()
+
+
+def without_a_shard(good, folder):
+    store = zarr.open_group(folder / "x.zarr", mode="w")
+    ad.io.write_elem(store, "/", ad.read_h5ad(good.with_suffix(".h5ad")))
+    values = store["X/data"][:]
+    data = store.create_array("X/data", shape=values.shape, dtype=values.dtype, shards=6, chunks=2, overwrite=True)
+    data[:] = values
+    (folder / "x.zarr" / "X" / "data" / "c" / "1").unlink()
 
 
 CASES = {
@@ -164,9 +175,11 @@ CASES = {
     ten_other_things: r"lacks obs and var; found a, b, c, d, e, f, g, h\. Write it again",
     without_obs: "lacks obs; found",
     without_a_chunk: "is incomplete: chunks of X are missing",
+    without_a_shard: "is incomplete: chunks of X are missing",
 }
 
 
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_other_files_are_named(good, tmp_path, case):
     case(good, tmp_path)

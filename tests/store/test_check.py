@@ -13,6 +13,7 @@ from scipy import sparse
 
 from scanpy_sct.read.whole import storable_copy
 from scanpy_sct.store import check, check_storable
+from versions import NAMES_OF_ANNDATA_12
 
 SUFFIXES = (".h5ad", ".zarr")
 
@@ -162,6 +163,7 @@ def test_other_places_are_named_too(tmp_path, named):
     assert_remedies_work(found, adata, ".h5ad", tmp_path)
 
 
+@NAMES_OF_ANNDATA_12
 def test_names_that_zarr_does_not_hold(tmp_path):
     adata = make_cells()
     adata.obs["G1/S"] = 1.0
@@ -175,6 +177,7 @@ def test_names_that_zarr_does_not_hold(tmp_path):
     assert_remedies_work(found, adata, ".zarr", tmp_path)
 
 
+@NAMES_OF_ANNDATA_12
 def test_names_that_differ_only_in_case_are_unreadable_in_zarr(tmp_path):
     adata = make_cells()
     adata.obs["Kind"] = list("xxyyzz")

@@ -84,8 +84,9 @@ class LabelHead:
     temperature: float = 1.0
     home: LabelHome | None = None
     """The cells that it was fitted to; None for heads of earlier versions, which have no novelty."""
-    relative_to: Literal["sample", "training"] = "training"
-    """What the embedding compares a cell with; "sample" in heads of earlier versions, see :mod:`scanpy_sct.embed`."""
+    relative_to: Literal["sample", "training"] = "sample"
+    """What the compact network compares a cell with, to embed it for this head: the other cells of its sample, as for
+    heads of earlier versions, or the frequencies of its training data, as for those of ``train.fit_label_head``."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
@@ -171,5 +172,6 @@ def make_head(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], sou
         profiles = arrays["profiles"].astype(np.float32)
         home = LabelHome(tuple(of_home["sources"]), tuple(of_home["n_cells"]), profiles, arrays["distances"])
     classifier = {name: arrays[name] for name in CLASSIFIER_ARRAYS}
-    others = {"temperature": settings["temperature"], "relative_to": settings.get("relative_to", "sample")}
-    return LabelHead(tuple(settings["labels"]), **classifier, **others, home=home)
+    relative_to = settings.get("relative_to", "sample")
+    labels, temperature = tuple(settings["labels"]), settings["temperature"]
+    return LabelHead(labels, **classifier, temperature=temperature, home=home, relative_to=relative_to)

@@ -116,6 +116,8 @@ class Embedder:
     def n_batches(self) -> int:
         """Number of bags, or of batches of cells of a sample, in all blocks."""
         size = CELLS_AT_ONCE if self.plan.by_sample else self._checkpoint.config.bag_size
+        if self.plan.by_sample and self.plan.relative_to == "training":
+            return sum(-(-len(rows) // size) for rows in self.blocks)
         counts = (np.unique(self._cells.samples[rows], return_counts=True)[1] for rows in self.blocks)
         return sum(int(np.ceil(each / size).sum()) for each in counts)
 

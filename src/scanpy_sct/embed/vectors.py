@@ -27,10 +27,12 @@ def cell_vectors(
     Parameters, returned values and errors are those of :func:`scanpy_sct.embed.cells.embed_cells`.
     """
     vectors = embed_cells(checkpoint, cells, options)
-    return with_less_depth(vectors) if checkpoint.network.has_cell_embedding else vectors
+    if checkpoint.network.has_cell_embedding:
+        take_depth_from(vectors)
+    return vectors
 
 
-def with_less_depth(vectors: np.ndarray) -> np.ndarray:
-    """Divide each vector (n_cells, dimensions) by the square root of its length; a vector of zeros stays."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.sqrt(np.where(length > 0, length, 1))
+def take_depth_from(vectors: np.ndarray) -> None:
+    """Divide each vector (n_cells, dimensions) by the square root of its length, in place; a vector of zeros stays."""
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    vectors /= np.where(squares > 0, squares, 1)[:, None] ** 0.25

@@ -121,7 +121,8 @@ def _zarr_group(path: Path) -> Any:
         )
         raise ValueError(msg)
     with naming(path):
-        return zarr.open_group(path, mode="r")
+        # Consolidated metadata would also list what is no longer there.
+        return zarr.open_group(path, mode="r", use_consolidated=False)
 
 
 def _has_zarr_metadata(path: Path) -> bool:
@@ -191,6 +192,5 @@ def _lacks_chunks(matrix: Any) -> bool:
     Of a dense matrix it cannot be known: chunks of zeros are not written.
     """
     data = matrix.get("data") if hasattr(matrix, "keys") else None
-    # zarr counts the chunks within shards in another way.
-    is_plain = hasattr(data, "nchunks_initialized") and getattr(data, "shards", None) is None
-    return is_plain and data.nchunks_initialized < data.nchunks
+    # A shard counts as all of its chunks, also where the last one has fewer.
+    return hasattr(data, "nchunks_initialized") and data.nchunks_initialized < data.nchunks

@@ -66,9 +66,9 @@ def embed(
     Notes
     -----
     `X_sct` does not replace PCA. Without any training on these data, its 15-nearest-neighbour accuracy was higher than
-    that of 20 unscaled components on three tissue sections, and 0.0003 to 0.002 lower on blood and tumour cells; it
-    hardly mixes chemistries. See `sct models describe sct-mini` for the numbers. To transfer labels between studies,
-    use :func:`scanpy_sct.tl.annotate`.
+    that of 20 unscaled components on three tissue sections, and 0.0004 to 0.002 lower on blood and tumour cells (the
+    intervals overlap on each); it hardly mixes chemistries. See `sct models describe sct-mini` for the numbers. To
+    transfer labels between studies, use :func:`scanpy_sct.tl.annotate`.
 
     With `sct-mini`, each cell is centred on the profile of its sample, which is estimated from up to 1,000 cells drawn
     by their names, so a vector does not depend on bags, seed or the order of the cells. Vectors are divided by the

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+RELATIVE_TO = "training"
+"""What cells are embedded relative to: relative to its sample, a cell has other vectors beside other types."""
+
 
 def fit_label_head(
     checkpoint: str | PathLike[str] | Checkpoint,
@@ -127,13 +130,12 @@ def fit_label_head(
         for block, part, stop in zip(blocks, parts, stops, strict=True)
         if len(part)
     ]
-    # Relative to their samples, the same cells would have other vectors beside other types.
-    vectors = [embed_cells(checkpoint, block, computing, "training") for block in drawn]
+    vectors = [embed_cells(checkpoint, block, computing, RELATIVE_TO) for block in drawn]
     head = fit_label_classifier(np.concatenate(vectors), labels, computing.seed, donors)
     codes = np.searchsorted(head.labels, labels)
     folds = make_folds(codes, donors, computing.seed)
     home = estimate_home(drawn, vectors, codes, folds, sources, computing.seed)
-    return replace(checkpoint, label_head=replace(head, home=home))
+    return replace(checkpoint, label_head=replace(head, home=home, relative_to=RELATIVE_TO))
 
 
 def _as_objects(data: object) -> list[AnnData]:
