@@ -12,8 +12,8 @@ PAGE = """\
 
 **As read in November 2026, no single part of `sct-mini` decides how good it is: most changes of the recipe cost or gain
 less than 0.01 in average precision. Bags of 50 similar cells predict better than single cells by 0.02 on two of four
-data sets, and by less than 0.002 on the others. Whitening the embedding by half, and taking depth from the length of its
-vectors, raises the accuracy of its nearest neighbours on most data sets.**
+data sets, and by less than 0.002 on the others. Whitening the embedding by half, and taking depth from the length of
+its vectors, raises the accuracy of its nearest neighbours on most data sets.**
 
 ![average precision against the size of the bag, one panel per data set, one line per kind of bag](images/bags.png)
 

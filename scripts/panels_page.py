@@ -133,7 +133,8 @@ def draw_methods(results: pd.DataFrame, file: Path) -> None:
     for height, (method, colour) in enumerate(zip(wide.index, COLOURS, strict=True)):
         axis.scatter(wide.loc[method], [height] * wide.shape[1], color=colour, alpha=0.6, linewidths=0)
         axis.plot(wide.loc[method].mean(), height, "|", color="black", markersize=18, markeredgewidth=2)
-    axis.set(yticks=range(len(wide)), xlabel="average precision (line: mean over pairs)")
+    # Half a row above the first and below the last, so that the frame cuts no mark.
+    axis.set(yticks=range(len(wide)), ylim=(-0.5, len(wide) - 0.5), xlabel="average precision (line: mean over pairs)")
     axis.set_yticklabels(wide.index)
     figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -175,6 +175,20 @@ def open_cells(compact_checkpoint):
 
 
 @pytest.fixture(scope="session")
+def ninety_cells(pbmc, open_cells):
+    """Open 90 cells for the small networks of the tests."""
+    return open_cells(pbmc[:90].copy())
+
+
+@pytest.fixture(scope="session")
+def three_blocks():
+    """Divide 90 cells into three blocks that are scattered over the object."""
+    import numpy as np
+
+    return [np.sort(rows) for rows in np.array_split(np.random.default_rng(0).permutation(90), 3)]
+
+
+@pytest.fixture(scope="session")
 def released_checkpoint(pbmc):
     """Make a random small network of the released architecture: for plumbing, not for results."""
     from scanpy_sct.checkpoints import Checkpoint, TokenSettings

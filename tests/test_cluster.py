@@ -33,17 +33,6 @@ def client():
         yield client
 
 
-@pytest.fixture(scope="module")
-def reader(pbmc, open_cells):
-    return open_cells(pbmc[:90].copy())
-
-
-@pytest.fixture(scope="module")
-def blocks():
-    """Three blocks of cells that are scattered over the object."""
-    return [np.sort(rows) for rows in np.array_split(np.random.default_rng(0).permutation(90), 3)]
-
-
 def totals_and_process():
     """Return a task; a function inside another is sent to workers as it is, without an import."""
 
@@ -53,17 +42,17 @@ def totals_and_process():
     return task
 
 
-def test_blocks_on_workers(reader, blocks, client):
-    here = dict(run_blocks(totals_and_process(), reader, blocks))
-    there = dict(run_blocks(totals_and_process(), reader, blocks, client=client))
+def test_blocks_on_workers(ninety_cells, three_blocks, client):
+    here = dict(run_blocks(totals_and_process(), ninety_cells, three_blocks))
+    there = dict(run_blocks(totals_and_process(), ninety_cells, three_blocks, client=client))
     assert there.keys() == here.keys()
     for number, (_, rows, totals, process) in there.items():
         assert process != os.getpid()
-        np.testing.assert_array_equal(rows, blocks[number])
+        np.testing.assert_array_equal(rows, three_blocks[number])
         np.testing.assert_array_equal(totals, here[number][2])
 
 
-def test_every_worker_does_its_part(reader, client):
+def test_every_worker_does_its_part(ninety_cells, client):
     def slow(number, cells):
         import os
         import time
@@ -72,11 +61,11 @@ def test_every_worker_does_its_part(reader, client):
         return os.getpid()
 
     blocks = np.array_split(np.arange(90), 6)
-    processes = [process for _, process in run_blocks(slow, reader, blocks, client=client)]
+    processes = [process for _, process in run_blocks(slow, ninety_cells, blocks, client=client)]
     assert len(set(processes)) == 2
 
 
-def test_a_killed_worker_costs_a_retry(reader, blocks, client, tmp_path):
+def test_a_killed_worker_costs_a_retry(ninety_cells, three_blocks, client, tmp_path):
     def deadly(number, cells, flag):
         """Kill the worker that computes block 1, once."""
         import os
@@ -89,19 +78,19 @@ def test_a_killed_worker_costs_a_retry(reader, blocks, client, tmp_path):
         return cells.matrix.nnz
 
     flag = tmp_path / "killed"
-    found = dict(run_blocks(deadly, reader, blocks, str(flag), client=client))
+    found = dict(run_blocks(deadly, ninety_cells, three_blocks, str(flag), client=client))
     assert flag.exists()
-    assert found == {number: reader.rows(rows).nnz for number, rows in enumerate(blocks)}
+    assert found == {number: ninety_cells.rows(rows).nnz for number, rows in enumerate(three_blocks)}
 
 
-def test_an_error_of_a_task_is_raised_here(reader, blocks, client):
+def test_an_error_of_a_task_is_raised_here(ninety_cells, three_blocks, client):
     def wrong(number, cells):
         msg = f"block {number} is wrong"
         raise ValueError(msg)
 
     for where in (None, client):
         with pytest.raises(ValueError, match="is wrong"):
-            list(run_blocks(wrong, reader, blocks, client=where))
+            list(run_blocks(wrong, ninety_cells, three_blocks, client=where))
 
 
 def test_a_client_is_found_if_it_is_active(client):
@@ -114,17 +103,20 @@ def test_a_client_is_found_if_it_is_active(client):
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_rows_come_back_in_the_order_of_the_object(reader, blocks, client, is_sparse):
+def test_rows_come_back_in_the_order_of_the_object(ninety_cells, three_blocks, client, is_sparse):
     def tables(number, cells, is_sparse):
         matrix = cells.matrix
         return {"all": matrix if is_sparse else matrix.toarray(), "some": matrix[:, :3].toarray()}
 
-    expected = reader.rows().toarray()
+    expected = ninety_cells.rows().toarray()
     here = collect_rows(
-        ((blocks[number], part) for number, part in run_blocks(tables, reader, blocks, is_sparse)), reader.n_cells
+        ((three_blocks[number], part) for number, part in run_blocks(tables, ninety_cells, three_blocks, is_sparse)),
+        ninety_cells.n_cells,
     )
-    found = sorted(run_blocks(tables, reader, blocks, is_sparse, client=client, keep=True), key=lambda item: item[0])
-    lazy = lazy_rows([future for _, future in found], blocks, client)
+    found = sorted(
+        run_blocks(tables, ninety_cells, three_blocks, is_sparse, client=client, keep=True), key=lambda item: item[0]
+    )
+    lazy = lazy_rows([future for _, future in found], three_blocks, client)
     computed = {name: client.compute(table).result() for name, table in lazy.items()}
     for tables in (here, computed):
         assert hasattr(tables["all"], "toarray") == is_sparse

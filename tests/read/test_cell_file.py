@@ -147,7 +147,9 @@ def without_a_shard(good, folder):
     store = zarr.open_group(folder / "x.zarr", mode="w")
     ad.io.write_elem(store, "/", ad.read_h5ad(good.with_suffix(".h5ad")))
     values = store["X/data"][:]
-    data = store.create_array("X/data", shape=values.shape, dtype=values.dtype, shards=(6,), chunks=(2,), overwrite=True)
+    data = store.create_array(
+        "X/data", shape=values.shape, dtype=values.dtype, shards=(6,), chunks=(2,), overwrite=True
+    )
     data[:] = values
     (folder / "x.zarr" / "X" / "data" / "c" / "1").unlink()
 

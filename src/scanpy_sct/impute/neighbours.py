@@ -129,6 +129,8 @@ class Neighbours:
 
 def _nearest(points: np.ndarray, of_itself: float) -> sparse.csr_matrix:
     """Return weights (cells, cells): 1 for the nearest of ``points`` (cells, dimensions), ``of_itself`` for itself."""
+    import torch  # slow to import, and not needed to import this module
+
     n_cells = len(points)
     n_nearest = min(N_NEAREST, int(NEAREST_FRACTION * n_cells))
     squares = np.einsum("ij,ij->i", points, points)
@@ -138,7 +140,8 @@ def _nearest(points: np.ndarray, of_itself: float) -> sparse.csr_matrix:
         rows = np.arange(start, min(start + CELLS_AT_ONCE, n_cells))
         distance = squares - 2 * (points[rows] @ points.T)
         distance[np.arange(len(rows)), rows] = np.inf
-        found[rows, :-1] = np.argpartition(distance, n_nearest - 1, axis=1)[:, :n_nearest]
+        # Five times as fast as `np.argpartition`.
+        found[rows, :-1] = torch.from_numpy(distance).topk(n_nearest, largest=False, sorted=False).indices
     weights = np.ones(found.shape, dtype=np.float32)
     weights[:, -1] = of_itself
     starts = np.arange(0, found.size + 1, n_nearest + 1)
