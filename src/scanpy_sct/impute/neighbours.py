@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from scanpy_sct.impute.low_rank import SMALLEST, CellScores, LowRank, mean_of_detected, smallest_values
+from scanpy_sct.run.smallest import smallest_of_rows
 from scanpy_sct.run.threads import in_threads
 from scanpy_sct.sparse_tools import entry_rows, row_totals, with_data
 
@@ -129,8 +130,6 @@ class Neighbours:
 
 def _nearest(points: np.ndarray, of_itself: float) -> sparse.csr_matrix:
     """Return weights (cells, cells): 1 for the nearest of ``points`` (cells, dimensions), ``of_itself`` for itself."""
-    import torch  # slow to import, and not needed to import this module
-
     n_cells = len(points)
     n_nearest = min(N_NEAREST, int(NEAREST_FRACTION * n_cells))
     squares = np.einsum("ij,ij->i", points, points)
@@ -140,8 +139,7 @@ def _nearest(points: np.ndarray, of_itself: float) -> sparse.csr_matrix:
         rows = np.arange(start, min(start + CELLS_AT_ONCE, n_cells))
         distance = squares - 2 * (points[rows] @ points.T)
         distance[np.arange(len(rows)), rows] = np.inf
-        # Five times as fast as `np.argpartition`.
-        found[rows, :-1] = torch.from_numpy(distance).topk(n_nearest, largest=False, sorted=False).indices
+        found[rows, :-1] = smallest_of_rows(distance, n_nearest)
     weights = np.ones(found.shape, dtype=np.float32)
     weights[:, -1] = of_itself
     starts = np.arange(0, found.size + 1, n_nearest + 1)
