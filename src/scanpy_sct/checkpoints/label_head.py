@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,7 +20,8 @@ HOME_SETTINGS = ("sources", "n_cells")
 CLASSIFIER_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 HOME_ARRAYS = ("profiles", "distances")
 """What the file of the head has of both."""
-RELATIVE_TO = ("sample", "training")
+RelativeTo = Literal["sample", "training"]
+"""What the compact network compares a cell with: the profile of its sample, or the frequencies of its training data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +85,9 @@ class LabelHead:
     temperature: float = 1.0
     home: LabelHome | None = None
     """The cells that it was fitted to; None for heads of earlier versions, which have no novelty."""
-    relative_to: Literal["sample", "training"] = "sample"
-    """What the compact network compares a cell with, to embed it for this head: the other cells of its sample, as for
-    heads of earlier versions, or the frequencies of its training data, as for those of ``train.fit_label_head``."""
+    relative_to: RelativeTo = "sample"
+    """What cells are embedded relative to: "sample" for heads of earlier versions, "training" for those that
+    ``train.fit_label_head`` fits now."""
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
@@ -105,8 +106,8 @@ class LabelHead:
         if not 0 < self.temperature < np.inf:
             msg = f"temperature of the label head must be positive; found {self.temperature}."
             raise ValueError(msg)
-        if self.relative_to not in RELATIVE_TO:
-            msg = f"relative_to of the label head must be one of {RELATIVE_TO}; found {self.relative_to!r}."
+        if self.relative_to not in get_args(RelativeTo):
+            msg = f"relative_to of the label head must be one of {get_args(RelativeTo)}; found {self.relative_to!r}."
             raise ValueError(msg)
         if self.home is not None and len(self.home.n_cells) != len(self.labels):
             msg = (

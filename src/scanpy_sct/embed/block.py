@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanpy_sct.checkpoints.label_head import RelativeTo
 from scanpy_sct.plan.bags import Bag
 from scanpy_sct.plan.blocks import rows_of_samples
 from scanpy_sct.read.reader import CellBlock
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 CELLS_AT_ONCE = 100
 """Cells of a sample in one batch of a network that reads no bags."""
-RelativeTo = Literal["sample", "training"]
-"""What the compact network compares a cell with: the profile of its sample, or the frequencies of its training data."""
 
 
 @dataclass(frozen=True)

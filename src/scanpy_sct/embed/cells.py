@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import Checkpoint
+from scanpy_sct.checkpoints.label_head import RelativeTo
 from scanpy_sct.embed.block import (
     CELLS_AT_ONCE,
     EmbeddingFit,
     EmbeddingPlan,
-    RelativeTo,
     SampleProfile,
     block_vectors,
     count_background,

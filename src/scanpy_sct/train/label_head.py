@@ -13,6 +13,7 @@ import pandas as pd
 from scanpy_sct.annotate.classifier import can_be_tested, fit_label_classifier, group_folds, make_folds
 from scanpy_sct.annotate.home import estimate_home
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, check_labels, empty_cells
+from scanpy_sct.checkpoints.label_head import RelativeTo
 from scanpy_sct.checkpoints.registry import load_model
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.plan.draw import draw_per_label
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RELATIVE_TO = "training"
+RELATIVE_TO: RelativeTo = "training"
 """What cells are embedded relative to: relative to its sample, a cell has other vectors beside other types."""
 
 
