@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scanpy_sct.annotate.ensemble import choose_folds, fit_ensemble
+from scanpy_sct.annotate import ensemble as module
+from scanpy_sct.annotate.ensemble import choose_folds
 
 
 def clouds(n: int, spread: float, seed: int, shift: float = 0.0):
@@ -17,6 +18,10 @@ def clouds(n: int, spread: float, seed: int, shift: float = 0.0):
         centres, direction = 3 * known.normal(size=(3, 6)), known.normal(size=6)
         views.append(centres[codes] + spread * rng.normal(size=(n, 6)) + shift * direction)
     return views, np.array(["a", "b", "c"])[codes]
+
+
+def fit_ensemble(views, labels, samples, seed, nearest=None):
+    return module.fit_ensemble(views, labels, choose_folds(labels, samples, seed)[0], nearest)
 
 
 def overconfidence(ensemble, views, labels):
@@ -56,7 +61,6 @@ def test_held_out_samples_give_a_higher_temperature_than_held_out_cells():
     seen = [view[known] for view in views]
     by_sample = fit_ensemble(seen, labels[known], samples[known], 0)
     by_cell = fit_ensemble(seen, labels[known], np.zeros(known.sum(), int), 0)
-    assert (by_sample.held_out, by_cell.held_out) == ("samples", "cells")
     assert by_sample.temperature > by_cell.temperature
 
 
@@ -90,7 +94,7 @@ def test_a_label_that_a_fold_lacks_is_not_tested():
     labels[:30], samples[:30] = "only here", 0
     labels = labels.astype(str)
     ensemble = fit_ensemble(views, labels, samples, 0)
-    assert ensemble.held_out == "samples"
+    assert choose_folds(labels, samples, 0)[1] == "samples"
     assert "only here" in ensemble.labels
     # If it were tested, the truth would have probability zero, and the temperature would be far too high.
     others = labels != "only here"
@@ -104,7 +108,7 @@ def test_rare_labels_count_more_than_by_their_number_of_cells(monkeypatch):
     labels = np.repeat(["common", "rare"], [400, 20])
     probe = [np.array([[2.0]])]
     by_label = fit_ensemble([view], labels, np.zeros(420, int), 0).probabilities(probe)[0, 1]
-    monkeypatch.setattr("scanpy_sct.annotate.ensemble.RARITY", 0)
+    monkeypatch.setattr("scanpy_sct.annotate.classifier.RARITY", 0)
     by_cell = fit_ensemble([view], labels, np.zeros(420, int), 0).probabilities(probe)[0, 1]
     assert by_label > 0.5 > by_cell
 

@@ -8,6 +8,7 @@ import pytest
 
 from scanpy_sct.annotate.label_head import LabelHeadAnnotator, label_probabilities
 from scanpy_sct.checkpoints import LabelHead, LabelHome
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
 from scanpy_sct.run.options import ComputeOptions
 from scanpy_sct.workflow import open_cells
 
@@ -16,11 +17,13 @@ def head_of(n_features):
     weight = np.zeros((2, n_features), dtype=np.float32)
     weight[1, 0] = 2
     mean, scale = np.full(n_features, 0.5, dtype=np.float32), np.full(n_features, 2, dtype=np.float32)
-    return LabelHead(("a", "b"), weight, np.array([0, 1], dtype=np.float32), mean, scale, temperature=2.0)
+    classifier = EmbeddingClassifier(weight, np.array([0, 1], dtype=np.float32), mean, scale)
+    return LabelHead(("a", "b"), classifier, temperature=2.0)
 
 
 def test_probabilities_by_hand():
-    probabilities = label_probabilities(head_of(3), np.array([[2.5, 9, 9], [0.5, 0, 0]], dtype=np.float32))
+    vectors = np.array([[2.5, 9, 9], [0.5, 0, 0]], dtype=np.float32)
+    probabilities = label_probabilities(head_of(3), None, vectors)
     # Logits (2 * 1 + 1) / 2 and 1 / 2.
     np.testing.assert_allclose(probabilities[:, 1], 1 / (1 + np.exp([-1.5, -0.5])))
     np.testing.assert_allclose(probabilities.sum(1), 1)
@@ -28,7 +31,7 @@ def test_probabilities_by_hand():
 
 def test_another_number_of_features_raises_an_error():
     with pytest.raises(ValueError, match="reads 5 features of a cell; found 4"):
-        label_probabilities(head_of(5), np.zeros((3, 4)))
+        label_probabilities(head_of(5), None, np.zeros((3, 4)))
 
 
 def test_the_head_reads_the_embedding(pbmc, tiny_checkpoint, monkeypatch, caplog):
@@ -42,7 +45,7 @@ def test_the_head_reads_the_embedding(pbmc, tiny_checkpoint, monkeypatch, caplog
     LabelHeadAnnotator().annotate(later, cells, ComputeOptions())
     assert asked == ["sample", "training"]
     assert found.labels == ("a", "b")
-    np.testing.assert_array_equal(found.probabilities, label_probabilities(model.label_head, vectors))
+    np.testing.assert_array_equal(found.probabilities, label_probabilities(model.label_head, cells, vectors))
     assert found.novelty is None
     assert not found.empty.any()
     assert "no record of the cells" in caplog.text

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scanpy_sct.checkpoints import Checkpoint, LabelHead, LabelHome, TokenSettings, checkpoint, read_released
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier, ExpressionClassifier
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
@@ -37,10 +38,12 @@ def tiny(golden_dir: Path) -> Checkpoint:
     distances = np.array([[0.01, 0.1], [0.02, 0.2], [0, 0.05]], dtype=np.float32)
     head = LabelHead(
         labels=("B cell", "T cell", "Zelle, groß"),
-        weight=rng.normal(size=(3, 32)).astype(np.float32),
-        bias=rng.normal(size=3).astype(np.float32),
-        feature_mean=rng.normal(size=32).astype(np.float32),
-        feature_scale=rng.uniform(0.5, 2, size=32).astype(np.float32),
+        classifier=EmbeddingClassifier(
+            weight=rng.normal(size=(3, 32)).astype(np.float32),
+            bias=rng.normal(size=3).astype(np.float32),
+            feature_mean=rng.normal(size=32).astype(np.float32),
+            feature_scale=rng.uniform(0.5, 2, size=32).astype(np.float32),
+        ),
         temperature=1.7,
         home=LabelHome(("blood", "Leber"), (30, 20, 10), profiles, distances),
     )
@@ -53,4 +56,17 @@ def tiny(golden_dir: Path) -> Checkpoint:
         label_head=head,
         license="BSD-3-Clause",
         revision="abc",
+    )
+
+
+@pytest.fixture
+def of_expression() -> ExpressionClassifier:
+    """A classifier of two markers among three genes, for the 16 genes of `tiny`."""
+    return ExpressionClassifier(
+        weight=np.array([[1, -1], [-2, 3]], dtype=np.float32),
+        bias=np.array([0.5, 0], dtype=np.float32),
+        marker_mean=np.array([1, 2], dtype=np.float32),
+        gene_rate=np.array([5000, 4000, 1000], dtype=np.float32),
+        gene_index=np.array([0, 3, 7], dtype=np.int32),
+        marker_index=np.array([0, 7], dtype=np.int32),
     )

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scanpy_sct.checkpoints import TokenSettings
+from scanpy_sct.checkpoints import LabelHead, TokenSettings
 
 
 def test_describe_states_the_main_facts(tiny):
@@ -69,18 +69,51 @@ def test_impossible_token_settings_are_refused(settings, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ("a", "b")}, "weight"),
+        ({"labels": ("a", "b")}, "has 2 labels, and its classifier 3"),
         ({"labels": ("a", "a", "b")}, "different"),
-        ({"bias": np.zeros(2, dtype=np.float32)}, "bias"),
-        ({"bias": np.zeros(3)}, "float64"),
-        ({"feature_mean": np.full(32, np.nan, dtype=np.float32)}, "feature_mean"),
-        ({"feature_scale": np.zeros(32, dtype=np.float32)}, "positive"),
         ({"temperature": -1.0}, "temperature"),
     ],
 )
 def test_inconsistent_label_heads_are_refused(tiny, changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(tiny.label_head, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bias": np.zeros(2, dtype=np.float32)}, "weight"),
+        ({"bias": np.zeros(3)}, "float64"),
+        ({"feature_mean": np.full(32, np.nan, dtype=np.float32)}, "feature_mean"),
+        ({"feature_scale": np.zeros(32, dtype=np.float32)}, "positive"),
+    ],
+)
+def test_inconsistent_classifiers_of_embeddings_are_refused(tiny, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(tiny.label_head.classifier, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bias": np.zeros(3, dtype=np.float32)}, "weight"),
+        ({"marker_mean": np.zeros(3, dtype=np.float32)}, "marker_mean"),
+        ({"gene_rate": np.zeros(3, dtype=np.float32)}, "positive; found 0"),
+        ({"gene_index": np.array([0, 7, 3], dtype=np.int32)}, "gene_index .* increasing"),
+        ({"gene_index": np.array([-1, 0, 7], dtype=np.int32)}, "gene_index .* not negative"),
+        ({"gene_index": np.array([0, 3, 7])}, "gene_index .* int32"),
+        ({"marker_index": np.array([0, 4], dtype=np.int32)}, "some of its gene_index"),
+    ],
+)
+def test_inconsistent_classifiers_of_expression_are_refused(of_expression, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(of_expression, **changes)
+
+
+def test_a_classifier_of_more_genes_than_the_network_has_is_refused(tiny, of_expression):
+    further = dataclasses.replace(of_expression, gene_index=np.array([0, 7, 16], dtype=np.int32))
+    with pytest.raises(ValueError, match="goes up to 16, and the network has 16 genes;"):
+        dataclasses.replace(tiny, label_head=LabelHead(("a", "b"), further))
 
 
 @pytest.mark.parametrize(

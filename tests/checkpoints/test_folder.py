@@ -13,9 +13,10 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
+from scanpy_sct.checkpoints import LabelHead, read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints import folder as folder_module
-from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
 from scanpy_sct.checkpoints.folder import check_replaceable
+from scanpy_sct.checkpoints.label_classifiers import ExpressionClassifier
 
 OF_THREE = {"sources": [], "n_cells": [1, 1, 1]}
 """Home of a label head with three labels."""
@@ -45,7 +46,9 @@ def test_float32_comes_back_exactly(tiny, saved):
     np.testing.assert_array_equal(found.genes, tiny.genes)
     assert (found.label_head.labels, found.label_head.temperature) == (tiny.label_head.labels, 1.7)
     for name in ("weight", "bias", "feature_mean", "feature_scale"):
-        np.testing.assert_array_equal(getattr(found.label_head, name), getattr(tiny.label_head, name), strict=True)
+        np.testing.assert_array_equal(
+            getattr(found.label_head.classifier, name), getattr(tiny.label_head.classifier, name), strict=True
+        )
     home, expected = found.label_head.home, tiny.label_head.home
     assert (home.sources, home.n_cells) == (("blood", "Leber"), (30, 20, 10))
     np.testing.assert_array_equal(home.profiles, expected.profiles, strict=True)
@@ -73,7 +76,21 @@ def test_a_head_of_an_earlier_version_is_read(tiny, tmp_path):
     change_config(folder, label_head={name: settings[name] for name in ("labels", "temperature")})
     found = read_checkpoint(folder).label_head
     assert (found.home, found.relative_to) == (None, "sample")
-    np.testing.assert_array_equal(found.weight, head.weight)
+    np.testing.assert_array_equal(found.classifier.weight, head.classifier.weight)
+
+
+def test_a_head_that_reads_expression_comes_back(tiny, of_expression, tmp_path):
+    head = LabelHead(("B", "T"), of_expression, 0.5, relative_to="training")
+    folder = save_checkpoint(tmp_path / "saved", dataclasses.replace(tiny, label_head=head), dtype="float16")
+    assert json.loads((folder / "config.json").read_text())["label_head"]["reads"] == "expression"
+    found = read_checkpoint(folder).label_head.classifier
+    assert isinstance(found, ExpressionClassifier)
+    for name in ExpressionClassifier.ARRAYS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(of_expression, name), strict=True)
+    # As one that reads the embedding it is refused by its arrays.
+    change_config(folder, label_head={"labels": ["B", "T"], "temperature": 0.5})
+    with pytest.raises(ValueError, match=r"missing: feature_mean, feature_scale.*unknown: gene_rate"):
+        read_checkpoint(folder)
 
 
 def test_a_compact_network_comes_back(compact_checkpoint, tmp_path):
@@ -250,6 +267,10 @@ def test_missing_unknown_and_misshapen_weights_are_named(saved):
                 }
             },
             "relative_to of the label head must be one of .*; found 'bag'",
+        ),
+        (
+            {"label_head": {"labels": list("abc"), "temperature": 1.0, "reads": "names"}},
+            "reads='names' in the label_head in .* must be one of .'embedding', 'expression'",
         ),
     ],
 )

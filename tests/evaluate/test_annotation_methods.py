@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from scanpy_sct.annotate.annotators import ANNOTATORS
 from scanpy_sct.annotate.marker_table import marker_table
 from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
 from scanpy_sct.evaluate import annotation_methods as methods
 from scanpy_sct.evaluate import registry
 from scanpy_sct.evaluate.annotation_methods import (
@@ -42,7 +43,7 @@ def context(cells, tiny_checkpoint):
 def with_head(checkpoint, *labels):
     zeros = np.zeros((len(labels), 16), dtype=np.float32)
     bias, ones = np.zeros(len(labels), dtype=np.float32), np.ones(16, dtype=np.float32)
-    return replace(checkpoint, label_head=LabelHead(labels, zeros, bias, 0 * ones, ones))
+    return replace(checkpoint, label_head=LabelHead(labels, EmbeddingClassifier(zeros, bias, 0 * ones, ones)))
 
 
 def test_every_annotator_of_the_package_is_a_method(context):

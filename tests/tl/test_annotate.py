@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 import scanpy_sct as sct
 from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
 from scanpy_sct.embed.vectors import cell_vectors
 from scanpy_sct.read.reader import CellBlock
 from scanpy_sct.workflow import open_cells
@@ -200,7 +201,8 @@ def test_label_head(query, tiny_checkpoint):
     width = cell_vectors(tiny_checkpoint, open_cells(query, tiny_checkpoint)[1]).shape[1]
     zeros = np.zeros((2, width), dtype=np.float32)
     bias = np.array([0, np.log(3)], dtype=np.float32)
-    head = LabelHead(("a", "b"), zeros, bias, np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32))
+    classifier = EmbeddingClassifier(zeros, bias, np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32))
+    head = LabelHead(("a", "b"), classifier)
     sct.tl.annotate(query, model=replace(tiny_checkpoint, label_head=head))
     np.testing.assert_allclose(query.obsm["sct_label_probs"], [[0.25, 0.75]] * query.n_obs, atol=1e-6)
     assert (query.obs["sct_label"] == "b").all()

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 import scanpy_sct as sct
-from scanpy_sct.annotate.classifier import fit_label_classifier
+from scanpy_sct.annotate.classifier import fit_embedding_head, make_folds
+from scanpy_sct.annotate.expression import fit_expression_head
 from scanpy_sct.checkpoints import read_checkpoint, save_checkpoint
 from scanpy_sct.embed.cells import embed_cells
 from scanpy_sct.read.options import ReadOptions
@@ -33,15 +34,25 @@ def cells(pbmc):
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """Record the arguments of the classifier."""
+    """Record what the classifiers are fitted to."""
     found = {}
 
-    def spy(features, labels, seed, groups):
-        found.update(features=features, labels=labels, groups=groups)
-        return fit_label_classifier(features, labels, seed, groups)
+    def embedding(features, labels, folds):
+        found.update(features=features, labels=labels, folds=folds)
+        return fit_embedding_head(features, labels, folds)
 
-    monkeypatch.setattr("scanpy_sct.train.label_head.fit_label_classifier", spy)
+    def expression(cells, genes, labels, donors, folds):
+        found.update(cells=cells, genes=genes, labels=labels, groups=donors, folds=folds)
+        return fit_expression_head(cells, genes, labels, donors, folds)
+
+    monkeypatch.setattr("scanpy_sct.train.label_head.fit_embedding_head", embedding)
+    monkeypatch.setattr("scanpy_sct.train.label_head.fit_expression_head", expression)
     return found
+
+
+def head_of(vectors, labels, groups=None):
+    """Fit a head to embeddings."""
+    return fit_embedding_head(vectors, labels, make_folds(np.unique(labels, return_inverse=True)[1], groups, 0))
 
 
 def embedded(checkpoint, adata, library_key=None):
@@ -53,13 +64,16 @@ def embedded(checkpoint, adata, library_key=None):
 def assert_same_head(one, other):
     assert one.labels == other.labels
     assert one.temperature == other.temperature
-    np.testing.assert_array_equal(one.weight, other.weight)
-    np.testing.assert_array_equal(one.bias, other.bias)
+    assert one.classifier.reads == other.classifier.reads
+    for name in one.classifier.ARRAYS:
+        np.testing.assert_array_equal(getattr(one.classifier, name), getattr(other.classifier, name))
 
 
-def test_a_fitted_head_labels_cells_also_after_a_file(cells, tiny_checkpoint, tmp_path):
+@pytest.mark.parametrize("reads", ["expression", "embedding"])
+def test_a_fitted_head_labels_cells_also_after_a_file(cells, tiny_checkpoint, tmp_path, reads):
     before = cells.copy()
-    model = fit_label_head(tiny_checkpoint, cells, "bulk_labels")
+    model = fit_label_head(tiny_checkpoint, cells, "bulk_labels", reads=reads)
+    assert model.label_head.classifier.reads == reads
     assert (cells.X != before.X).nnz == 0
     assert list(cells.obs) == list(before.obs)
     assert tiny_checkpoint.label_head is None
@@ -101,9 +115,39 @@ def test_cells_of_the_fit_are_not_new_and_shuffled_ones_are(cells, tiny_checkpoi
 
 def test_one_object_is_fitted(cells, tiny_checkpoint):
     labels = cells.obs["bulk_labels"].to_numpy().astype(str)
-    expected = fit_label_classifier(embedded(tiny_checkpoint, cells), labels, 0)
-    assert_same_head(fit_label_head(tiny_checkpoint, cells, "bulk_labels").label_head, expected)
-    assert_same_head(fit_label_head(tiny_checkpoint, [cells], "bulk_labels").label_head, expected)
+    expected = head_of(embedded(tiny_checkpoint, cells), labels)
+    for data in (cells, [cells]):
+        found = fit_label_head(tiny_checkpoint, data, "bulk_labels", reads="embedding").label_head
+        assert_same_head(found, expected)
+    one, other = (fit_label_head(tiny_checkpoint, data, "bulk_labels").label_head for data in (cells, [cells]))
+    assert_same_head(one, other)
+    assert one.labels == expected.labels
+
+
+def test_only_genes_of_all_samples_are_read(cells, tiny_checkpoint, fitted):
+    """Of both objects, and of both donors of the second."""
+    cells.obs["donor"] = np.tile(["x", "y"], 60)
+    lacking = cells.var_names[::3]
+    second = cells[70:, 30:].copy()
+    of_y = (second.obs["donor"] == "y").to_numpy()
+    second.X = second.X.multiply(~(of_y[:, None] & second.var_names.isin(lacking))).tocsr()
+    second.X.eliminate_zeros()
+    model = fit_label_head(tiny_checkpoint, [cells[:70], second], "bulk_labels", donor_key="donor")
+    head = model.label_head.classifier
+    read = set(tiny_checkpoint.genes[fitted["genes"]])
+    known = {gene for gene in tiny_checkpoint.genes if gene}
+    assert set(tiny_checkpoint.genes[head.gene_index]) <= read <= known
+    rare = np.isin(cells.var_names, second.var_names) & ~np.isin(cells.var_names, lacking)
+    assert 0 < len(read) <= rare.sum() + 5
+
+
+def test_too_few_genes_in_common(cells, tiny_checkpoint):
+    halves = [cells[:70, :400].copy(), cells[70:, 370:].copy()]
+    with pytest.raises(ValueError, match=r"All samples of data share \d+ genes .* at least 50 .* reads=\"embedding\""):
+        fit_label_head(tiny_checkpoint, halves, "bulk_labels")
+    assert fit_label_head(tiny_checkpoint, halves, "bulk_labels", reads="embedding").label_head is not None
+    with pytest.raises(ValueError, match="reads='genes' must be one of"):
+        fit_label_head(tiny_checkpoint, cells, "bulk_labels", reads="genes")
 
 
 def test_a_label_does_not_depend_on_the_other_cells(cells, tiny_checkpoint):
@@ -116,12 +160,12 @@ def test_a_label_does_not_depend_on_the_other_cells(cells, tiny_checkpoint):
 def test_several_objects_are_embedded_separately_and_left_out_in_turn(cells, tiny_checkpoint, fitted):
     # The second has other genes, in another order.
     parts = [cells[:70], cells[70:, ::-1][:, 30:].copy()]
-    head = fit_label_head(tiny_checkpoint, parts, "bulk_labels").label_head
+    head = fit_label_head(tiny_checkpoint, parts, "bulk_labels", reads="embedding").label_head
     vectors = np.concatenate([embedded(tiny_checkpoint, part) for part in parts])
     labels = cells.obs["bulk_labels"].to_numpy().astype(str)
     np.testing.assert_array_equal(fitted["features"], vectors)
     np.testing.assert_array_equal(fitted["labels"], labels)
-    assert_same_head(head, fit_label_classifier(vectors, labels, 0, np.repeat([0, 1], [70, 50])))
+    assert_same_head(head, head_of(vectors, labels, np.repeat([0, 1], [70, 50])))
 
 
 def test_a_label_is_rare_or_not_over_all_objects(cells, tiny_checkpoint, fitted):
@@ -143,9 +187,11 @@ def test_donors_are_left_out_and_not_mixed_in_bags(cells, tiny_checkpoint, fitte
     fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor")
     assert np.unique(fitted["groups"]).size == 3
     assert (pd.crosstab(fitted["groups"], cells.obs["donor"].to_numpy()) > 0).to_numpy().sum() == 3
+    assert len(fitted["folds"]) == 3
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor", reads="embedding")
     np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, cells, "donor"))
     cells.obs["all"] = 1
-    fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor", library_key="all")
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor", library_key="all", reads="embedding")
     np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, cells))
 
 
@@ -161,7 +207,7 @@ def test_labels_of_one_donor_are_learnt_and_logged(cells, tiny_checkpoint, caplo
     with caplog.at_level(logging.WARNING):
         head = fit_label_head(tiny_checkpoint, cells, "bulk_labels", donor_key="donor").label_head
     assert set(head.labels) == set(TYPES)
-    assert [record.message for record in caplog.records if record.name.endswith("label_head")] == [
+    assert [record.message for record in caplog.records if record.name.endswith("labelled")] == [
         "Labels that other donors lack are not part of the calibration: CD56+ NK."
     ]
 
@@ -175,6 +221,8 @@ def test_labels_are_merged_renamed_and_left_out(cells, tiny_checkpoint, fitted):
     others = cells[cells.obs["bulk_labels"] != "CD56+ NK"]
     assert fitted["labels"].tolist() == [NAMES[label] for label in others.obs["bulk_labels"]]
     # These cells are in no bag either.
+    names = NAMES | {"CD56+ NK": None}
+    fit_label_head(tiny_checkpoint, cells, "bulk_labels", names=names, reads="embedding")
     np.testing.assert_array_equal(fitted["features"], embedded(tiny_checkpoint, others.copy()))
 
 

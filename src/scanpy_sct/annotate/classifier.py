@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from scanpy_sct.annotate.features import standardisation
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
 from scanpy_sct.checkpoints.label_head import LabelHead
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 MAX_FOLDS = 5
 STRENGTHS = (0.01, 0.1, 1.0)
 """Values of `C`, the inverse strength of regularisation, that cross-validation chooses from."""
+RARITY = 0.75
+"""A cell is weighted by the size of its label to the power of minus this: 0 weights cells equally, 1 labels."""
 
 Folds = Sequence[tuple[np.ndarray, np.ndarray]]
 """Train and test rows of each fold."""
@@ -38,6 +41,12 @@ class LinearClassifier:
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logit of each label, (n_cells, n_labels)."""
         return features @ self.weight.T + self.bias
+
+
+def weights_of_cells(codes: np.ndarray) -> np.ndarray:
+    """Return the weight of each cell by the size of its label, (n_cells,); 1 on average."""
+    weights = np.bincount(codes)[codes] ** -RARITY
+    return weights / weights.mean()
 
 
 def fit_linear(
@@ -70,10 +79,8 @@ def fit_linear(
     return LinearClassifier(weight, bias)
 
 
-def fit_label_classifier(
-    features: np.ndarray, labels: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
-) -> LabelHead:
-    """Fit a regularised multinomial regression whose probabilities are calibrated by cross-validation.
+def fit_embedding_head(features: np.ndarray, labels: np.ndarray, folds: Folds) -> LabelHead:
+    """Fit a regularised multinomial regression to embeddings, whose probabilities are calibrated by cross-validation.
 
     Features are standardised. Strength of regularisation and temperature of the logits are those with the smallest log
     loss on held-out cells. In the fit and the choice of the strength, each label is weighted by the square root of its
@@ -85,18 +92,14 @@ def fit_label_classifier(
         (n_cells, n_features).
     labels
         Strings, (n_cells,); at least two labels, each with at least two cells.
-    seed
-        Seed of the folds.
-    groups
-        Group of each cell, (n_cells,), such as its donor: folds consist of whole groups, see :func:`group_folds`.
-        Held-out cells of a label that the other groups lack are not used; see :func:`can_be_tested`, which must be true
-        of at least one cell.
+    folds
+        Cells that are held out in turn. Those of a label that the other folds lack are not used; see
+        :func:`can_be_tested`, which must be true of at least one cell.
     """
     mean, scale = standardisation(features)
     features = (features - mean) / scale
     different, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = np.sqrt(len(codes) / (len(different) * counts))[codes]
-    folds = make_folds(codes, groups, seed)
     tested = can_be_tested(codes, folds)
 
     def fit(strength: float, rows: np.ndarray) -> LinearClassifier:
@@ -115,14 +118,8 @@ def fit_label_classifier(
     loss, temperature, strength = min(trials)
     logger.info("C=%g chosen by cross-validation: log loss %.3f at temperature %.2f.", strength, loss, temperature)
     classifier = fit(strength, np.arange(len(codes)))
-    return LabelHead(
-        labels=tuple(different.tolist()),
-        weight=classifier.weight.astype(np.float32),
-        bias=classifier.bias.astype(np.float32),
-        feature_mean=mean,
-        feature_scale=scale,
-        temperature=temperature,
-    )
+    weight, bias = classifier.weight.astype(np.float32), classifier.bias.astype(np.float32)
+    return LabelHead(tuple(different.tolist()), EmbeddingClassifier(weight, bias, mean, scale), temperature)
 
 
 def make_folds(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> Folds:

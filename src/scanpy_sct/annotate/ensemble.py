@@ -25,6 +25,7 @@ from scanpy_sct.annotate.classifier import (
     group_folds,
     held_out_logits,
     log_loss,
+    weights_of_cells,
 )
 from scanpy_sct.annotate.tissue import with_nearest
 
@@ -32,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 STRENGTH = 0.1
 """`C` of the members, the inverse strength of regularisation."""
-RARITY = 0.75
-"""A cell is weighted by the size of its label to the power of minus this: 0 weights cells equally, 1 labels."""
 MIN_TESTABLE = 0.8
 """Folds consist of whole samples only if at least this fraction of the cells has a label that occurs in other folds."""
 _TINY = 1e-9
@@ -49,8 +48,6 @@ class Ensemble:
     members: tuple[LinearClassifier, ...]
     temperature: float
     """Divides the logarithm of the mean probability."""
-    held_out: HeldOut
-    """What folds consist of, on which the temperature was fitted."""
     loss: float
     """Mean log loss of the held-out cells."""
 
@@ -75,8 +72,7 @@ class Ensemble:
 def fit_ensemble(
     views: Sequence[np.ndarray],
     labels: np.ndarray,
-    samples: np.ndarray,
-    seed: int,
+    folds: Folds,
     nearest: sparse.csr_matrix | None = None,
 ) -> Ensemble:
     """Fit one classifier per view, and the temperature of their mean on held-out cells.
@@ -87,11 +83,9 @@ def fit_ensemble(
         (n_cells, n_features) each, of comparable scale.
     labels
         Strings, (n_cells,); at least two labels, each with at least two cells.
-    samples
-        Index of the sample of each cell, (n_cells,). If most labels occur in several samples, whole samples are held
-        out, so that the probabilities hold for new donors; else cells.
-    seed
-        Seed of the folds.
+    folds
+        Cells that are held out in turn. Those of a label that the other folds lack are not used; see
+        :func:`~scanpy_sct.annotate.classifier.can_be_tested`, which must be true of at least one cell.
     nearest
         From :func:`scanpy_sct.annotate.tissue.mean_of_nearest`, if the probabilities of a cell are to be multiplied by
         those of its nearest cells. Whole samples must be held out, so that these are held out as well.
@@ -105,22 +99,24 @@ def fit_ensemble(
         found = _log_mean(fit(train), [view[test] for view in views])
         return found if nearest is None else with_nearest(found, nearest[test][:, test])
 
-    folds, held_out = choose_folds(codes, samples, seed)
     tested = can_be_tested(codes, folds)
     logits = held_out_logits(predict, folds, len(codes))[tested]
     temperature = fit_temperature(logits, codes[tested])
     loss = float(log_loss(logits / temperature, codes[tested]).mean())
-    logger.info("Temperature %.2f fitted on held-out %s: log loss %.3f.", temperature, held_out, loss)
-    return Ensemble(tuple(different.tolist()), fit(np.arange(len(codes))), temperature, held_out, loss)
+    logger.info("Temperature %.2f fitted on held-out cells: log loss %.3f.", temperature, loss)
+    return Ensemble(tuple(different.tolist()), fit(np.arange(len(codes))), temperature, loss)
 
 
 def _fit_member(view: np.ndarray, codes: np.ndarray, n_labels: int) -> LinearClassifier:
-    weights = np.bincount(codes, minlength=n_labels)[codes] ** -RARITY
-    return fit_linear(view, codes, n_labels, STRENGTH, weights / weights.mean())
+    return fit_linear(view, codes, n_labels, STRENGTH, weights_of_cells(codes))
 
 
-def choose_folds(codes: np.ndarray, samples: np.ndarray, seed: int) -> tuple[Folds, HeldOut]:
-    """Make at most five folds: of whole samples if most cells can then be tested, else of cells."""
+def choose_folds(labels: np.ndarray, samples: np.ndarray, seed: int) -> tuple[Folds, HeldOut]:
+    """Make at most five folds: of whole samples if most cells can then be tested, else of cells.
+
+    With whole samples, probabilities hold for new donors. ``labels`` and ``samples`` are (n_cells,).
+    """
+    codes = np.unique(labels, return_inverse=True)[1]
     if len(np.unique(samples)) > 1:
         folds = group_folds(codes, samples)
         if can_be_tested(codes, folds).mean() >= MIN_TESTABLE:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from scanpy_sct.sparse_tools import log_normalise, with_data
+from scanpy_sct.sparse_tools import log_normalise, row_totals, with_data
 
 N_COMPONENTS = 50
 N_VARIABLE_GENES = 4000
@@ -22,13 +22,15 @@ FEATURES_AT_ONCE = 32
 """Features whose spread is computed at a time: that of all would need their deviations from the mean in float64."""
 
 
-def normalised_genes(log_values: sparse.csr_matrix, gene_index: np.ndarray) -> sparse.csr_matrix:
+def normalised_genes(log_values: sparse.csr_matrix, gene_index: np.ndarray, share: float = 1.0) -> sparse.csr_matrix:
     """Normalise ``log1p`` values (n_cells, n_genes) to ``log1p`` of counts per 10,000, over some genes only.
 
-    Returns float32 (n_cells, len(gene_index)); other genes do not count towards the total of a cell.
+    Returns float32 (n_cells, len(gene_index)); other genes do not count towards the total of a cell, of which these
+    genes are the fraction ``share``.
     """
     kept = log_values[:, gene_index].tocsr().astype(np.float64)
-    return log_normalise(with_data(kept, np.expm1(kept.data))).astype(np.float32)
+    counts = with_data(kept, np.expm1(kept.data))
+    return log_normalise(counts, row_totals(counts) / share).astype(np.float32)
 
 
 def variable_genes(values: sparse.csr_matrix) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Annotation by the label head of a checkpoint."""
+"""Annotation by the label head of a checkpoint, which reads expression or the cell embedding."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy.special import softmax
 
+from scanpy_sct.annotate.expression import check_markers, expression_logits
 from scanpy_sct.annotate.home import check_shared, home_novelty
 from scanpy_sct.annotate.labels import Annotation, empty_cells
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier, ExpressionClassifier
 from scanpy_sct.embed.cells import embed_cells
 
 if TYPE_CHECKING:
@@ -26,14 +28,14 @@ ALTERNATIVES = "pass reference= and labels_key= (labelled cells) or markers= (ge
 
 @dataclass(frozen=True)
 class LabelHeadAnnotator:
-    """Applies the label head of the checkpoint to the cell embedding."""
+    """Applies the label head of the checkpoint."""
 
     name: ClassVar[str] = "label_head"
     learns: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
 
     def annotate(self, checkpoint: Checkpoint, cells: CellReader, options: ComputeOptions) -> Annotation:
-        """Embed the cells, apply the label head, and compare the cells with those that it was fitted to.
+        """Apply the label head, and compare the cells with those that it was fitted to.
 
         Raises
         ------
@@ -48,8 +50,10 @@ class LabelHeadAnnotator:
             )
             raise ValueError(msg)
         genes = None if head.home is None else check_shared(head.home, cells, checkpoint.name)
+        if isinstance(head.classifier, ExpressionClassifier):
+            check_markers(head.classifier, cells, checkpoint.name)
         vectors, empty = embed_cells(checkpoint, cells, options, head.relative_to), empty_cells(cells)
-        probabilities = label_probabilities(head, vectors)
+        probabilities = label_probabilities(head, cells, vectors)
         if head.home is None:
             _warn_of_unknown_home(checkpoint.name, head)
             return Annotation(head.labels, probabilities, empty, details={"source": self.name})
@@ -59,17 +63,29 @@ class LabelHeadAnnotator:
         return Annotation(head.labels, probabilities, empty, novelty, {"source": self.name, "label_head": home})
 
 
-def label_probabilities(head: LabelHead, features: np.ndarray) -> np.ndarray:
-    """Return the probability of each label, (n_cells, n_labels) float64, from ``features`` (n_cells, n_features)."""
-    n_features = head.weight.shape[1]
-    if features.shape[1] != n_features:
+def label_probabilities(head: LabelHead, cells: CellReader, vectors: np.ndarray) -> np.ndarray:
+    """Return the probability of each label, (n_cells, n_labels) float64.
+
+    A head reads either the expression of the cells, or ``vectors``, their embedding (n_cells, n_features).
+    """
+    if isinstance(head.classifier, ExpressionClassifier):
+        logits = expression_logits(head.classifier, cells)
+    else:
+        logits = embedding_logits(head.classifier, vectors)
+    return softmax(logits / head.temperature, axis=1)
+
+
+def embedding_logits(classifier: EmbeddingClassifier, vectors: np.ndarray) -> np.ndarray:
+    """Return the logit of each label, (n_cells, n_labels) float64, from the embedding (n_cells, n_features)."""
+    n_features = classifier.weight.shape[1]
+    if vectors.shape[1] != n_features:
         msg = (
-            f"The label head reads {n_features} features of a cell; found {features.shape[1]}. Use it with the network "
+            f"The label head reads {n_features} features of a cell; found {vectors.shape[1]}. Use it with the network "
             "that it was fitted for."
         )
         raise ValueError(msg)
-    scaled = (features.astype(np.float64) - head.feature_mean) / head.feature_scale
-    return softmax((scaled @ head.weight.T + head.bias) / head.temperature, axis=1)
+    scaled = (vectors.astype(np.float64) - classifier.feature_mean) / classifier.feature_scale
+    return scaled @ classifier.weight.T + classifier.bias
 
 
 def _warn_of_unknown_home(name: str, head: LabelHead) -> None:

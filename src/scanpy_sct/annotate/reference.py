@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.annotate.ensemble import Ensemble, fit_ensemble
+from scanpy_sct.annotate.ensemble import Ensemble, HeldOut, choose_folds, fit_ensemble
 from scanpy_sct.annotate.features import (
     MIN_COMPARED,
     difference,
@@ -88,13 +88,14 @@ class ReferenceAnnotator:
             known_views, query_views = _with_embedding(known_views, query_views, *vectors)
         else:
             _log_difference(auc, known.n_cells, query.n_cells)
-        ensemble = fit_ensemble(known_views.rows(), labels, known.samples, options.seed)
+        folds, held_out = choose_folds(labels, known.samples, options.seed)
+        ensemble = fit_ensemble(known_views.rows(), labels, folds)
         nearest = None
-        if _may_use_coordinates(ensemble, known, query):
+        if _may_use_coordinates(held_out, known, query):
             means = projection.scores(self._sample_means(shared))
             around = mean_of_nearest(known.coordinates, known.samples, known_views.empty)
             relative = known_views.relative_to_samples(means).rows()
-            spatial = fit_ensemble(relative, labels, known.samples, options.seed, around)
+            spatial = fit_ensemble(relative, labels, folds, around)
             if spatial.loss < ensemble.loss:
                 logger.info("Coordinates are used: log loss %.3f instead of %.3f.", spatial.loss, ensemble.loss)
                 ensemble, query_views = spatial, query_views.relative_to_samples()
@@ -106,7 +107,7 @@ class ReferenceAnnotator:
             "difference": auc,
             "embedding": query_views.embedding is not None,
             "coordinates": nearest is not None,
-            "calibrated_on": ensemble.held_out,
+            "calibrated_on": held_out,
         }
         return Annotation(
             labels=ensemble.labels,
@@ -178,11 +179,11 @@ def _apply(ensemble: Ensemble, views: Views, nearest: sparse.csr_matrix | None) 
     return ensemble.calibrated(log_mean, nearest), energy
 
 
-def _may_use_coordinates(ensemble: Ensemble, known: CellBlock, query: CellReader) -> bool:
+def _may_use_coordinates(held_out: HeldOut, known: CellBlock, query: CellReader) -> bool:
     """Whether both have coordinates, and held-out samples can show whether these help."""
     if not (has_coordinates(known.coordinates) and has_coordinates(query.coordinates)):
         return False
-    if ensemble.held_out != "samples":
+    if held_out != "samples":
         logger.info("Coordinates are not used: the labels of the reference are not in several samples (library_key=).")
         return False
     return True

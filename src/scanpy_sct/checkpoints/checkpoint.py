@@ -85,13 +85,8 @@ class Checkpoint:
             msg = f"mask_fraction={self.mask_fraction} must be between 0 and 1."
             raise ValueError(msg)
         _check_choice("coordinates", self.coordinates, Coordinates)
-        home = None if self.label_head is None else self.label_head.home
-        if home is not None and home.profiles.shape[1] != len(self.genes):
-            msg = (
-                f"The label head has profiles of {home.profiles.shape[1]} genes, and the network has "
-                f"{len(self.genes)}; use a label head that was fitted for this network."
-            )
-            raise ValueError(msg)
+        if self.label_head is not None:
+            self.label_head.check_fits(len(self.genes))
 
     def __repr__(self) -> str:
         labels = "none" if self.label_head is None else f"{len(self.label_head.labels):,} types"

@@ -11,15 +11,20 @@ import numpy as np
 
 from scanpy_sct.checkpoints.checkpoint import check_names
 from scanpy_sct.checkpoints.fields import check_value
+from scanpy_sct.checkpoints.label_classifiers import (
+    CLASSIFIERS,
+    ExpressionClassifier,
+    LabelClassifier,
+    refuse_array,
+)
 
 HEAD_SETTINGS = ("labels", "temperature")
-LATER_SETTINGS = ("home", "relative_to")
+LATER_SETTINGS = ("home", "relative_to", "reads")
 """Settings that heads of earlier versions lack."""
 HOME_SETTINGS = ("sources", "n_cells")
 """What `config.json` has of a head, and of its home."""
-CLASSIFIER_ARRAYS = ("weight", "bias", "feature_mean", "feature_scale")
 HOME_ARRAYS = ("profiles", "distances")
-"""What the file of the head has of both."""
+"""What the file of the head has of its home, beside the arrays of its classifier."""
 RelativeTo = Literal["sample", "training"]
 """What the compact network compares a cell with: the profile of its sample, or the frequencies of its training data."""
 
@@ -55,7 +60,7 @@ class LabelHome:
             # Profiles may be NaN, where a gene is not measured.
             broken = np.isinf(values).any() if name == "profiles" else not np.isfinite(values).all()
             if values.shape != shape or values.dtype != np.float32 or broken:
-                _refuse_array(name, shape, values)
+                refuse_array(name, shape, values)
         if (self.profiles < 0).any():
             msg = f"profiles of the label head must not be negative; found {np.nanmin(self.profiles):g}."
             raise ValueError(msg)
@@ -68,20 +73,13 @@ class LabelHome:
 
 @dataclass(frozen=True, eq=False)
 class LabelHead:
-    """A linear classifier on the cell embedding of a network.
+    """A classifier that labels cells without a reference.
 
-    The probability of each label is ``softmax(((x - feature_mean) / feature_scale @ weight.T + bias) / temperature)``.
+    The probability of each label is ``softmax(logits / temperature)``, with the logits of the classifier.
     """
 
     labels: tuple[str, ...]
-    weight: np.ndarray
-    """(n_labels, n_features) float32."""
-    bias: np.ndarray
-    """(n_labels,) float32."""
-    feature_mean: np.ndarray
-    """(n_features,) float32: mean of the embedding over the training cells."""
-    feature_scale: np.ndarray
-    """(n_features,) float32: standard deviation of the embedding over the training cells."""
+    classifier: LabelClassifier
     temperature: float = 1.0
     home: LabelHome | None = None
     """The cells that it was fitted to; None for heads of earlier versions, which have no novelty."""
@@ -93,15 +91,8 @@ class LabelHead:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             msg = f"labels must be different strings, at least one; found {self.labels}."
             raise ValueError(msg)
-        n_features = self.weight.shape[-1]
-        expected = {"weight": (len(self.labels), n_features), "bias": (len(self.labels),)}
-        expected |= dict.fromkeys(("feature_mean", "feature_scale"), (n_features,))
-        for name, shape in expected.items():
-            values = getattr(self, name)
-            if values.shape != shape or values.dtype != np.float32 or not np.isfinite(values).all():
-                _refuse_array(name, shape, values)
-        if (self.feature_scale <= 0).any():
-            msg = f"feature_scale of the label head must be positive; found {self.feature_scale.min():g}."
+        if self.classifier.n_labels != len(self.labels):
+            msg = f"The label head has {len(self.labels)} labels, and its classifier {self.classifier.n_labels}."
             raise ValueError(msg)
         if not 0 < self.temperature < np.inf:
             msg = f"temperature of the label head must be positive; found {self.temperature}."
@@ -116,6 +107,22 @@ class LabelHead:
             )
             raise ValueError(msg)
 
+    def check_fits(self, n_genes: int) -> None:
+        """Raise a ValueError if the head is not for a network of so many genes."""
+        known = None if self.home is None else self.home.profiles.shape[1]
+        if known not in (None, n_genes):
+            msg = (
+                f"The label head has profiles of {known} genes, and the network has {n_genes}; use a label head that "
+                "was fitted for this network."
+            )
+            raise ValueError(msg)
+        if isinstance(self.classifier, ExpressionClassifier) and self.classifier.gene_index[-1] >= n_genes:
+            msg = (
+                f"gene_index of the label head goes up to {self.classifier.gene_index[-1]}, and the network has "
+                f"{n_genes} genes; use a label head that was fitted for this network."
+            )
+            raise ValueError(msg)
+
     def describe(self) -> str:
         """Return what it knows in one line: labels, with numbers of cells and sources where they are recorded."""
         # Semicolons, since names of the Cell Ontology hold commas.
@@ -126,20 +133,12 @@ class LabelHead:
         return "; ".join(labels) + sources
 
 
-def _refuse_array(name: str, shape: tuple[int, ...], values: np.ndarray) -> None:
-    msg = (
-        f"{name} of the label head must be finite float32 of shape {shape}; "
-        f"found {values.dtype} of shape {values.shape}."
-    )
-    raise ValueError(msg)
-
-
 def head_settings(head: LabelHead | None) -> dict[str, Any] | None:
     """Return what `config.json` has of a head."""
     if head is None:
         return None
     settings: dict[str, Any] = {"labels": list(head.labels), "temperature": head.temperature}
-    settings["relative_to"] = head.relative_to
+    settings |= {"relative_to": head.relative_to, "reads": head.classifier.reads}
     if head.home is not None:
         settings["home"] = {"sources": list(head.home.sources), "n_cells": list(head.home.n_cells)}
     return settings
@@ -149,7 +148,7 @@ def write_head(path: Path, head: LabelHead) -> None:
     """Write the arrays of a head; profiles in half precision."""
     from safetensors.numpy import save_file
 
-    arrays = {name: getattr(head, name) for name in CLASSIFIER_ARRAYS}
+    arrays = {name: getattr(head.classifier, name) for name in head.classifier.ARRAYS}
     if head.home is not None:
         arrays |= {"profiles": head.home.profiles.astype(np.float16), "distances": head.home.distances}
     save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, path)
@@ -165,14 +164,18 @@ def make_head(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray], sou
     """
     of_home = settings.get("home")
     check_names(settings, (*HEAD_SETTINGS, *(name for name in LATER_SETTINGS if name in settings)), source)
-    check_names(arrays, CLASSIFIER_ARRAYS + (() if of_home is None else HOME_ARRAYS), file)
+    reads = settings.get("reads", "embedding")
+    if reads not in CLASSIFIERS:
+        msg = f"reads={reads!r} in the {source} must be one of {sorted(CLASSIFIERS)}."
+        raise ValueError(msg)
+    kind = CLASSIFIERS[reads]
+    check_names(arrays, kind.ARRAYS + (() if of_home is None else HOME_ARRAYS), file)
     check_value("temperature", settings["temperature"], float, source)
     home = None
     if of_home is not None:
         check_names(of_home, HOME_SETTINGS, f"home of the {source}")
         profiles = arrays["profiles"].astype(np.float32)
         home = LabelHome(tuple(of_home["sources"]), tuple(of_home["n_cells"]), profiles, arrays["distances"])
-    classifier = {name: arrays[name] for name in CLASSIFIER_ARRAYS}
+    classifier = kind(**{name: arrays[name] for name in kind.ARRAYS})
     relative_to = settings.get("relative_to", "sample")
-    labels, temperature = tuple(settings["labels"]), settings["temperature"]
-    return LabelHead(labels, **classifier, temperature=temperature, home=home, relative_to=relative_to)
+    return LabelHead(tuple(settings["labels"]), classifier, settings["temperature"], home, relative_to)

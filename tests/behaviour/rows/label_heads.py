@@ -10,6 +10,7 @@ from behaviour.plain import Scene
 from behaviour.row import Group
 from behaviour.rows.faults import command
 from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
 
 ROWS = Group(
     "Label heads",
@@ -22,7 +23,7 @@ HERE = ("label head",)
 
 
 @ROWS.refused(
-    "neither reference nor markers, and a checkpoint without a label head, such as `sct-mini`",
+    "neither reference nor markers, and a checkpoint without a label head",
     "pass a reference or markers, or fit a label head",
     ValueError,
     "The model 'tiny'",
@@ -45,7 +46,7 @@ def no_label_head(scene: Scene) -> None:
 def no_home(scene: Scene) -> None:
     width = 16  # of the small network
     zeros, ones = np.zeros((2, width), dtype=np.float32), np.ones(width, dtype=np.float32)
-    head = LabelHead(("a", "b"), zeros, zeros[:, 0], zeros[0], ones)
+    head = LabelHead(("a", "b"), EmbeddingClassifier(zeros, zeros[:, 0], zeros[0], ones))
     scene.model = replace(scene.model, label_head=head)
 
 
