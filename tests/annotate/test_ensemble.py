@@ -20,8 +20,8 @@ def clouds(n: int, spread: float, seed: int, shift: float = 0.0):
     return views, np.array(["a", "b", "c"])[codes]
 
 
-def fit_ensemble(views, labels, samples, seed, nearest=None):
-    return module.fit_ensemble(views, labels, choose_folds(labels, samples, seed)[0], nearest)
+def fit_ensemble(views, labels, samples, seed, nearest=None, of_few_genes=None):
+    return module.fit_ensemble(views, labels, choose_folds(labels, samples, seed)[0], nearest, of_few_genes)
 
 
 def overconfidence(ensemble, views, labels):
@@ -152,3 +152,19 @@ def test_the_loss_is_that_of_held_out_cells():
     fresh, truth = clouds(4000, 6.0, 2)
     right = ensemble.probabilities(fresh)[np.arange(4000), np.searchsorted(ensemble.labels, truth)]
     assert ensemble.loss == pytest.approx(-np.log(right).mean(), rel=0.1)
+
+
+def test_few_genes_count_as_much_as_all_members_together():
+    views, labels = clouds(600, 6.0, 1)
+    codes, samples = np.unique(labels, return_inverse=True)[1], np.zeros(600, int)
+    alone = fit_ensemble(views, labels, samples, 0)
+    logits = np.random.default_rng(0).normal(size=(600, 3))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = (np.exp(alone.log_mean(views)) + probabilities) / 2
+    np.testing.assert_allclose(np.exp(alone.log_mean(views, logits)), expected, atol=1e-6)
+    # Held-out logits that are right make the loss small, and those that are wrong a high temperature.
+    right, wrong = (8.0 * np.eye(3)[(codes + step) % 3] for step in (0, 1))
+    helped, misled = (fit_ensemble(views, labels, samples, 0, of_few_genes=given) for given in (right, wrong))
+    assert helped.loss < alone.loss / 2
+    assert misled.loss > alone.loss
+    assert misled.temperature > alone.temperature > helped.temperature

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from scanpy_sct.annotate.classifier import make_folds
-from scanpy_sct.annotate.expression import check_markers, expression_logits, find_markers, fit_expression_head
+from scanpy_sct.annotate.expression import check_markers, expression_logits, fit_expression_head
 from scanpy_sct.read.options import ReadOptions
 from scanpy_sct.workflow import open_cells
 
@@ -125,25 +125,3 @@ def test_too_few_markers(fit, genes, caplog):
     assert f"of the {n_markers} marker genes that the label head of 'mini' reads: labels will be less" in caplog.text
     with pytest.raises(ValueError, match=r"adata has \d of the \d+ marker genes .* at least 10 .*pass reference="):
         check_markers(head.classifier, opened(query[:, 30:].copy()), "mini")
-
-
-def test_markers_of_every_pair_are_found():
-    """Also of a pair whose genes hardly differ, and of donors with few cells."""
-    counts = np.zeros((8, 60))
-    counts[:4, :12], counts[4:, 12:24] = 5, 5
-    counts[[0, 4], 30:40] = 1000  # high in one donor, in both labels
-    codes, donors = np.repeat([0, 1], 4), np.tile([0, 1, 1, 1], 2)
-    found = find_markers(sparse.csr_matrix(counts), codes, donors)
-    assert len(found) == 20
-    assert found.max() < 24
-    assert find_markers(sparse.csr_matrix(counts[:, :3]), codes, donors).tolist() == [0, 1, 2]
-
-
-def test_a_large_donor_does_not_decide():
-    counts = np.zeros((100, 30))
-    codes = np.repeat([0, 1], 50)
-    donors = np.tile(np.repeat([0, 1], [48, 2]), 2)
-    counts[:48, :10] = 3.2  # of label 0 in the large donor alone
-    counts[:50, 10:20] = 2.9  # of label 0 in both
-    found = find_markers(sparse.csr_matrix(counts), codes, donors)
-    assert set(range(10, 20)) <= set(found.tolist())

@@ -73,6 +73,7 @@ def test_the_embedding_is_used_only_if_the_objects_are_similar(halves, tiny_chec
     details = annotator.annotate(tiny_checkpoint, cells, options).details["reference"]
     assert details["embedding"]
     assert details["difference"] < 0.7
+    assert not details["few_genes"]
     assert sorted(call[:2] for call in vectors) == [(known.n_obs, "random"), (query.n_obs, "similar")]
     vectors.clear()
     other = query.copy()
@@ -80,8 +81,32 @@ def test_the_embedding_is_used_only_if_the_objects_are_similar(halves, tiny_chec
     other.X[:, ::3] *= 3
     details = annotator.annotate(tiny_checkpoint, read(other, tiny_checkpoint), options).details["reference"]
     assert details["difference"] > 0.9
-    assert not details["embedding"]
+    assert (details["embedding"], details["few_genes"]) == (False, True)
     assert vectors == []
+
+
+@pytest.mark.usefixtures("vectors")
+def test_few_genes_count_as_much_as_the_ensemble_if_the_objects_differ(halves, tiny_checkpoint, monkeypatch):
+    known, query = halves
+    annotator = learn(known, tiny_checkpoint)
+    other = query.copy()
+    other.X = other.X.toarray()
+    other.X[:, ::3] *= 3
+    seen = []
+
+    def certain(few, cells, genes):
+        seen.append((few.labels, few.held_out.shape, cells.n_cells, len(genes)))
+        return np.tile(np.where(np.arange(4) == 2, 50.0, 0), (cells.n_cells, 1))
+
+    monkeypatch.setattr(by_reference, "_few_logits", certain)
+    similar = annotator.annotate(tiny_checkpoint, read(query, tiny_checkpoint), OPTIONS)
+    assert seen == []
+    cells = read(other, tiny_checkpoint)
+    found = annotator.annotate(tiny_checkpoint, cells, OPTIONS)
+    assert seen == [(similar.labels, (known.n_obs, 4), query.n_obs, found.details["reference"]["shared_genes"])]
+    # One label has half of the mean probability before it is calibrated.
+    assert (found.probabilities.argmax(1) == 2).all()
+    assert (similar.probabilities.argmax(1) != 2).any()
 
 
 def test_the_embedding_counts(halves, tiny_checkpoint, monkeypatch):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
@@ -38,7 +39,7 @@ class LinearClassifier:
     bias: np.ndarray
     """(n_labels,); minus infinity for a label without cells."""
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
+    def logits(self, features: np.ndarray | sparse.csr_matrix) -> np.ndarray:
         """Return the logit of each label, (n_cells, n_labels)."""
         return features @ self.weight.T + self.bias
 
@@ -50,7 +51,7 @@ def weights_of_cells(codes: np.ndarray) -> np.ndarray:
 
 
 def fit_linear(
-    features: np.ndarray, codes: np.ndarray, n_labels: int, strength: float, weights: np.ndarray
+    features: np.ndarray | sparse.csr_matrix, codes: np.ndarray, n_labels: int, strength: float, weights: np.ndarray
 ) -> LinearClassifier:
     """Fit a regularised multinomial regression; labels without cells have probability zero.
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import sparse
-from scipy.special import logsumexp, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 from scanpy_sct.annotate.classifier import (
     Folds,
@@ -55,9 +55,12 @@ class Ensemble:
         """Return the calibrated probability of each label, (n_cells, n_labels); rows sum to one."""
         return self.calibrated(self.log_mean(views))
 
-    def log_mean(self, views: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the logarithm of the mean probability of the members, (n_cells, n_labels)."""
-        return _log_mean(self.members, views)
+    def log_mean(self, views: Sequence[np.ndarray], of_few_genes: np.ndarray | None = None) -> np.ndarray:
+        """Return the logarithm of the mean probability of the members, (n_cells, n_labels).
+
+        With ``of_few_genes``, logits of :mod:`scanpy_sct.annotate.few_genes`, of the mean with their probability.
+        """
+        return _with_few_genes(_log_mean(self.members, views), of_few_genes)
 
     def calibrated(self, log_mean: np.ndarray, nearest: sparse.csr_matrix | None = None) -> np.ndarray:
         """Return calibrated probabilities from :meth:`log_mean`; with ``nearest`` if it was fitted so."""
@@ -74,6 +77,7 @@ def fit_ensemble(
     labels: np.ndarray,
     folds: Folds,
     nearest: sparse.csr_matrix | None = None,
+    of_few_genes: np.ndarray | None = None,
 ) -> Ensemble:
     """Fit one classifier per view, and the temperature of their mean on held-out cells.
 
@@ -89,6 +93,8 @@ def fit_ensemble(
     nearest
         From :func:`scanpy_sct.annotate.tissue.mean_of_nearest`, if the probabilities of a cell are to be multiplied by
         those of its nearest cells. Whole samples must be held out, so that these are held out as well.
+    of_few_genes
+        Held-out logits of :mod:`scanpy_sct.annotate.few_genes`, (n_cells, n_labels), if these are used too.
     """
     different, codes = np.unique(labels, return_inverse=True)
 
@@ -97,6 +103,7 @@ def fit_ensemble(
 
     def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         found = _log_mean(fit(train), [view[test] for view in views])
+        found = _with_few_genes(found, None if of_few_genes is None else of_few_genes[test])
         return found if nearest is None else with_nearest(found, nearest[test][:, test])
 
     tested = can_be_tested(codes, folds)
@@ -128,3 +135,8 @@ def _log_mean(members: Sequence[LinearClassifier], views: Sequence[np.ndarray]) 
     """Return the logarithm of the mean probability, (n_cells, n_labels)."""
     probabilities = [softmax(m.logits(view), axis=1) for m, view in zip(members, views, strict=True)]
     return np.log(np.mean(probabilities, axis=0) + _TINY)
+
+
+def _with_few_genes(log_mean: np.ndarray, logits: np.ndarray | None) -> np.ndarray:
+    """Return the logarithm of the mean of two probabilities, the second of which may be missing."""
+    return log_mean if logits is None else np.logaddexp(log_mean, log_softmax(logits, axis=1)) - np.log(2)

@@ -1,29 +1,16 @@
-"""Classifiers of expression for label heads: a linear classifier of few marker genes.
-
-Cells of another study differ from the training cells in the level of most genes. The strongest markers of each pair of
-labels differ far more between the labels than between studies, so that a classifier of them transfers, and one of
-thousands of genes does not: with all genes, most monocytes of another protocol were taken for precursor cells
-(benchmarks/label_head.py).
-"""
+"""The label head that reads expression: :mod:`scanpy_sct.annotate.few_genes`, applied without its training cells."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from scanpy_sct.annotate.classifier import (
-    can_be_tested,
-    fit_linear,
-    fit_temperature,
-    held_out_logits,
-    weights_of_cells,
-)
 from scanpy_sct.annotate.features import normalised_genes
+from scanpy_sct.annotate.few_genes import fit_few_genes
 from scanpy_sct.checkpoints.label_classifiers import ExpressionClassifier
 from scanpy_sct.checkpoints.label_head import LabelHead
 from scanpy_sct.sparse_tools import with_data
@@ -36,12 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_MARKERS = 10
-MARKERS_OF_A_PAIR = 10
-"""Genes that are higher in one label than in another, for each pair of labels in both directions."""
-STRENGTH = 0.001
-"""`C`, the inverse strength of regularisation. Cross-validation within the training studies would choose less
-regularisation, which is worse on other protocols; markers and strength were chosen while looking at
-benchmarks/label_head.py."""
 
 
 def fit_expression_head(
@@ -61,52 +42,16 @@ def fit_expression_head(
     """
     genes = genes[np.sum([block.token_values[:, genes].sum(axis=0).A1 for block in cells], axis=0) > 0]
     values = sparse.vstack([normalised_genes(block.token_values, genes) for block in cells], format="csr")
-    different, codes = np.unique(labels, return_inverse=True)
-    counts = with_data(values, np.expm1(values.data))
-    markers = find_markers(counts, codes, np.zeros(len(codes), dtype=int) if donors is None else donors)
-    features, weights = values[:, markers].toarray(), weights_of_cells(codes)
-
-    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        fitted = fit_linear(features[train], codes[train], len(different), STRENGTH, weights[train])
-        return fitted.logits(features[test])
-
-    tested = can_be_tested(codes, folds)
-    temperature = fit_temperature(held_out_logits(predict, folds, len(codes))[tested], codes[tested])
-    fitted = fit_linear(features, codes, len(different), STRENGTH, weights)
+    fit = fit_few_genes(values, labels, np.zeros(len(labels), dtype=int) if donors is None else donors, folds)
     classifier = ExpressionClassifier(
-        weight=fitted.weight.astype(np.float32),
-        bias=fitted.bias.astype(np.float32),
-        marker_mean=features.mean(axis=0, dtype=np.float64).astype(np.float32),
-        gene_rate=np.asarray(counts.mean(axis=0, dtype=np.float64)).ravel().astype(np.float32),
+        weight=fit.classifier.weight.astype(np.float32),
+        bias=fit.classifier.bias.astype(np.float32),
+        marker_mean=_mean(values[:, fit.columns]),
+        gene_rate=_mean(with_data(values, np.expm1(values.data))),
         gene_index=genes.astype(np.int32),
-        marker_index=genes[markers].astype(np.int32),
+        marker_index=genes[fit.columns].astype(np.int32),
     )
-    return LabelHead(tuple(different.tolist()), classifier, temperature)
-
-
-def find_markers(counts: sparse.csr_matrix, codes: np.ndarray, donors: np.ndarray) -> np.ndarray:
-    """Return the columns of ten markers of each label against each other one, increasing.
-
-    They have the largest difference of log1p of the mean counts per 10,000 of the label, averaged over the donors.
-
-    Parameters
-    ----------
-    counts
-        Counts per 10,000, (n_cells, n_genes).
-    codes, donors
-        Index of the label of each cell, all of which occur; and its donor.
-    """
-    n_labels = int(codes.max()) + 1
-    levels = np.zeros((n_labels, counts.shape[1]))
-    for code in range(n_labels):
-        of_donors = [counts[(codes == code) & (donors == donor)] for donor in np.unique(donors[codes == code])]
-        levels[code] = np.mean([np.log1p(cells.mean(axis=0).A1) for cells in of_donors], axis=0)
-    n_kept = min(MARKERS_OF_A_PAIR, counts.shape[1])
-    found = [
-        np.argpartition(levels[other] - levels[label], n_kept - 1)[:n_kept]
-        for label, other in permutations(range(n_labels), 2)
-    ]
-    return np.unique(np.concatenate(found))
+    return LabelHead(fit.labels, classifier, fit.temperature)
 
 
 def check_markers(classifier: ExpressionClassifier, cells: CellReader, model: str) -> None:
@@ -145,3 +90,8 @@ def expression_logits(classifier: ExpressionClassifier, cells: CellReader) -> np
 def _is_measured(cells: CellReader) -> np.ndarray:
     """Return which genes all samples of the cells have, bool (n_genes,)."""
     return cells.measured & ~cells.partly_measured
+
+
+def _mean(values: sparse.csr_matrix) -> np.ndarray:
+    """Return the mean of each column, float32."""
+    return values.mean(axis=0, dtype=np.float64).A1.astype(np.float32)

@@ -1,6 +1,7 @@
 """Annotation from labelled cells: an ensemble that reads expression and, if the objects are similar, the embedding.
 
-With coordinates, the ensemble may also read expression relative to the sample, and the labels of the nearest cells.
+If they are not, a classifier of few genes, which transfers to other protocols, counts as much as the ensemble. With
+coordinates, the ensemble may read expression relative to the sample instead, and the labels of the nearest cells.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scanpy_sct.annotate.features import (
     normalised_genes,
     standardisation,
 )
+from scanpy_sct.annotate.few_genes import FewGenes, fit_few_genes
 from scanpy_sct.annotate.labels import MAX_CELLS_PER_LABEL, Annotation, empty_cells
 from scanpy_sct.annotate.novelty import estimate_novelty
 from scanpy_sct.annotate.tissue import has_coordinates, mean_of_nearest, sample_means
@@ -83,30 +85,34 @@ class ReferenceAnnotator:
         # The last two views are those of the variable genes.
         of_variable = (np.hstack(views.components[2:]) for views in (known_views, query_views))
         auc = difference(*of_variable, options.seed)
+        folds, held_out = choose_folds(labels, known.samples, options.seed)
+        few = None
         if auc <= MAX_DIFFERENCE:
             vectors = cell_vectors(checkpoint, known, reference_options), cell_vectors(checkpoint, query, options)
             known_views, query_views = _with_embedding(known_views, query_views, *vectors)
         else:
             _log_difference(auc, known.n_cells, query.n_cells)
-        folds, held_out = choose_folds(labels, known.samples, options.seed)
-        ensemble = fit_ensemble(known_views.rows(), labels, folds)
-        nearest = None
+            few = fit_few_genes(values, labels, known.samples, folds)
+        of_few = None if few is None else few.held_out
+        ensemble, spatial = fit_ensemble(known_views.rows(), labels, folds, of_few_genes=of_few), None
         if _may_use_coordinates(held_out, known, query):
             means = projection.scores(self._sample_means(shared))
             around = mean_of_nearest(known.coordinates, known.samples, known_views.empty)
-            relative = known_views.relative_to_samples(means).rows()
-            spatial = fit_ensemble(relative, labels, folds, around)
-            if spatial.loss < ensemble.loss:
-                logger.info("Coordinates are used: log loss %.3f instead of %.3f.", spatial.loss, ensemble.loss)
-                ensemble, query_views = spatial, query_views.relative_to_samples()
-                nearest = mean_of_nearest(query.coordinates, query.samples, query_views.empty)
-        probabilities, energy = _apply(ensemble, query_views, nearest)
+            spatial = fit_ensemble(known_views.relative_to_samples(means).rows(), labels, folds, around)
+        if spatial is not None and spatial.loss < ensemble.loss:
+            logger.info("Coordinates are used: log loss %.3f instead of %.3f.", spatial.loss, ensemble.loss)
+            nearest = mean_of_nearest(query.coordinates, query.samples, query_views.empty)
+            probabilities, energy = _apply(spatial, query_views.relative_to_samples(), nearest)
+        else:
+            of_few = None if few is None else _few_logits(few, query, shared)
+            spatial, (probabilities, energy) = None, _apply(ensemble, query_views, of_few_genes=of_few)
         details = {
             "cells": len(rows),
             "shared_genes": len(shared),
             "difference": auc,
             "embedding": query_views.embedding is not None,
-            "coordinates": nearest is not None,
+            "few_genes": few is not None and spatial is None,
+            "coordinates": spatial is not None,
             "calibrated_on": held_out,
         }
         return Annotation(
@@ -169,12 +175,25 @@ def _with_embedding(known: Views, query: Views, of_known: np.ndarray, of_query: 
     return replace(known, embedding=of_known), replace(query, embedding=of_query)
 
 
-def _apply(ensemble: Ensemble, views: Views, nearest: sparse.csr_matrix | None) -> tuple[np.ndarray, np.ndarray]:
+def _few_logits(few: FewGenes, cells: CellReader, genes: np.ndarray) -> np.ndarray:
+    """Return the logits of the classifier of few genes, (n_cells, n_labels); the cells are read block by block."""
+    logits = np.empty((cells.n_cells, len(few.labels)), dtype=np.float32)
+    for block in cells.blocks():
+        logits[block.rows] = few.logits(normalised_genes(block.token_values, genes))
+    return logits
+
+
+def _apply(
+    ensemble: Ensemble,
+    views: Views,
+    nearest: sparse.csr_matrix | None = None,
+    of_few_genes: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities and energy of all cells; the views of some at a time are joined with the embedding."""
     found = []
     for part in consecutive(len(views.samples), CELLS_AT_ONCE):
-        rows = views.rows(part)
-        found.append((ensemble.log_mean(rows), ensemble.energy(rows)))
+        rows, logits = views.rows(part), None if of_few_genes is None else of_few_genes[part]
+        found.append((ensemble.log_mean(rows, logits), ensemble.energy(rows)))
     log_mean, energy = map(np.concatenate, zip(*found, strict=True))
     return ensemble.calibrated(log_mean, nearest), energy
 

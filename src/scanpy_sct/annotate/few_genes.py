@@ -1,0 +1,104 @@
+"""A linear classifier of few genes: the strongest markers of each pair of labels.
+
+Cells of another study differ from the training cells in the level of most genes. The strongest markers of two labels
+differ far more between the labels than between studies, so that a classifier of them transfers, and one of thousands of
+genes does not: with all genes, most monocytes of another protocol were taken for precursor cells
+(benchmarks/label_head.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+from scipy import sparse
+
+from scanpy_sct.annotate.classifier import (
+    Folds,
+    LinearClassifier,
+    can_be_tested,
+    fit_linear,
+    fit_temperature,
+    held_out_logits,
+    weights_of_cells,
+)
+from scanpy_sct.sparse_tools import with_data
+
+GENES_OF_A_PAIR = 10
+"""Genes that are higher in one label than in another, for each pair of labels in both directions."""
+STRENGTH = 0.001
+"""`C`, the inverse strength of regularisation. Cross-validation within the training studies would choose less
+regularisation, which is worse on other protocols; number of genes and strength were chosen while looking at
+benchmarks/label_head.py."""
+
+
+@dataclass(frozen=True)
+class FewGenes:
+    """A classifier of few genes, whose probabilities are calibrated."""
+
+    labels: tuple[str, ...]
+    columns: np.ndarray
+    """Columns that it reads, increasing."""
+    classifier: LinearClassifier
+    temperature: float
+    """Divides its logits."""
+    held_out: np.ndarray
+    """(n_cells, n_labels) logits of each training cell from a fit without it, divided by the temperature; NaN for cells
+    in no fold."""
+
+    def logits(self, values: sparse.csr_matrix) -> np.ndarray:
+        """Return calibrated logits of log-normalised ``values`` (n_cells, n_genes), (n_cells, n_labels)."""
+        return self.classifier.logits(values[:, self.columns]) / self.temperature
+
+
+def fit_few_genes(values: sparse.csr_matrix, labels: np.ndarray, donors: np.ndarray, folds: Folds) -> FewGenes:
+    """Find the genes, and fit the classifier and, on held-out cells, its temperature.
+
+    Parameters
+    ----------
+    values
+        Log-normalised, (n_cells, n_genes).
+    labels, donors
+        Label and donor of each cell, (n_cells,).
+    folds
+        Cells that are held out in turn. Those of a label that the other folds lack are not used for the temperature;
+        see :func:`~scanpy_sct.annotate.classifier.can_be_tested`, which must be true of at least one cell.
+    """
+    different, codes = np.unique(labels, return_inverse=True)
+    columns = strongest_genes(with_data(values, np.expm1(values.data)), codes, donors)
+    features, weights = values[:, columns], weights_of_cells(codes)
+
+    def fit(rows: np.ndarray) -> LinearClassifier:
+        return fit_linear(features[rows], codes[rows], len(different), STRENGTH, weights[rows])
+
+    held_out = held_out_logits(lambda train, test: fit(train).logits(features[test]), folds, len(codes))
+    tested = can_be_tested(codes, folds)
+    temperature = fit_temperature(held_out[tested], codes[tested])
+    fitted = fit(np.arange(len(codes)))
+    return FewGenes(tuple(different.tolist()), columns, fitted, temperature, held_out / temperature)
+
+
+def strongest_genes(counts: sparse.csr_matrix, codes: np.ndarray, donors: np.ndarray) -> np.ndarray:
+    """Return the columns of ten markers of each label against each other one, increasing.
+
+    They have the largest difference of log1p of the mean counts per 10,000 of the label, averaged over the donors.
+
+    Parameters
+    ----------
+    counts
+        Counts per 10,000, (n_cells, n_genes).
+    codes, donors
+        Index of the label of each cell, all of which occur; and its donor.
+    """
+    n_labels = int(codes.max()) + 1
+    levels = np.zeros((n_labels, counts.shape[1]))
+    for code in range(n_labels):
+        of_donors = [counts[(codes == code) & (donors == donor)] for donor in np.unique(donors[codes == code])]
+        levels[code] = np.mean([np.log1p(cells.mean(axis=0).A1) for cells in of_donors], axis=0)
+    n_kept = min(GENES_OF_A_PAIR, counts.shape[1])
+    found = [
+        np.argpartition(levels[other] - levels[label], n_kept - 1)[:n_kept]
+        for label, other in permutations(range(n_labels), 2)
+    ]
+    return np.unique(np.concatenate(found))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+
+from scanpy_sct.annotate.classifier import fit_temperature, group_folds
+from scanpy_sct.annotate.few_genes import STRENGTH, fit_few_genes, strongest_genes
+from scanpy_sct.sparse_tools import log_normalise
+
+
+@pytest.fixture
+def cells():
+    """Three studies of three labels with twelve markers each; all other genes have another level in every study."""
+    rng = np.random.default_rng(0)
+    codes, studies = np.arange(360) % 3, np.repeat([0, 1, 2], 120)
+    rates = rng.gamma(0.5, 2, 300) * np.exp(rng.normal(size=(3, 300)))
+    of_cells = rates[studies]
+    for code in range(3):
+        of_cells[:, 12 * code : 12 * code + 12] = np.where(codes[:, None] == code, 8, 0.4)
+    return log_normalise(sparse.csr_matrix(rng.poisson(of_cells).astype(float))), np.array(list("abc"))[codes], studies
+
+
+def test_a_new_study_is_labelled(cells):
+    values, labels, studies = cells
+    known = studies < 2
+    codes = np.unique(labels[known], return_inverse=True)[1]
+    fit = fit_few_genes(values[known], labels[known], studies[known], group_folds(codes, studies[known]))
+    assert fit.labels == ("a", "b", "c")
+    assert set(fit.columns) <= set(range(36))
+    logits = fit.logits(values[~known])
+    assert (np.array(fit.labels)[logits.argmax(1)] == labels[~known]).mean() > 0.98
+
+
+def test_held_out_logits_and_temperature_are_those_of_left_out_studies(cells):
+    values, labels, studies = cells
+    codes = np.unique(labels, return_inverse=True)[1]
+    fit = fit_few_genes(values, labels, studies, group_folds(codes, studies))
+    features, expected = values[:, fit.columns].toarray(), np.empty((360, 3))
+    for study in range(3):
+        others = studies != study
+        model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(features[others], codes[others])
+        expected[~others] = model.decision_function(features[~others])
+    temperature = fit_temperature(expected, codes)
+    assert fit.temperature == pytest.approx(temperature, rel=1e-2)
+    np.testing.assert_allclose(fit.held_out, expected / temperature, rtol=0.02, atol=0.02)
+    model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(features, codes)
+    np.testing.assert_allclose(
+        fit.logits(values), model.decision_function(features) / temperature, rtol=0.02, atol=0.02
+    )
+
+
+def test_markers_of_every_pair_are_found():
+    """Also of a pair whose genes hardly differ, and of donors with few cells."""
+    counts = np.zeros((8, 60))
+    counts[:4, :12], counts[4:, 12:24] = 5, 5
+    counts[[0, 4], 30:40] = 1000  # high in one donor, in both labels
+    codes, donors = np.repeat([0, 1], 4), np.tile([0, 1, 1, 1], 2)
+    found = strongest_genes(sparse.csr_matrix(counts), codes, donors)
+    assert len(found) == 20
+    assert found.max() < 24
+    assert strongest_genes(sparse.csr_matrix(counts[:, :3]), codes, donors).tolist() == [0, 1, 2]
+
+
+def test_a_large_donor_does_not_decide():
+    counts = np.zeros((100, 30))
+    codes = np.repeat([0, 1], 50)
+    donors = np.tile(np.repeat([0, 1], [48, 2]), 2)
+    counts[:48, :10] = 3.2  # of label 0 in the large donor alone
+    counts[:50, 10:20] = 2.9  # of label 0 in both
+    found = strongest_genes(sparse.csr_matrix(counts), codes, donors)
+    assert set(range(10, 20)) <= set(found.tolist())
