@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    trained = options.head_of or train(options.data, options.work, options.steps)
+    trained = options.head_of or str(train(options.data, options.work, options.steps))
     checkpoint = sct.load_model(trained)
     card = sct.models.describe(trained)
     with_head = with_label_head(checkpoint, options.data)

@@ -102,7 +102,7 @@ def test_inconsistent_classifiers_of_embeddings_are_refused(tiny, changes, messa
         ({"gene_index": np.array([0, 7, 3], dtype=np.int32)}, "gene_index .* increasing"),
         ({"gene_index": np.array([-1, 0, 7], dtype=np.int32)}, "gene_index .* not negative"),
         ({"gene_index": np.array([0, 3, 7])}, "gene_index .* int32"),
-        ({"marker_index": np.array([0, 4], dtype=np.int32)}, "some of its gene_index"),
+        ({"marker_index": np.array([0, 4], dtype=np.int32)}, "some of its gene_index; found others: .4."),
     ],
 )
 def test_inconsistent_classifiers_of_expression_are_refused(of_expression, changes, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import scanpy_sct as sct
@@ -22,13 +23,34 @@ def test_network_and_tokens(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_label_head_is_used_unasked(pbmc, name):
-    assert sct.load_model(name).label_head is None
+def test_the_label_head_knows_blood(pbmc, name):
+    head = sct.load_model(name).label_head
+    assert len(head.labels) == 6
+    assert "blood" in head.home.sources[0]
     adata = pbmc.copy()
-    adata.obsm["spatial"] = adata.obsm["X_umap"]
-    with pytest.raises(ValueError, match=r"no label head; pass reference= and labels_key= .* or markers="):
-        sct.tl.annotate(adata, model=name)
-    assert "sct_label" not in adata.obs
+    sct.tl.annotate(adata, model=name)
+    assert adata.uns["sct_label"]["source"] == "label_head"
+    types = {
+        "CD19+ B": "B cell",
+        "CD14+ Monocyte": "monocyte",
+        "CD56+ NK": "natural killer cell",
+        "CD4+/CD25 T Reg": "CD4-positive, alpha-beta T cell",
+        "CD34+": "hematopoietic precursor cell",
+    }
+    of_type = adata.obs["bulk_labels"].astype(str).map(types)
+    probable = adata.obsm["sct_label_probs"].idxmax(axis=1)
+    assert (probable == of_type)[of_type.notna()].mean() > 0.8
+    known = adata.obs["sct_label"].astype(str) != "unknown"
+    assert (known & of_type.notna()).sum() > 0.5 * of_type.notna().sum()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_of_no_known_type_are_unknown(pbmc, name, caplog):
+    other = pbmc.copy()
+    other.var_names = np.random.default_rng(0).permutation(other.var_names)
+    sct.tl.annotate(other, model=name)
+    assert (other.obs["sct_label"] == "unknown").mean() > 0.9
+    assert "are unlike all cells that the label head of 'sct-mini' was fitted to" in caplog.text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -43,8 +43,9 @@ class ExpressionClassifier:
             if index.dtype != np.int32 or not index.size or index[0] < 0 or (np.diff(index) <= 0).any():
                 msg = f"{name} of the label head must be int32, not negative, increasing, and at least one gene."
                 raise ValueError(msg)
-        if not np.isin(self.marker_index, self.gene_index).all():
-            msg = "marker_index of the label head must be some of its gene_index."
+        others = np.setdiff1d(self.marker_index, self.gene_index)
+        if len(others):
+            msg = f"marker_index of the label head must be some of its gene_index; found others: {others[:5].tolist()}."
             raise ValueError(msg)
         if (self.gene_rate <= 0).any():
             msg = f"gene_rate of the label head must be positive; found {self.gene_rate.min():g}."

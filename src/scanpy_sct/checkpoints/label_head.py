@@ -92,7 +92,10 @@ class LabelHead:
             msg = f"labels must be different strings, at least one; found {self.labels}."
             raise ValueError(msg)
         if self.classifier.n_labels != len(self.labels):
-            msg = f"The label head has {len(self.labels)} labels, and its classifier {self.classifier.n_labels}."
+            msg = (
+                f"The label head has {len(self.labels)} labels, and its classifier {self.classifier.n_labels}; both "
+                "numbers must be the same."
+            )
             raise ValueError(msg)
         if not 0 < self.temperature < np.inf:
             msg = f"temperature of the label head must be positive; found {self.temperature}."
