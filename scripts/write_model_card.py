@@ -235,16 +235,14 @@ def annotation_table(results: pd.DataFrame) -> str:
 
 
 def label_head_table(results: pd.DataFrame) -> str:
-    """Write how well a label head and other methods label pbmc3k."""
+    """Write how well a label head and other methods label blood."""
     metrics = {"macro_f1": "macro-F1", "accuracy": "accuracy", "calibration_error": "calibration error"}
     table = results[results["metric"].isin(metrics)].pivot_table(
-        index="method", columns="metric", values="value", sort=False
+        index=["data_set", "method"], columns="metric", values="value", sort=False
     )
-    lines = [f"| sorted blood -> pbmc3k | {' | '.join(metrics.values())} |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.Index} | {row.macro_f1:.3f} | {row.accuracy:.3f} | {row.calibration_error:.3f} |"
-        for row in table.itertuples()
-    ]
+    lines = [f"| sorted blood to | method | {' | '.join(metrics.values())} |", "|---|---|---|---|---|"]
+    for (data_set, method), row in table.iterrows():
+        lines.append(f"| {data_set} | {method} | {' | '.join(f'{row[metric]:.3f}' for metric in metrics)} |")
     return "\n".join(lines)
 
 

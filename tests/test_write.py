@@ -222,11 +222,21 @@ def test_sparse_layers_and_numbered_labels_are_kept(adata):
     assert adata.obs["sct_label"].cat.categories.tolist() == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("container", ["uns", "layers", "obs", "obsm"])
-def test_fields_that_were_not_written_by_the_package_are_never_overwritten(container):
+@pytest.mark.parametrize(
+    ("container", "name"),
+    [
+        *((container, "mine") for container in ("uns", "layers", "obs", "obsm")),
+        *(("obs", name) for name in ("mine_score", "mine_novelty", "mine_similarity")),
+        *(("obsm", name) for name in ("mine_unmeasured", "mine_probs")),
+        *(("var", name) for name in ("mine_imputed", "mine_recovery", "mine_network_fraction", "mine_source")),
+        *(("layers", name) for name in ("mine_bins", "mine_confidence")),
+    ],
+)
+def test_fields_that_were_not_written_by_the_package_are_never_overwritten(container, name):
     adata = ad.AnnData(np.ones((3, 2), dtype=np.float32))
-    getattr(adata, container)["mine"] = np.ones((3, 2)) if container in ("layers", "obsm") else [1, 2, 3]
-    with pytest.raises(ValueError, match=rf"adata.{container}\['mine'\] already exists"):
+    values = np.ones((3, 2)) if container in ("layers", "obsm") else [1, 2, 3][: 2 if container == "var" else 3]
+    getattr(adata, container)[name] = values
+    with pytest.raises(ValueError, match=rf"key_added='mine': adata.{container}\['{name}'\] already exists"):
         guard(adata, WriteOptions("mine"))
     adata.uns["mine"] = {"versions": {"scanpy_sct": "1"}}
     guard(adata, WriteOptions("mine"))

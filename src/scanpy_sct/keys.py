@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+IMPUTATION = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_fraction", "source", "similarity")
+ANNOTATION = ("score", "novelty", "probs")
+"""What follows the name of a result in the names of its further fields."""
+
 
 @dataclass(frozen=True)
 class ImputationKeys:
@@ -28,8 +32,7 @@ class ImputationKeys:
     @classmethod
     def of(cls, key: str) -> ImputationKeys:
         """Names that belong to `key_added`."""
-        suffixes = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_fraction", "source")
-        return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in (*suffixes, "similarity")))
+        return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in IMPUTATION))
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ class AnnotationKeys:
     @classmethod
     def of(cls, key: str) -> AnnotationKeys:
         """Names that belong to `key_added`."""
-        return cls(checked_key(key), f"{key}_score", f"{key}_novelty", f"{key}_probs")
+        return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in ANNOTATION))
+
+
+def names_of(key: str) -> list[str]:
+    """Return the names of all fields that a result of this name may have."""
+    return [key, *(f"{key}_{suffix}" for suffix in (*IMPUTATION, *ANNOTATION))]
 
 
 def checked_key(key: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scanpy_sct.keys import AnnotationKeys, ImputationKeys, checked_key
+from scanpy_sct.keys import AnnotationKeys, ImputationKeys, checked_key, names_of
 from scanpy_sct.storable import storable, storable_name
 
 
@@ -50,10 +51,10 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
     key = checked_key(options.key_added)
     params = getattr(adata, "uns", {}).get(key)
     if not (isinstance(params, Mapping) and "scanpy_sct" in params.get("versions", {})):
-        for container in ("uns", "layers", "obs", "obsm"):
-            if key in getattr(adata, container, ()):
+        for container, name in product(("uns", "layers", "obs", "obsm", "var"), names_of(key)):
+            if name in getattr(adata, container, ()):
                 msg = (
-                    f"key_added={key!r}: adata.{container}[{key!r}] already exists and was not written by scanpy_sct; "
+                    f"key_added={key!r}: adata.{container}[{name!r}] already exists and was not written by scanpy_sct; "
                     "choose another name."
                 )
                 raise ValueError(msg)

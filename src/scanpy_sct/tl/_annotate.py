@@ -58,13 +58,14 @@ def annotate(
     """Annotate cells with labels from a reference, from marker genes, or from the label head of a checkpoint.
 
     * `reference` and `labels_key`: an ensemble of four classifiers, each on different genes, learns the labels from the
-      genes that both objects measured. Where the objects are hard to distinguish, it reads the sCT cell embedding too.
-      Where both have coordinates, it may read these, see Notes. Cells without near neighbours in the reference are
-      flagged by a novelty score.
+      genes that both objects measured. Where the objects are hard to distinguish, it reads the sCT cell embedding too;
+      where they are not, a classifier of few genes, which transfers better between protocols, counts as much as the
+      ensemble. Where both have coordinates, these may be read instead, see Notes. Cells without near neighbours in the
+      reference are flagged by a novelty score.
     * `markers`: no labelled cells are needed. Cells get the type with the highest mean marker expression, measured plus
       imputed. Markers need not be measured.
-    * neither: the label head of the checkpoint, if it has one (see :func:`scanpy_sct.train.fit_label_head`; the
-      checkpoints of the package have none). Cells unlike those that it was fitted to are flagged by a novelty score.
+    * neither: the label head of the checkpoint, if it has one (see :func:`scanpy_sct.train.fit_label_head`). That of
+      `sct-mini` knows six types of blood. Cells unlike those that it was fitted to are flagged by a novelty score.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def annotate(
     `.uns[key_added]` : dict
         `"params"` (arguments), `"model"`, `"genes"`, `"scale"` and `"versions"`; `"source"` (`"reference"`,
         `"markers"` or `"label_head"`), and under that name what was used (numbers of cells and genes, ...). From a
-        reference: whether `"embedding"` and `"coordinates"` were used.
+        reference: whether `"embedding"`, `"few_genes"` and `"coordinates"` were used.
 
     Raises
     ------
