@@ -180,7 +180,7 @@ def test_saved_folder_holds_the_same(compact_checkpoint, cells, tmp_path):
 
 
 def test_the_label_head_is_removed(compact_checkpoint, cells):
-    head = SimpleNamespace(labels=("a",), home=None)
+    head = SimpleNamespace(labels=("a",), home=None, check_fits=lambda n_genes: None)
     assert finetune(replace(compact_checkpoint, label_head=head), cells, SHORT, device="cpu").label_head is None
 
 
