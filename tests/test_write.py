@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scanpy_sct.keys import fields_of
 from scanpy_sct.write import (
     AnnotationKeys,
     ImputationKeys,
@@ -222,21 +223,54 @@ def test_sparse_layers_and_numbered_labels_are_kept(adata):
     assert adata.obs["sct_label"].cat.categories.tolist() == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize(
-    ("container", "name"),
-    [
-        *((container, "mine") for container in ("uns", "layers", "obs", "obsm")),
-        *(("obs", name) for name in ("mine_score", "mine_novelty", "mine_similarity")),
-        *(("obsm", name) for name in ("mine_unmeasured", "mine_probs")),
-        *(("var", name) for name in ("mine_imputed", "mine_recovery", "mine_network_fraction", "mine_source")),
-        *(("layers", name) for name in ("mine_bins", "mine_confidence")),
-    ],
-)
-def test_fields_that_were_not_written_by_the_package_are_never_overwritten(container, name):
+def with_field(container, name):
     adata = ad.AnnData(np.ones((3, 2), dtype=np.float32))
     values = np.ones((3, 2)) if container in ("layers", "obsm") else [1, 2, 3][: 2 if container == "var" else 3]
     getattr(adata, container)[name] = values
+    return adata
+
+
+IMPUTED = {
+    "obs": ["similarity"],
+    "obsm": ["unmeasured"],
+    "var": ["imputed", "recovery", "network_fraction", "source"],
+    "layers": ["bins", "confidence"],
+}
+ANNOTATED = {"obs": ["score", "novelty"], "obsm": ["probs"]}
+
+
+@pytest.mark.parametrize(
+    ("container", "name", "kind"),
+    [
+        *((container, "mine", "embedding") for container in ("uns", "layers", "obs", "obsm")),
+        *((where, f"mine_{name}", "imputation") for where, names in IMPUTED.items() for name in names),
+        *((where, f"mine_{name}", "annotation") for where, names in ANNOTATED.items() for name in names),
+    ],
+)
+def test_fields_that_were_not_written_by_the_package_are_never_overwritten(container, name, kind):
+    adata = with_field(container, name)
     with pytest.raises(ValueError, match=rf"key_added='mine': adata.{container}\['{name}'\] already exists"):
-        guard(adata, WriteOptions("mine"))
+        guard(adata, WriteOptions("mine", kind=kind))
     adata.uns["mine"] = {"versions": {"scanpy_sct": "1"}}
-    guard(adata, WriteOptions("mine"))
+    guard(adata, WriteOptions("mine", kind=kind))
+
+
+def test_fields_that_a_result_does_not_have_are_no_obstacle():
+    for container, name, kind in [("obs", "mine_score", "imputation"), ("obs", "mine_source", "imputation")]:
+        guard(with_field(container, name), WriteOptions("mine", kind=kind))
+    guard(with_field("obs", "mine_score"), WriteOptions("mine"))
+
+
+def test_the_fields_of_an_imputation_and_an_annotation_are_guarded(adata):
+    """What the writers add is what `guard` knows."""
+    names = ("layers", "obs", "obsm", "var", "uns")
+    for kind, write, values in [
+        ("imputation", write_imputation, imputation(adata)),
+        ("annotation", write_annotation, annotation(adata)),
+    ]:
+        result = adata.copy()
+        before = {(name, key) for name in names for key in getattr(result, name)}
+        write(result, "mine", **values)
+        added = {(name, key) for name in names for key in getattr(result, name)} - before
+        assert added <= set(fields_of("mine", kind))
+        assert len(added) > 3

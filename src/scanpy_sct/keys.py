@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-IMPUTATION = ("imputed", "recovery", "unmeasured", "bins", "confidence", "network_fraction", "source", "similarity")
-ANNOTATION = ("score", "novelty", "probs")
-"""What follows the name of a result in the names of its further fields."""
+IMPUTATION = {
+    "imputed": "var",
+    "recovery": "var",
+    "unmeasured": "obsm",
+    "bins": "layers",
+    "confidence": "layers",
+    "network_fraction": "var",
+    "source": "var",
+    "similarity": "obs",
+}
+ANNOTATION = {"score": "obs", "novelty": "obs", "probs": "obsm"}
+FURTHER = {"imputation": IMPUTATION, "annotation": ANNOTATION, "embedding": {}}
+"""Further fields of a result: what follows its name, and where the field is."""
+Kind = Literal["imputation", "annotation", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +65,10 @@ class AnnotationKeys:
         return cls(checked_key(key), *(f"{key}_{suffix}" for suffix in ANNOTATION))
 
 
-def names_of(key: str) -> list[str]:
-    """Return the names of all fields that a result of this name may have."""
-    return [key, *(f"{key}_{suffix}" for suffix in (*IMPUTATION, *ANNOTATION))]
+def fields_of(key: str, kind: Kind) -> list[tuple[str, str]]:
+    """Return container and name of the fields of a result, and of those that would be confused with it."""
+    further = [(container, f"{key}_{suffix}") for suffix, container in FURTHER[kind].items()]
+    return [*((container, key) for container in ("uns", "layers", "obs", "obsm")), *further]
 
 
 def checked_key(key: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from scanpy_sct.keys import AnnotationKeys, ImputationKeys, checked_key, names_of
+from scanpy_sct.keys import AnnotationKeys, ImputationKeys, Kind, checked_key, fields_of
 from scanpy_sct.storable import storable, storable_name
 
 
@@ -33,6 +32,8 @@ class WriteOptions:
     """Name of the result."""
     copy: bool = False
     """Write to a copy, which is returned, and leave the object as it is."""
+    kind: Kind = "embedding"
+    """What it is, which decides on its fields."""
     out: str | PathLike[str] | None = None
     """Store in which the result is collected; None: in memory."""
 
@@ -51,7 +52,7 @@ def guard(adata: AnnData, options: WriteOptions) -> None:
     key = checked_key(options.key_added)
     params = getattr(adata, "uns", {}).get(key)
     if not (isinstance(params, Mapping) and "scanpy_sct" in params.get("versions", {})):
-        for container, name in product(("uns", "layers", "obs", "obsm", "var"), names_of(key)):
+        for container, name in fields_of(key, options.kind):
             if name in getattr(adata, container, ()):
                 msg = (
                     f"key_added={key!r}: adata.{container}[{name!r}] already exists and was not written by scanpy_sct; "

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
-from scanpy_sct.annotate.classifier import fit_temperature, group_folds
+from scanpy_sct.annotate.classifier import fit_temperature, group_folds, make_folds
 from scanpy_sct.annotate.few_genes import STRENGTH, fit_few_genes, strongest_genes
 from scanpy_sct.sparse_tools import log_normalise
 
@@ -33,18 +35,35 @@ def test_a_new_study_is_labelled(cells):
     assert (np.array(fit.labels)[logits.argmax(1)] == labels[~known]).mean() > 0.98
 
 
+@pytest.mark.parametrize("n_donors", [1, 4])
+def test_labels_without_meaning_get_no_confidence(n_donors):
+    """Genes that are found with the held-out cells would make these look easy."""
+    rng = np.random.default_rng(0)
+    values = log_normalise(sparse.csr_matrix(rng.poisson(0.5, (400, 2000)).astype(float)))
+    labels, donors = rng.choice(["a", "b"], 400), np.arange(400) % n_donors
+    codes = np.unique(labels, return_inverse=True)[1]
+    known = np.arange(400) < 200
+    folds = make_folds(codes[known], None if n_donors == 1 else donors[known], 0)
+    fit = fit_few_genes(values[known], labels[known], donors[known], folds)
+    probabilities = softmax(fit.logits(values[~known]), axis=1)
+    assert log_loss(labels[~known], probabilities) < np.log(2) + 0.02
+
+
 def test_held_out_logits_and_temperature_are_those_of_left_out_studies(cells):
     values, labels, studies = cells
     codes = np.unique(labels, return_inverse=True)[1]
     fit = fit_few_genes(values, labels, studies, group_folds(codes, studies))
-    features, expected = values[:, fit.columns].toarray(), np.empty((360, 3))
+    counts, expected = values.copy(), np.empty((360, 3))
+    counts.data = np.expm1(counts.data)
     for study in range(3):
         others = studies != study
+        features = values[:, strongest_genes(counts[others], codes[others], studies[others])].toarray()
         model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(features[others], codes[others])
         expected[~others] = model.decision_function(features[~others])
     temperature = fit_temperature(expected, codes)
     assert fit.temperature == pytest.approx(temperature, rel=1e-2)
     np.testing.assert_allclose(fit.held_out, expected / temperature, rtol=0.02, atol=0.02)
+    features = values[:, fit.columns].toarray()
     model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(features, codes)
     np.testing.assert_allclose(
         fit.logits(values), model.decision_function(features) / temperature, rtol=0.02, atol=0.02

@@ -293,5 +293,5 @@ def test_the_label_head_takes_part_where_labels_agree(cells, tiny_checkpoint):
     assert value(table, "accuracy") > 0.5
     assert "calibration_error" in set(table["metric"])
     part.obs["bulk_labels"] = part.obs["bulk_labels"].astype(str) + " x"
-    with pytest.raises(ValueError, match="a model whose label head has some of the labels"):
+    with pytest.raises(ValueError, match="whose label head has some of the labels"):
         annotation(part, "bulk_labels", methods="sct_label_head", model=model)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from scanpy_sct.annotate.annotators import ANNOTATORS
 from scanpy_sct.annotate.marker_table import marker_table
-from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.checkpoints import LabelHead, load_model
 from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
 from scanpy_sct.evaluate import annotation_methods as methods
 from scanpy_sct.evaluate import registry
@@ -67,6 +67,15 @@ def test_all_methods_whose_needs_are_met_are_the_default(context, tiny_checkpoin
     assert names(replace(context, checkpoint=with_head(tiny_checkpoint, "B cell", "other"))) == everything
 
 
+def test_a_label_head_is_no_default_where_its_genes_are_lacking():
+    mini = load_model("sct-mini")
+    genes = pd.Index(mini.genes[mini.genes != ""])
+    is_marker = genes.isin(mini.genes[mini.label_head.classifier.marker_index])
+    for names, fits in [(genes, True), (genes[~is_marker], False), (genes[is_marker][:20], False)]:
+        context = Context(mini, labels=frozenset(["B cell", "x"]), var_names=names)
+        assert ("sct_label_head" in [method.name for method in choose(None, context)]) == fits
+
+
 @pytest.mark.parametrize(
     ("requested", "message"),
     [
@@ -76,7 +85,7 @@ def test_all_methods_whose_needs_are_met_are_the_default(context, tiny_checkpoin
         ("sct", "needs checkpoint: name a model with `model=`"),
         (["knn", "sct_markers"], "needs checkpoint, markers: .*`model=`.*`markers=`"),
         ("marker_mean", "'marker_mean' of `methods` needs .* markers of at least two types"),
-        ("sct_label_head", "needs .* a model whose label head"),
+        ("sct_label_head", "needs .* whose label head"),
         (3, "not iterable"),
     ],
 )

@@ -35,12 +35,11 @@ def fit_expression_head(
     cells
         Cells of each object, none of them empty.
     genes
-        `gene_index` of genes that all objects measured.
+        `gene_index` of genes that all objects measured, and cells have.
     labels, donors, folds
         Label and donor (None: all of one) of each cell of all objects, one object after the other; rows that are held
         out in turn.
     """
-    genes = genes[np.sum([block.token_values[:, genes].sum(axis=0).A1 for block in cells], axis=0) > 0]
     values = sparse.vstack([normalised_genes(block.token_values, genes) for block in cells], format="csr")
     fit = fit_few_genes(values, labels, np.zeros(len(labels), dtype=int) if donors is None else donors, folds)
     classifier = ExpressionClassifier(
@@ -56,16 +55,22 @@ def fit_expression_head(
 
 def check_markers(classifier: ExpressionClassifier, cells: CellReader, model: str) -> None:
     """Raise a ValueError if the cells have too few of the markers, and log a warning if they lack half of them."""
-    n_markers, n_found = len(classifier.marker_index), int(_is_measured(cells)[classifier.marker_index].sum())
+    measured = _is_measured(cells)
+    n_markers, n_found = len(classifier.marker_index), int(measured[classifier.marker_index].sum())
     found = f"adata has {n_found} of the {n_markers} marker genes that the label head of {model!r} reads"
-    if n_found < min(MIN_MARKERS, n_markers):
+    if lacks_markers(classifier, measured):
         msg = (
-            f"{found}; at least {MIN_MARKERS} are needed. Check the gene names, or pass reference= and labels_key= "
-            "(labelled cells) or markers= instead."
+            f"{found}; at least {min(MIN_MARKERS, n_markers)} are needed. Check the gene names, or pass reference= and "
+            "labels_key= (labelled cells) or markers= instead."
         )
         raise ValueError(msg)
     if n_found < n_markers / 2:
         logger.warning("%s: labels will be less accurate.", found)
+
+
+def lacks_markers(classifier: ExpressionClassifier, measured: np.ndarray) -> bool:
+    """Whether too few of the markers are among the ``measured`` genes, bool (n_genes,)."""
+    return int(measured[classifier.marker_index].sum()) < min(MIN_MARKERS, len(classifier.marker_index))
 
 
 def expression_logits(classifier: ExpressionClassifier, cells: CellReader) -> np.ndarray:

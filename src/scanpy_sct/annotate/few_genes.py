@@ -23,6 +23,7 @@ from scanpy_sct.annotate.classifier import (
     held_out_logits,
     weights_of_cells,
 )
+from scanpy_sct.plan.draw import draw_per_label
 from scanpy_sct.sparse_tools import with_data
 
 GENES_OF_A_PAIR = 10
@@ -31,6 +32,10 @@ STRENGTH = 0.001
 """`C`, the inverse strength of regularisation. Cross-validation within the training studies would choose less
 regularisation, which is worse on other protocols; number of genes and strength were chosen while looking at
 benchmarks/label_head.py."""
+
+
+CELLS_OF_A_LABEL = 1000
+"""Cells of each label that it is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,24 @@ def fit_few_genes(values: sparse.csr_matrix, labels: np.ndarray, donors: np.ndar
         see :func:`~scanpy_sct.annotate.classifier.can_be_tested`, which must be true of at least one cell.
     """
     different, codes = np.unique(labels, return_inverse=True)
-    columns = strongest_genes(with_data(values, np.expm1(values.data)), codes, donors)
-    features, weights = values[:, columns], weights_of_cells(codes)
+    counts, weights = with_data(values, np.expm1(values.data)), weights_of_cells(codes)
 
-    def fit(rows: np.ndarray) -> LinearClassifier:
-        return fit_linear(features[rows], codes[rows], len(different), STRENGTH, weights[rows])
+    def fit(rows: np.ndarray) -> tuple[np.ndarray, LinearClassifier]:
+        """Find the genes, too: found with the cells that are held out, they would make these look too easy."""
+        columns = strongest_genes(counts[rows], codes[rows], donors[rows])
+        # At most so many cells of a label: more make the fit of a few numbers slower, and hardly better.
+        rows = rows[draw_per_label(codes[rows], CELLS_OF_A_LABEL, seed=0)]
+        features = values[rows][:, columns].toarray()
+        return columns, fit_linear(features, codes[rows], len(different), STRENGTH, weights[rows])
 
-    held_out = held_out_logits(lambda train, test: fit(train).logits(features[test]), folds, len(codes))
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        columns, fitted = fit(train)
+        return fitted.logits(values[test][:, columns])
+
+    held_out = held_out_logits(predict, folds, len(codes))
     tested = can_be_tested(codes, folds)
     temperature = fit_temperature(held_out[tested], codes[tested])
-    fitted = fit(np.arange(len(codes)))
+    columns, fitted = fit(np.arange(len(codes)))
     return FewGenes(tuple(different.tolist()), columns, fitted, temperature, held_out / temperature)
 
 
@@ -89,16 +102,12 @@ def strongest_genes(counts: sparse.csr_matrix, codes: np.ndarray, donors: np.nda
     counts
         Counts per 10,000, (n_cells, n_genes).
     codes, donors
-        Index of the label of each cell, all of which occur; and its donor.
+        Index of the label of each cell, and of its donor, (n_cells,).
     """
-    n_labels = int(codes.max()) + 1
-    levels = np.zeros((n_labels, counts.shape[1]))
-    for code in range(n_labels):
+    levels = []
+    for code in np.unique(codes):
         of_donors = [counts[(codes == code) & (donors == donor)] for donor in np.unique(donors[codes == code])]
-        levels[code] = np.mean([np.log1p(cells.mean(axis=0).A1) for cells in of_donors], axis=0)
+        levels.append(np.mean([np.log1p(cells.mean(axis=0).A1) for cells in of_donors], axis=0))
     n_kept = min(GENES_OF_A_PAIR, counts.shape[1])
-    found = [
-        np.argpartition(levels[other] - levels[label], n_kept - 1)[:n_kept]
-        for label, other in permutations(range(n_labels), 2)
-    ]
+    found = [np.argpartition(lower - higher, n_kept - 1)[:n_kept] for higher, lower in permutations(levels, 2)]
     return np.unique(np.concatenate(found))

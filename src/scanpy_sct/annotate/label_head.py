@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy.special import softmax
 
-from scanpy_sct.annotate.expression import check_markers, expression_logits
-from scanpy_sct.annotate.home import check_shared, home_novelty
+from scanpy_sct.annotate.expression import check_markers, expression_logits, lacks_markers
+from scanpy_sct.annotate.home import MIN_SHARED_GENES, check_shared, home_novelty
 from scanpy_sct.annotate.labels import Annotation, empty_cells
 from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier, ExpressionClassifier
 from scanpy_sct.embed.cells import embed_cells
@@ -61,6 +61,13 @@ class LabelHeadAnnotator:
         _warn_of_new_cells(checkpoint.name, head, novelty)
         home = {"sources": list(head.home.sources), "cells": list(head.home.n_cells), "shared_genes": len(genes)}
         return Annotation(head.labels, probabilities, empty, novelty, {"source": self.name, "label_head": home})
+
+
+def can_label(head: LabelHead, measured: np.ndarray) -> bool:
+    """Whether the ``measured`` genes, bool (n_genes,), are enough for a head: what `annotate` requires."""
+    if isinstance(head.classifier, ExpressionClassifier) and lacks_markers(head.classifier, measured):
+        return False
+    return head.home is None or int((head.home.measured & measured).sum()) >= MIN_SHARED_GENES
 
 
 def label_probabilities(head: LabelHead, cells: CellReader, vectors: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from scanpy_sct.annotate.annotators import ANNOTATORS
 from scanpy_sct.annotate.features import N_COMPONENTS, normalised_genes
+from scanpy_sct.annotate.label_head import can_label
 from scanpy_sct.annotate.marker_names import read_marker_names
 from scanpy_sct.annotate.marker_table import marker_table
 from scanpy_sct.annotate.markers import score_markers
@@ -72,7 +73,10 @@ class Context:
                 return self.markers is not None and len(marker_columns(marker_table(self.markers), self.var_names)) > 1
             case "label_head":
                 head = None if self.checkpoint is None else self.checkpoint.label_head
-                return head is not None and not self.labels.isdisjoint(head.labels)
+                if head is None or self.labels.isdisjoint(head.labels):
+                    return False
+                genes = self.checkpoint.genes
+                return can_label(head, (genes != "") & np.isin(genes, to_ensembl(self.var_names).ensembl_ids))
             case _:
                 return False
 

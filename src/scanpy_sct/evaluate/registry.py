@@ -30,7 +30,7 @@ NEEDS = {
     "reference": "give labelled cells with `reference=`",
     "markers": "give marker genes with `markers=`",
     "measured_markers": "give markers of at least two types among the genes of adata (see `gene_names=`)",
-    "label_head": "name a model whose label head has some of the labels of adata with `model=`",
+    "label_head": "name a model with `model=` whose label head has some of the labels, and reads genes, of adata",
 }
 """What a method or metric may need, and what a user can do about it."""
 

@@ -190,7 +190,7 @@ def annotate(
         (
             ReadOptions(layer, library_key, gene_names, scale=scale),
             ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
-            WriteOptions(key_added, copy),
+            WriteOptions(key_added, copy, "annotation"),
         ),
         compute,
         {

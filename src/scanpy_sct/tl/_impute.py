@@ -213,7 +213,7 @@ def impute(
     options = (
         ReadOptions(layer, library_key, gene_names, hide, scale, normalise=values != "auto"),
         ComputeOptions(bags, device, precision, batch_size, as_seed(rng), client=client),
-        WriteOptions(key_added, copy, out),
+        WriteOptions(key_added, copy, "imputation", out),
     )
     reference_options = ReadOptions(
         reference_layer, library_key, reference_gene_names, scale=reference_scale, owner="reference"

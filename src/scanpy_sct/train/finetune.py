@@ -88,8 +88,8 @@ def finetune(
 
     Returns
     -------
-    The new checkpoint, named `<model>-finetuned`. It has no label head, since the embedding has changed; fit a new one
-    with :func:`scanpy_sct.train.fit_label_head`.
+    The new checkpoint, named `<model>-finetuned`. It has no label head, since the embedding, by which a head finds new
+    cells, has changed; fit a new one with :func:`scanpy_sct.train.fit_label_head`.
 
     Raises
     ------

@@ -129,8 +129,6 @@ def fit_label_head(
     checkpoint = load_model(checkpoint)
     reading = ReadOptions(layer, donor_key if library_key is None else library_key, gene_names, scale=scale)
     blocks, genes = _read_objects(objects, checkpoint, reading, computing)
-    if reads == "expression":
-        _check_genes(genes)
     has_counts = ~np.concatenate([empty_cells(block) for block in blocks])
     labels, usable = np.full(len(renamed), "", dtype=object), np.zeros(len(renamed), dtype=bool)
     labels[kept], usable[kept] = check_labels(renamed[kept], f".obs[{labels_key!r}] of data", has_counts[kept])
@@ -139,6 +137,9 @@ def fit_label_head(
     if donors is not None:
         check_donors(labels, donors, donor_key)
     drawn = _draw(blocks, rows)
+    genes = genes[np.sum([block.token_values[:, genes].sum(axis=0).A1 for block in drawn], axis=0) > 0]
+    if reads == "expression":
+        _check_genes(genes)
     vectors = [embed_cells(checkpoint, block, computing, RELATIVE_TO) for block in drawn]
     codes = np.unique(labels, return_inverse=True)[1]
     folds = make_folds(codes, donors, computing.seed)
@@ -174,8 +175,8 @@ def _read_objects(
 def _check_genes(genes: np.ndarray) -> None:
     if len(genes) < MIN_SHARED_GENES:
         msg = (
-            f"All samples of data share {len(genes)} genes that the model knows; at least {MIN_SHARED_GENES} are "
-            'needed: leave out data of other genes, or pass reads="embedding".'
+            f"All samples of data share {len(genes)} genes that the model knows and that cells with a label have; at "
+            f'least {MIN_SHARED_GENES} are needed: leave out data of other genes, or pass reads="embedding".'
         )
         raise ValueError(msg)
 

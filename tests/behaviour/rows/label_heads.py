@@ -9,8 +9,9 @@ import numpy as np
 from behaviour.plain import Scene
 from behaviour.row import Group
 from behaviour.rows.faults import command
-from scanpy_sct.checkpoints import LabelHead
+from scanpy_sct.checkpoints import LabelHead, load_model
 from scanpy_sct.checkpoints.label_classifiers import EmbeddingClassifier
+from scanpy_sct.read.genes import to_ensembl
 
 ROWS = Group(
     "Label heads",
@@ -48,6 +49,21 @@ def no_home(scene: Scene) -> None:
     zeros, ones = np.zeros((2, width), dtype=np.float32), np.ones(width, dtype=np.float32)
     head = LabelHead(("a", "b"), EmbeddingClassifier(zeros, zeros[:, 0], zeros[0], ones))
     scene.model = replace(scene.model, label_head=head)
+
+
+@ROWS.refused(
+    "a label head that reads genes which the object lacks",
+    "at least ten of its markers are needed; a warning says so where it lacks half of them",
+    ValueError,
+    "adata has 0 of the 84 marker genes",
+    "the label head of 'sct-mini' reads; at least 10 are needed",
+    r"Check the gene names, or pass reference= .* or markers=",
+    on=HERE,
+)
+def no_markers_of_the_head(scene: Scene) -> None:
+    scene.model = load_model("sct-mini")
+    markers = scene.model.genes[scene.model.label_head.classifier.marker_index]
+    scene.adata = scene.adata[:, ~np.isin(to_ensembl(scene.adata.var_names).ensembl_ids, markers)].copy()
 
 
 @ROWS.refused(
