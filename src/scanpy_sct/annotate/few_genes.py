@@ -32,8 +32,6 @@ STRENGTH = 0.001
 """`C`, the inverse strength of regularisation. Cross-validation within the training studies would choose less
 regularisation, which is worse on other protocols; number of genes and strength were chosen while looking at
 benchmarks/label_head.py."""
-
-
 CELLS_OF_A_LABEL = 1000
 """Cells of each label that it is fitted to."""
 
