@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy import sparse
 
+from scanpy_sct.annotate.classifier import Folds
 from scanpy_sct.annotate.ensemble import Ensemble, HeldOut, choose_folds, fit_ensemble
 from scanpy_sct.annotate.features import (
     MIN_COMPARED,
@@ -94,25 +95,23 @@ class ReferenceAnnotator:
             _log_difference(auc, known.n_cells, query.n_cells)
             few = fit_few_genes(values, labels, known.samples, folds)
         of_few = None if few is None else few.held_out
-        ensemble, spatial = fit_ensemble(known_views.rows(), labels, folds, of_few_genes=of_few), None
+        ensemble, on_tissue = fit_ensemble(known_views.rows(), labels, folds, of_few_genes=of_few), None
         if _may_use_coordinates(held_out, known, query):
             means = projection.scores(self._sample_means(shared))
-            around = mean_of_nearest(known.coordinates, known.samples, known_views.empty)
-            spatial = fit_ensemble(known_views.relative_to_samples(means).rows(), labels, folds, around)
-        if spatial is not None and spatial.loss < ensemble.loss:
-            logger.info("Coordinates are used: log loss %.3f instead of %.3f.", spatial.loss, ensemble.loss)
+            on_tissue = _fit_on_tissue(known, known_views.relative_to_samples(means), labels, folds, ensemble.loss)
+        if on_tissue is not None:
             nearest = mean_of_nearest(query.coordinates, query.samples, query_views.empty)
-            probabilities, energy = _apply(spatial, query_views.relative_to_samples(), nearest)
+            probabilities, energy = _apply(on_tissue, query_views.relative_to_samples(), nearest)
         else:
             of_few = None if few is None else _few_logits(few, query, shared)
-            spatial, (probabilities, energy) = None, _apply(ensemble, query_views, of_few_genes=of_few)
+            probabilities, energy = _apply(ensemble, query_views, of_few_genes=of_few)
         details = {
             "cells": len(rows),
             "shared_genes": len(shared),
             "difference": auc,
             "embedding": query_views.embedding is not None,
-            "few_genes": few is not None and spatial is None,
-            "coordinates": spatial is not None,
+            "few_genes": few is not None and on_tissue is None,
+            "coordinates": on_tissue is not None,
             "calibrated_on": held_out,
         }
         return Annotation(
@@ -173,6 +172,19 @@ def _with_embedding(known: Views, query: Views, of_known: np.ndarray, of_query: 
         vectors *= EMBEDDING_WEIGHT
         vectors /= scale
     return replace(known, embedding=of_known), replace(query, embedding=of_query)
+
+
+def _fit_on_tissue(known: CellBlock, views: Views, labels: np.ndarray, folds: Folds, loss: float) -> Ensemble | None:
+    """Fit an ensemble that also reads the labels of the nearest cells; None if its loss is not below ``loss``.
+
+    ``views`` are relative to the samples.
+    """
+    around = mean_of_nearest(known.coordinates, known.samples, views.empty)
+    found = fit_ensemble(views.rows(), labels, folds, around)
+    if found.loss >= loss:
+        return None
+    logger.info("Coordinates are used: log loss %.3f instead of %.3f.", found.loss, loss)
+    return found
 
 
 def _few_logits(few: FewGenes, cells: CellReader, genes: np.ndarray) -> np.ndarray:
