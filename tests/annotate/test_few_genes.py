@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from scanpy_sct.annotate.classifier import fit_temperature, group_folds, make_folds
+from scanpy_sct.annotate.classifier import cell_folds, fit_temperature, group_folds, make_folds
 from scanpy_sct.annotate.few_genes import STRENGTH, fit_few_genes, strongest_genes
 from scanpy_sct.sparse_tools import log_normalise
 
@@ -68,6 +68,34 @@ def test_held_out_logits_and_temperature_are_those_of_left_out_studies(cells):
     np.testing.assert_allclose(
         fit.logits(values), model.decision_function(features) / temperature, rtol=0.02, atol=0.02
     )
+
+
+def test_drawn_cells_stand_for_their_label(cells, monkeypatch):
+    """Whether all cells of a common label are read or few, it is as probable."""
+    values, labels, studies = cells
+    weak = values.copy()
+    weak.data = weak.data * (np.random.default_rng(0).random(len(weak.data)) < 0.3)  # types are hardly told apart
+    weak = sparse.csr_matrix(weak)
+    kept = (labels == "a") | (np.arange(360) % 5 == 0)
+    codes = np.unique(labels[kept], return_inverse=True)[1]
+    found = []
+    for cap in (1000, 30):
+        monkeypatch.setattr("scanpy_sct.annotate.few_genes.CELLS_OF_A_LABEL", cap)
+        fit = fit_few_genes(weak[kept], labels[kept], studies[kept], cell_folds(codes, 0))
+        found.append(softmax(fit.classifier.logits(weak[:, fit.columns]), axis=1).mean(axis=0))
+    np.testing.assert_allclose(*found, atol=0.05)
+
+
+def test_a_label_that_a_fold_lacks():
+    """The last label is that of one study."""
+    rng = np.random.default_rng(0)
+    studies, labels = np.repeat([0, 1], 60), np.tile(["a", "b"], 60).astype(object)
+    labels[:20] = "z"
+    values = log_normalise(sparse.csr_matrix(rng.poisson(1.0, (120, 80)).astype(float)))
+    codes = np.unique(labels.astype(str), return_inverse=True)[1]
+    fit = fit_few_genes(values, labels.astype(str), studies, group_folds(codes, studies))
+    assert np.isneginf(fit.held_out[:60, 2]).all()
+    assert np.isfinite(fit.logits(values)).all()
 
 
 def test_markers_of_every_pair_are_found():

@@ -74,10 +74,12 @@ def fit_few_genes(values: sparse.csr_matrix, labels: np.ndarray, donors: np.ndar
     def fit(rows: np.ndarray) -> tuple[np.ndarray, LinearClassifier]:
         """Find the genes, too: found with the cells that are held out, they would make these look too easy."""
         columns = strongest_genes(counts[rows], codes[rows], donors[rows])
-        # At most so many cells of a label: more make the fit of a few numbers slower, and hardly better.
-        rows = rows[draw_per_label(codes[rows], CELLS_OF_A_LABEL, seed=0)]
-        features = values[rows][:, columns].toarray()
-        return columns, fit_linear(features, codes[rows], len(different), STRENGTH, weights[rows])
+        # At most so many cells of a label, which stand for all of it: more make the fit slower, and hardly better.
+        drawn = rows[draw_per_label(codes[rows], CELLS_OF_A_LABEL, seed=0)]
+        n_rows, n_drawn = (np.bincount(codes[some], minlength=len(different)) for some in (rows, drawn))
+        stands_for = n_rows / np.maximum(n_drawn, 1)
+        features, of_drawn = values[drawn][:, columns].toarray(), (weights * stands_for[codes])[drawn]
+        return columns, fit_linear(features, codes[drawn], len(different), STRENGTH, of_drawn)
 
     def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         columns, fitted = fit(train)
