@@ -130,8 +130,9 @@ It was fitted to four studies of sorted blood cells (10x v1), and reads the expr
 (`python benchmarks/label_head.py`). `sct_label_head_embedding` is a head that reads the embedding of the same cells
 instead, and `sct` is `tl.annotate` with these cells as its reference; all methods learned from the same cells. pbmc3k
 has the labels of its authors, five types. Of the other blood (10x v1, v2, 5' and v3), these are cells that express the
-best known markers of one type and none of another, which favours methods that read few markers. For the last rows, the
-head was fitted to the other three studies. How many markers a head reads, and how much it is regularised, was chosen
+best known markers of one type and none of another, which favours methods that read few markers. (The network saw this
+other blood in training, without labels; the label head does not read the network.) For the last rows, the head was
+fitted to the other three studies. How many markers a head reads, and how much it is regularised, was chosen
 while looking at these data sets.
 
 {label_head}
