@@ -137,8 +137,7 @@ while looking at these data sets.
 
 {label_head}
 
-With all genes, or with the embedding, cells of other protocols are mistaken for a type that only one study has: most
-monocytes of 10x v2 for precursor cells.
+Other protocols change the level of most genes, which misleads methods that read all genes, or the embedding.
 
 The head knows how the cells of its fit express their genes, and labels cells that are unlike them `unknown`. Of some
 data sets, the fraction of the cells that are unknown to it, and that are new to it (novelty above 0.5). `pbmc` and

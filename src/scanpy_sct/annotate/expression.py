@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_MARKERS = 10
+"""Markers that cells must have, unless a head reads fewer."""
 
 
 def fit_expression_head(
@@ -85,7 +86,7 @@ def expression_logits(classifier: ExpressionClassifier, cells: CellReader) -> np
     is_lacking = ~np.isin(classifier.marker_index, genes)
     of_lacking = classifier.weight[:, is_lacking] @ classifier.marker_mean[is_lacking]
     weight, columns = classifier.weight[:, ~is_lacking], np.searchsorted(genes, classifier.marker_index[~is_lacking])
-    logits = np.empty((cells.n_cells, classifier.n_labels))
+    logits = np.empty((cells.n_cells, len(classifier.bias)))
     for block in cells.blocks():
         values = normalised_genes(block.token_values, genes, share)[:, columns]
         logits[block.rows] = values @ weight.T + (classifier.bias + of_lacking)

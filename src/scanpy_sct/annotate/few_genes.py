@@ -1,9 +1,8 @@
 """A linear classifier of few genes: the strongest markers of each pair of labels.
 
 Cells of another study differ from the training cells in the level of most genes. The strongest markers of two labels
-differ far more between the labels than between studies, so that a classifier of them transfers, and one of thousands of
-genes does not: with all genes, most monocytes of another protocol were taken for precursor cells
-(benchmarks/label_head.py).
+differ far more between the labels than between studies, so that a classifier of them transfers to other protocols, and
+one of thousands of genes does not (benchmarks/label_head.py).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class ExpressionClassifier:
 
     def __post_init__(self) -> None:
         n_markers = len(self.marker_index)
-        shapes = {"weight": (self.n_labels, n_markers), "bias": (len(self.weight),)}
+        shapes = {"weight": (len(self.bias), n_markers), "bias": (len(self.weight),)}
         _check_arrays(self, shapes | {"marker_mean": (n_markers,), "gene_rate": (len(self.gene_index),)})
         for name in ("gene_index", "marker_index"):
             index = getattr(self, name)
@@ -50,11 +50,6 @@ class ExpressionClassifier:
         if (self.gene_rate <= 0).any():
             msg = f"gene_rate of the label head must be positive; found {self.gene_rate.min():g}."
             raise ValueError(msg)
-
-    @property
-    def n_labels(self) -> int:
-        """Number of labels."""
-        return self.bias.shape[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +70,11 @@ class EmbeddingClassifier:
 
     def __post_init__(self) -> None:
         n_features = self.weight.shape[-1]
-        expected = {"weight": (self.n_labels, n_features), "bias": (len(self.weight),)}
+        expected = {"weight": (len(self.bias), n_features), "bias": (len(self.weight),)}
         _check_arrays(self, expected | dict.fromkeys(("feature_mean", "feature_scale"), (n_features,)))
         if (self.feature_scale <= 0).any():
             msg = f"feature_scale of the label head must be positive; found {self.feature_scale.min():g}."
             raise ValueError(msg)
-
-    @property
-    def n_labels(self) -> int:
-        """Number of labels."""
-        return self.bias.shape[-1]
 
 
 LabelClassifier = ExpressionClassifier | EmbeddingClassifier

@@ -91,9 +91,10 @@ class LabelHead:
         if len(set(self.labels)) != len(self.labels) or not self.labels:
             msg = f"labels must be different strings, at least one; found {self.labels}."
             raise ValueError(msg)
-        if self.classifier.n_labels != len(self.labels):
+        n_known = len(self.classifier.bias)
+        if n_known != len(self.labels):
             msg = (
-                f"The label head has {len(self.labels)} labels, and its classifier {self.classifier.n_labels}; both "
+                f"The label head has {len(self.labels)} labels, and its classifier {n_known}; both "
                 "numbers must be the same."
             )
             raise ValueError(msg)
